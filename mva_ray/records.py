@@ -1,0 +1,81 @@
+"""The records that travel between the stages. Immutable, plain, without behaviour of their own."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+SPLITS = ("train", "search", "held_out")
+
+
+@dataclass(frozen=True)
+class PreferencePair:
+    """Two completions of one prompt, `chosen` preferred.
+
+    `*_finished` is False where the completion was cut off by the token limit, so that training does not
+    teach the model to stop there. Rewards are None for pairs that came with the data.
+    """
+
+    prompt: str
+    chosen: str
+    rejected: str
+    chosen_finished: bool = True
+    rejected_finished: bool = True
+    chosen_reward: float | None = None
+    rejected_reward: float | None = None
+
+
+@dataclass(frozen=True)
+class AdapterRef:
+    """A trained value adapter: a plain PEFT directory and the SHA-256 of its weights."""
+
+    value: str
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One completion of one prompt by one candidate; `tokens` counts the completion without its end token."""
+
+    prompt: str
+    completion: str
+    tokens: int
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class ScoredGeneration:
+    """A generation with one reward a value (higher is better)."""
+
+    generation: Generation
+    rewards: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One row of the Pareto table: a candidate on a prompt split. Schema: docs/table.md.
+
+    `reward_mean` and `reward_se` are empty where `status` is "failed"; `failure` and `error` are None where
+    it is "ok". `context` hashes all that makes rewards comparable (base model, adapters, rewards, generation
+    settings, seed); `prompts_hash` the prompts of the split.
+    """
+
+    candidate: str
+    context: str
+    split: str
+    prompts_hash: str
+    coefficients: dict[str, float]
+    status: str
+    reward_mean: dict[str, float]
+    reward_se: dict[str, float]
+    n_prompts: int
+    mean_tokens: float | None
+    truncated_share: float | None
+    base_model: str
+    adapters: dict[str, str]
+    rewards: dict[str, str]
+    seed: int
+    seconds: float
+    created_at: datetime
+    failure: str | None = None
+    error: str | None = None
+    generations: tuple[ScoredGeneration, ...] = ()
