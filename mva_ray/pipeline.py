@@ -1,0 +1,342 @@
+"""The whole job, top to bottom: preference pairs, value adapters, search, held-out front, report."""
+
+import json
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray.actor import ActorHandle
+from ray.util import ActorPool
+from tqdm.auto import tqdm
+
+from mva_ray.adapters.lora import adapter_hash
+from mva_ray.config import RunConfig, Value, check_writable
+from mva_ray.data.check import load_checked_config
+from mva_ray.data.conflict import within_prompt_correlation
+from mva_ray.data.files import read_pairs
+from mva_ray.data.pairs import PairSet, best_against_worst
+from mva_ray.data.samples import SampleStore
+from mva_ray.errors import CandidateFailure, RunError
+from mva_ray.evaluation.evaluate import EvaluationSetting, rounded
+from mva_ray.evaluation.ray_evaluation import (
+    evaluate_all,
+    group_size,
+    start_broker,
+    start_generators,
+    start_rewards,
+)
+from mva_ray.plan import Plan, changed_settings, make_plan
+from mva_ray.records import AdapterRef, Evaluation, Generation, PreferencePair
+from mva_ray.report import write_report
+from mva_ray.search.designs import reference_candidates
+from mva_ray.search.nsga2 import Nsga2Proposer
+from mva_ray.search.ray_search import Coefficients, GenerationalSearcher, run_search
+from mva_ray.table import ParetoTable
+from mva_ray.table.run_state import RunState
+from mva_ray.training.dpo import TrainingJob
+from mva_ray.training.ray_training import train_on_ray
+
+log = logging.getLogger(__name__)
+
+
+def explore(config_path: Path, run_dir: Path | None = None) -> Path:
+    """Run the job of a config; what an earlier run in the same directory finished is kept.
+
+    Args:
+        config_path: a YAML file, see `RunConfig`.
+        run_dir: `runs/<name of the config>` unless given.
+
+    Returns:
+        the run directory.
+
+    Raises:
+        ConfigError: with everything that is wrong with the config.
+        RunError: where the job cannot go on; what was computed until then is kept.
+    """
+    config = load_checked_config(config_path)
+    run_dir = (run_dir or Path("runs") / config.name).absolute()
+    check_writable(run_dir)
+    run = _Run(config, make_plan(config), run_dir)
+    run.announce_changes()
+    with _ray_session():
+        with run.timed("preference pairs"):
+            pairs = run.preference_pairs()
+        with run.timed("value adapters"):
+            adapters = run.value_adapters(pairs)
+        with run.timed("search and held-out front"):
+            run.search(adapters)
+    with run.timed("report"):
+        write_report(run_dir)
+    return run_dir
+
+
+class _Run:
+    """One config, its plan and its directory; each method is a stage that keeps what is already there."""
+
+    def __init__(self, config: RunConfig, plan: Plan, run_dir: Path) -> None:
+        self._config = config
+        self._plan = plan
+        self._dir = run_dir
+        self._table = ParetoTable(run_dir)
+
+    def announce_changes(self) -> None:
+        """Say what a changed config invalidates, and remember this one for the next time."""
+        settings = json.loads(self._config.model_dump_json())
+        before = _read_json(self._dir / "plan.json")
+        stages = self._plan.stages()
+        if before is not None and before["stages"] != stages:
+            for line in changed_settings(before["settings"], settings) or ["a prompt file, a model or a reward"]:
+                print(f"changed since the last run: {line}")
+            anew = [stage for stage, stage_key in stages.items() if before["stages"].get(stage) != stage_key]
+            kept = [stage for stage in stages if stage not in anew]
+            print(f"  computed anew: {', '.join(anew)}\n  kept: {', '.join(kept) or 'nothing'}")
+        _write_json(self._dir / "plan.json", {"stages": stages, "settings": settings})
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the stage's wall time to `timings.json`."""
+        started = time.monotonic()
+        yield
+        path = self._dir / "timings.json"
+        timings = _read_json(path) or {}
+        _write_json(path, timings | {stage: round(time.monotonic() - started, 1)})
+
+    def preference_pairs(self) -> dict[str, tuple[PreferencePair, ...]]:
+        """Pairs of every value: from its file, or from the base model's samples and its reward."""
+        pairs = {value.name: tuple(read_pairs(Path(value.pairs))) for value in self._config.values if value.pairs}
+        on_policy = [value for value in self._config.values if not value.pairs]
+        if on_policy:
+            samples = self._samples()
+            scores = self._scores(samples)
+            self._report_conflict(scores)
+            kept = {value.name: best_against_worst(samples, scores[value.name], value.margin) for value in on_policy}
+            self._report_pairs(on_policy, kept)
+            pairs |= {name: pair_set.pairs for name, pair_set in kept.items()}
+        for name, of_value in pairs.items():
+            if len(of_value) < self._config.training.pairs_per_step:
+                raise RunError(
+                    f"value '{name}' has {len(of_value)} pairs, fewer than training.pairs_per_step "
+                    f"({self._config.training.pairs_per_step}): lower its margin or add train prompts"
+                )
+        return pairs
+
+    def value_adapters(self, pairs: Mapping[str, tuple[PreferencePair, ...]]) -> list[AdapterRef]:
+        """One adapter a value, in the order of the config, each trained against those before it."""
+        adapters: list[AdapterRef] = []
+        for value in self._config.value_names:
+            directory = self._dir / "adapters" / f"{value}-{self._plan.adapters[value]}"
+            if not directory.is_dir():
+                self._train(value, pairs[value], adapters, directory)
+            adapters.append(AdapterRef(value, str(directory), adapter_hash(directory)))
+        _write_json(self._dir / "adapters.json", {ref.value: ref.path for ref in adapters})
+        return adapters
+
+    def search(self, adapters: Sequence[AdapterRef]) -> None:
+        """Search on the search split, then score the front and the references again on the held-out split."""
+        settings = {split: self._setting(split, adapters) for split in ("search", "held_out")}
+        hashes = {split: setting.prompts_hash for split, setting in settings.items()}
+        state = RunState(self._config.name, tuple(self._config.value_names), self._plan.context, hashes)
+        state.save(self._dir)
+        generators = start_generators(self._config, self._config.base_model, adapters)
+        rewards = start_rewards(self._config)
+        broker = start_broker(settings, generators, rewards, self._table.append)
+        try:
+            with self.timed("search"):
+                self._search(broker, settings["search"])
+            with self.timed("held-out front"):
+                self._held_out(broker, settings["held_out"])
+            _report_truncation(rewards)
+        finally:
+            _stop([broker, *generators, *rewards.values()])
+
+    def _samples(self) -> list[list[Generation]]:
+        prompts = self._plan.prompts["train"]
+        store = SampleStore(self._dir / "samples" / f"{self._plan.samples}.jsonl")
+        samples = store.read()
+        if len(samples) == len(prompts):
+            return samples
+        width = max(1, self._config.generation.batch_size // self._config.sampling.completions_per_prompt)
+        starts = range(len(samples) - len(samples) % width, len(prompts), width)
+        del samples[starts.start :]
+        generators = start_generators(self._config, self._config.base_model, [])
+        batches = ActorPool(generators).map(
+            lambda actor, start: actor.sample.remote(
+                prompts[start : start + width], self._config.sampling, self._config.seed + start
+            ),
+            starts,
+        )
+        with tqdm(total=len(prompts), initial=len(samples), desc="sampling pairs", unit="prompt") as bar:
+            for batch in batches:
+                store.append(batch)
+                samples += batch
+                bar.update(len(batch))
+        _stop(generators)
+        return samples
+
+    def _scores(self, samples: Sequence[Sequence[Generation]]) -> dict[str, list[list[float]]]:
+        """Every value's reward of every sample, [prompts][completions]."""
+        files = {value: self._dir / "scores" / f"{value}-{key}.json" for value, key in self._plan.scores.items()}
+        scores = {value: _read_json(path) for value, path in files.items()}
+        missing = [value for value, table in scores.items() if table is None]
+        if missing:
+            actors = start_rewards(self._config)
+            for value in missing:
+                scores[value] = _score_samples(value, actors[value], samples)
+                _write_json(files[value], scores[value])
+            _report_truncation(actors)
+            _stop(list(actors.values()))
+        return scores
+
+    def _report_conflict(self, scores: Mapping[str, list[list[float]]]) -> None:
+        correlation = within_prompt_correlation(scores)
+        names = list(scores)
+        count = sum(len(row) for row in scores[names[0]])
+        _write_json(
+            self._dir / "conflict.json", {"values": names, "correlation": correlation.tolist(), "samples": count}
+        )
+        print(f"conflict: correlation of rewards within a prompt, on {count} samples of the base model")
+        for row, name in enumerate(names):
+            for column in range(row + 1, len(names)):
+                print(f"  {name} and {names[column]}: {correlation[row, column]:+.2f}")
+
+    def _report_pairs(self, values: Sequence[Value], kept: Mapping[str, PairSet]) -> None:
+        summary = {}
+        for value in values:
+            pair_set = kept[value.name]
+            summary[value.name] = {
+                "prompts": pair_set.prompts,
+                "pairs": len(pair_set.pairs),
+                "ties": pair_set.ties,
+                "margin": value.margin,
+            }
+            print(f"pairs of '{value.name}': {len(pair_set.pairs)} of {pair_set.prompts} prompts (margin {value.margin})")
+            path = self._dir / "pairs" / f"{value.name}-{self._plan.pairs[value.name]}.jsonl"
+            _write_text(path, "".join(json.dumps(asdict(pair)) + "\n" for pair in pair_set.pairs))
+        _write_json(self._dir / "pairs.json", summary)
+
+    def _train(
+        self, value: str, pairs: tuple[PreferencePair, ...], earlier: Sequence[AdapterRef], directory: Path
+    ) -> None:
+        """Train into a scratch directory and rename it when complete."""
+        scratch = directory.with_name(f"{directory.name}.partial")
+        shutil.rmtree(scratch, ignore_errors=True)
+        job = TrainingJob(
+            value=value,
+            base_model=self._config.base_model,
+            system_prompt=self._config.generation.system_prompt,
+            pairs=pairs,
+            earlier=tuple(earlier),
+            training=self._config.training,
+            seed=self._config.seed,
+            output=str(scratch),
+        )
+        with self.timed(f"adapter '{value}'"), tqdm(total=job.training.steps, desc=f"training '{value}'") as bar:
+
+            def on_step(row: Mapping[str, float]) -> None:
+                bar.set_postfix(loss=f"{row['loss']:.3f}", accuracy=f"{row['reward_accuracy']:.2f}")
+                bar.update()
+
+            train_on_ray(job, self._dir / "ray", torch.cuda.is_available(), on_step)
+        scratch.rename(directory)
+
+    def _setting(self, split: str, adapters: Sequence[AdapterRef]) -> EvaluationSetting:
+        return EvaluationSetting(
+            context=self._plan.context,
+            split=split,
+            prompts=self._plan.prompts[split],
+            values=tuple(self._config.value_names),
+            base_model=f"{self._config.base_model} {self._plan.base_hash[:12]}",
+            adapters={ref.value: ref.sha256 for ref in adapters},
+            rewards=self._plan.rewards,
+            seed=self._config.seed,
+        )
+
+    def _known(self, setting: EvaluationSetting) -> dict[Coefficients, Evaluation]:
+        rows = self._table.evaluations(context=setting.context, split=setting.split)
+        return {
+            tuple(row.coefficients[value] for value in setting.values): row
+            for row in rows
+            if row.prompts_hash == setting.prompts_hash
+        }
+
+    def _search(self, broker: ActorHandle, setting: EvaluationSetting) -> None:
+        search = self._config.search
+        known = self._known(setting)
+        size = group_size(self._config.generation.batch_size, len(setting.prompts))
+        proposer = Nsga2Proposer(
+            self._config.bounds, search.candidates, search.population, search.convex_partitions, self._config.seed
+        )
+        searcher = GenerationalSearcher(proposer, known.get, size)
+        with tqdm(total=search.candidates, initial=len(known), desc="search", unit="candidate") as bar:
+            run_search(searcher, broker, 2 * size * search.evaluators, self._dir / "ray", bar.update)
+        if searcher.too_many_failed:
+            raise RunError(f"the search stopped: {searcher.too_many_failed}")
+
+    def _held_out(self, broker: ActorHandle, setting: EvaluationSetting) -> None:
+        values = setting.values
+        front = self._table.front("search")[[f"w_{value}" for value in values]].itertuples(index=False)
+        references = reference_candidates(len(values), 1)[: len(values) + 1]
+        known = self._known(setting)
+        wanted = [rounded(row) for row in [*references, *sorted(front)]]
+        missing = [row for row in dict.fromkeys(wanted) if row not in known]
+        size = group_size(self._config.generation.batch_size, len(setting.prompts))
+        done = evaluate_all(broker, setting.split, missing, size)
+        for _ in tqdm(done, total=len(missing), desc="held-out front", unit="candidate"):
+            pass
+
+
+@contextmanager
+def _ray_session() -> Iterator[None]:
+    """Join the cluster that RAY_ADDRESS names, else a local one that ends with this process."""
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _score_samples(value: str, actor: ActorHandle, samples: Sequence[Sequence[Generation]]) -> list[list[float]]:
+    flat = [generation for generations in samples for generation in generations]
+    scores = ray.get(actor.score.remote([row.prompt for row in flat], [row.completion for row in flat]))
+    if isinstance(scores, CandidateFailure):
+        raise RunError(f"the reward of '{value}' cannot score the base model's samples: {scores}")
+    numbers = iter(scores)
+    return [[next(numbers) for _ in generations] for generations in samples]
+
+
+def _report_truncation(rewards: Mapping[str, ActorHandle]) -> None:
+    for value, actor in rewards.items():
+        if count := ray.get(actor.truncated.remote()):
+            log.warning("the reward of '%s' cut %d inputs to its max_length", value, count)
+
+
+def _stop(actors: Sequence[ActorHandle]) -> None:
+    for actor in actors:
+        ray.kill(actor)
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def _write_json(path: Path, content: object) -> None:
+    _write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Replace a file in one step, so that a kill leaves the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    scratch.write_text(text, encoding="utf-8")
+    scratch.replace(path)

@@ -1,0 +1,89 @@
+"""What a run will compute, as content hashes: equal inputs, equal keys, and a stage with a known key is not repeated."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mva_ray.adapters.base_model import model_hash
+from mva_ray.adapters.fetch import local_directory
+from mva_ray.config import RunConfig
+from mva_ray.data.files import read_prompts
+from mva_ray.evaluation.reward import reward_version
+from mva_ray.records import SPLITS
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Keys of all stages; each hashes everything the stage's result depends on.
+
+    `scores`, `pairs` and `adapters` are per value; `context` is that of `Evaluation`. `rewards` maps each value to
+    its reward's name and version, `prompts` each split to its prompts.
+    """
+
+    base_hash: str
+    prompts: Mapping[str, tuple[str, ...]]
+    rewards: Mapping[str, str]
+    samples: str
+    scores: Mapping[str, str]
+    pairs: Mapping[str, str]
+    adapters: Mapping[str, str]
+    context: str
+
+    def stages(self) -> dict[str, str]:
+        """Every stage by the name people see, with its key."""
+        named = {"samples": self.samples}
+        named |= {f"pairs '{value}'": key for value, key in self.pairs.items()}
+        named |= {f"adapter '{value}'": key for value, key in self.adapters.items()}
+        return named | {"evaluations": self.context}
+
+
+def make_plan(config: RunConfig) -> Plan:
+    """Read prompts, hash models and rewards, and derive every key. Computes nothing expensive."""
+    base_hash = model_hash(local_directory(config.base_model))
+    prompts = {split: _prompts(config, split) for split in SPLITS}
+    rewards = {value.name: f"{value.reward.source} {reward_version(value.reward)}" for value in config.values}
+    model = {
+        "base": base_hash,
+        "max_new_tokens": config.generation.max_new_tokens,
+        "system_prompt": config.generation.system_prompt,
+    }
+    samples = key(model, prompts["train"], config.sampling.model_dump(), config.seed, config.generation.batch_size)
+    scores = {value: key(samples, reward) for value, reward in rewards.items()}
+    pairs = {
+        value.name: _file_hash(value.pairs) if value.pairs else key(scores[value.name], value.margin)
+        for value in config.values
+    }
+    adapters: dict[str, str] = {}
+    for value in config.value_names:
+        adapters[value] = key(model, pairs[value], config.training.model_dump(), config.seed, list(adapters.values()))
+    context = key(model, adapters, rewards)
+    return Plan(base_hash, prompts, rewards, samples, scores, pairs, adapters, context)
+
+
+def key(*parts: Any) -> str:
+    """A short content hash of JSON-serialisable parts."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def changed_settings(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """One line a setting that differs: `training.steps: 24 -> 30`."""
+    lines = []
+    for name in sorted(before.keys() | after.keys()):
+        old, new = before.get(name), after.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            lines += changed_settings(old, new, f"{prefix}{name}.")
+        elif old != new:
+            lines.append(f"{prefix}{name}: {json.dumps(old)} -> {json.dumps(new)}")
+    return lines
+
+
+def _prompts(config: RunConfig, split: str) -> tuple[str, ...]:
+    file = getattr(config.prompts, split)
+    return tuple(read_prompts(Path(file.path))[: file.count])
+
+
+def _file_hash(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]

@@ -1,0 +1,122 @@
+"""The whole run as one self-contained HTML page: it opens from a file, without a network."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
+from pandas import DataFrame
+from plotly.offline import get_plotlyjs
+
+from mva_ray.report import figures
+from mva_ray.report.completions import compare
+from mva_ray.report.files import read_json, training_curves
+from mva_ray.report.points import (
+    KINDS,
+    SPLIT_LABELS,
+    Points,
+    candidate_label,
+    coefficients_text,
+    number,
+    reward_text,
+    select_points,
+)
+from mva_ray.table import ParetoTable
+from mva_ray.table.run_state import RunState
+
+REFERENCES = ("base", "single", "ones", "convex")
+
+
+def render_page(run_dir: Path, state: RunState, table: ParetoTable) -> str:
+    """The page as text. All text from models, prompts and errors is escaped by the template.
+
+    Scripts run only with the page's own nonce, and nothing may be fetched: a second lock should an escape
+    ever be forgotten.
+    """
+    frame = table.frame()
+    points = select_points(frame)
+    curves = training_curves(run_dir)
+    return _template().render(
+        state=state,
+        facts=_facts(frame, points),
+        front=_records(points.front.sort_values([state.values[0], "candidate"], ascending=[False, True])),
+        references=_references(points),
+        failed=_records(frame[frame["status"] == "failed"].sort_values(["candidate", "split"])),
+        comparison=compare(points, state.values, table.generations),
+        figures=_figures(points, state.values, curves),
+        conflict=read_json(run_dir / "conflict.json"),
+        pairs=read_json(run_dir / "pairs.json"),
+        timings=read_json(run_dir / "timings.json"),
+        nonce=secrets.token_urlsafe(16),
+        plotly_js=Markup(get_plotlyjs()),
+    )
+
+
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("mva_ray.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        number=number,
+        percent=_percent,
+        duration=_duration,
+        reward=reward_text,
+        label=candidate_label,
+        w=coefficients_text,
+        tint=_tint,
+    )
+    environment.globals.update(kinds=KINDS)
+    return environment.get_template("report.html.j2")
+
+
+def _facts(frame: DataFrame, points: Points) -> dict[str, Any]:
+    return {
+        "base_model": ", ".join(sorted(frame["base_model"].unique())),
+        "candidates": frame["candidate"].nunique(),
+        "failed": frame.loc[frame["status"] == "failed", "candidate"].nunique(),
+        "scored": len(points.main),
+        "faint": len(points.faint),
+        "split": SPLIT_LABELS[points.split],
+        "n_prompts": points.n_prompts,
+    }
+
+
+def _figures(points: Points, values: Sequence[str], curves: Mapping[str, Any]) -> dict[str, figures.Json]:
+    drawn = {}
+    if len(points.main):
+        if len(values) == 3:
+            drawn["space"] = figures.space_figure(points, values)
+        if len(values) > 3:
+            drawn["parallel"] = figures.parallel_figure(points, values)
+        drawn["pair"] = figures.pair_figure(points, values)
+    if curves:
+        drawn["training"] = figures.training_figure(curves)
+    return drawn
+
+
+def _references(points: Points) -> list[dict[str, Any]]:
+    return [row for kind in REFERENCES for row in _records(points.of_kind(kind).sort_values("candidate"))]
+
+
+def _records(rows: DataFrame) -> list[dict[str, Any]]:
+    return [dict(row) for row in rows.to_dict("records")]
+
+
+def _percent(share: Any) -> str:
+    return "–" if number(share) == "–" else f"{100 * share:.0f} %"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
+
+
+def _tint(correlation: float) -> str:
+    """Orange where two values conflict, blue where they agree."""
+    return f"rgba({'213, 94, 0' if correlation < 0 else '0, 114, 178'}, {0.55 * min(1, abs(correlation)):.2f})"

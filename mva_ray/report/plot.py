@@ -1,0 +1,187 @@
+"""The front as a PNG: one plot for two values, a grid of all pairs for more."""
+
+import io
+import math
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+from numpy.typing import NDArray
+from pandas import DataFrame
+
+from mva_ray.report.files import write_atomically
+from mva_ray.report.points import (
+    FAINT_COLOR,
+    FRONT_COLOR,
+    KINDS,
+    SPLIT_LABELS,
+    KindStyle,
+    Points,
+    padded_range,
+    select_points,
+    staircase,
+)
+
+DPI = 150
+
+
+def plot_front(frame: DataFrame, values: Sequence[str], path: Path, run_name: str = "") -> None:
+    """Draw every candidate with its error bars (one standard error) and the Pareto front.
+
+    Args:
+        frame: `ParetoTable.frame()`; the front is drawn on the held-out split where there is one.
+        values: the run's values, two or more; with more than two each pair has its plot.
+        path: the PNG to write.
+        run_name: for the title.
+    """
+    points = select_points(frame)
+    figure = _pair_grid(points, values) if len(points.main) else _empty_figure()
+    figure.suptitle(_title(points, run_name, len(values) > 2), fontsize=12)
+    image = io.BytesIO()
+    FigureCanvasAgg(figure).print_figure(image, format="png", dpi=DPI)
+    write_atomically(path, image.getvalue())
+
+
+def _title(points: Points, run_name: str, explain_axes: bool) -> str:
+    what = f"{run_name}: Pareto front" if run_name else "Pareto front"
+    if points.main.empty:
+        return what
+    axes = "\nmean rewards, higher is better" if explain_axes else ""
+    return f"{what} on {points.n_prompts} {SPLIT_LABELS[points.split]} prompts{axes}"
+
+
+def _empty_figure() -> Figure:
+    figure = Figure(figsize=(6, 3), layout="constrained")
+    figure.text(0.5, 0.45, "no candidate has been scored", ha="center", va="center", color="0.4")
+    return figure
+
+
+def _pair_grid(points: Points, values: Sequence[str]) -> Figure:
+    """One plot for each pair of values, on the same scale for a value wherever it appears."""
+    pairs = list(combinations(values, 2))
+    columns = max(math.ceil(math.sqrt(len(pairs))), min(3, len(pairs)))
+    rows = math.ceil(len(pairs) / columns)
+    alone = len(pairs) == 1
+    figure = Figure(figsize=(8.4, 6.2) if alone else (3.9 * columns, 3.3 * rows + 0.8), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    limits = {value: _limits(points, value) for value in values}
+    for axes, (x, y) in zip(grid, pairs, strict=False):
+        axes.set(xlim=limits[x], ylim=limits[y])
+        _draw_pair(axes, points, x, y, alone)
+        _dress(axes, x, y, " (mean reward, higher is better)" if alone else "")
+    for axes in grid[len(pairs) :]:
+        axes.set_visible(False)
+    figure.legend(
+        handles=_legend(points, alone), loc="outside lower center", ncols=4 if alone else 7, frameon=False, fontsize=9
+    )
+    return figure
+
+
+def _limits(points: Points, value: str) -> tuple[float, float]:
+    """An interval that holds every mean, and the error bars on the main split."""
+    centres, errors = _floats(points.main, value), np.nan_to_num(_floats(points.main, f"{value}_se"))
+    every = np.concatenate([centres - errors, centres + errors, _floats(points.faint, value)])
+    return padded_range(float(every.min()), float(every.max()))
+
+
+def _draw_pair(axes: Axes, points: Points, x: str, y: str, alone: bool) -> None:
+    """A staircase joins the front only where these two values are all there are."""
+    axes.plot(_floats(points.faint, x), _floats(points.faint, y), "o", ms=3.5, color=FAINT_COLOR, alpha=0.45, mew=0)
+    if alone:
+        _draw_stairs(axes, list(zip(_floats(points.front, x), _floats(points.front, y), strict=True)))
+    scale = 1.0 if alone else 0.8
+    for kind, style in KINDS.items():
+        _draw_kind(axes, points.of_kind(kind), x, y, style, scale)
+    axes.plot(_floats(points.front, x), _floats(points.front, y), **_ring(12 * scale))
+    _name_single_adapters(axes, points, x, y)
+
+
+def _draw_stairs(axes: Axes, front: list[tuple[float, float]]) -> None:
+    corners = staircase(front, floor=(axes.get_xlim()[0], axes.get_ylim()[0]))
+    xs, ys = zip(*corners, strict=True)
+    axes.plot(xs, ys, color=FRONT_COLOR, lw=1.4, zorder=1.5)
+    axes.fill_between(xs, axes.get_ylim()[0], ys, color=FRONT_COLOR, alpha=0.05, lw=0, zorder=0.5)
+
+
+def _draw_kind(axes: Axes, rows: DataFrame, x: str, y: str, style: KindStyle, scale: float) -> None:
+    axes.errorbar(
+        _floats(rows, x),
+        _floats(rows, y),
+        xerr=_floats(rows, f"{x}_se"),
+        yerr=_floats(rows, f"{y}_se"),
+        fmt=style.marker,
+        color=style.color,
+        ms=style.size * 0.8 * scale,
+        mec="white",
+        mew=0.6,
+        elinewidth=0.8,
+        ecolor=(style.color, 0.6),
+        zorder=3,
+    )
+
+
+def _name_single_adapters(axes: Axes, points: Points, x: str, y: str) -> None:
+    """Name these two values' adapters, each on the side of its marker where its own front has ended."""
+    for row in points.of_kind("single").to_dict("records"):
+        for value, offset, side in ((x, -9, "top"), (y, 9, "bottom")):
+            if row[f"w_{value}"]:
+                axes.annotate(
+                    f"{value} alone",
+                    (row[x], row[y]),
+                    (0, offset),
+                    textcoords="offset points",
+                    ha="center",
+                    va=side,
+                    fontsize=7.5,
+                    color=KINDS["single"].color,
+                    path_effects=[withStroke(linewidth=2.5, foreground="white")],
+                    zorder=5,
+                )
+
+
+def _dress(axes: Axes, x: str, y: str, suffix: str) -> None:
+    axes.grid(color="0.92", lw=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["bottom", "left"]].set_color("0.6")
+    axes.tick_params(labelsize=8, color="0.7")
+    axes.set_xlabel(f"{x}{suffix}", fontsize=9.5)
+    axes.set_ylabel(f"{y}{suffix}", fontsize=9.5)
+
+
+def _legend(points: Points, alone: bool) -> list[Line2D]:
+    """An entry for each thing that is in the picture, the front first."""
+    ring = Line2D([], [], label="on the front", **{**_ring(11), "ls": "-" if alone else ""})
+    kinds = [
+        Line2D(
+            [], [], ls="", marker=style.marker, color=style.color, ms=style.size * 0.8, mec="white", label=style.label
+        )
+        for kind, style in reversed(KINDS.items())
+        if len(points.of_kind(kind))
+    ]
+    faint = Line2D([], [], ls="", marker="o", ms=4, color=FAINT_COLOR, alpha=0.6, label="search split only")
+    return [ring, *kinds, *([faint] if len(points.faint) else [])]
+
+
+def _ring(size: float) -> dict[str, Any]:
+    return {
+        "marker": "o",
+        "ms": size,
+        "mfc": "none",
+        "mec": FRONT_COLOR,
+        "mew": 1.2,
+        "color": FRONT_COLOR,
+        "ls": "",
+        "zorder": 4,
+    }
+
+
+def _floats(rows: DataFrame, column: str) -> NDArray[np.float64]:
+    return np.asarray(rows[column].to_numpy(dtype=float, na_value=np.nan))

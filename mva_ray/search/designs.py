@@ -1,0 +1,31 @@
+"""The candidates every search begins with, since users compare with them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from pymoo.util.ref_dirs import get_reference_directions
+
+Coefficients = tuple[float, ...]
+
+
+def reference_candidates(n_values: int, convex_partitions: int) -> list[Coefficients]:
+    """The base model (w = 0), each adapter alone (e_i), all ones, and convex combinations, in this order.
+
+    Args:
+        n_values: number of value adapters.
+        convex_partitions: the simplex lattice of Das and Dennis (1998): coefficients are multiples of
+            1 / convex_partitions that sum to 1.
+
+    Returns:
+        distinct vectors of length n_values.
+    """
+    base = [(0.0,) * n_values]
+    singles = [tuple(row) for row in np.eye(n_values).tolist()]
+    ones = [(1.0,) * n_values]
+    lattice = get_reference_directions("das-dennis", n_values, n_partitions=convex_partitions)
+    convex = [tuple(row) for row in np.asarray(lattice).tolist()]
+    return list(dict.fromkeys(_tidy(row) for row in [*base, *singles, *ones, *convex]))
+
+
+def _tidy(row: Sequence[float]) -> Coefficients:
+    return tuple(round(number, 4) for number in row)

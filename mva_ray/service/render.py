@@ -1,0 +1,146 @@
+"""Answers as text for people and as CSV, JSON or parquet for programs."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+from rich import box
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+
+from mva_ray.errors import ConfigError
+from mva_ray.service.query import SCALARISATION, Answer
+
+Format = Literal["table", "csv", "json", "parquet"]
+SPLIT_TITLES = {
+    "held_out": "held-out prompts (never seen by the search)",
+    "search": "search prompts (the search optimised on these: optimistic)",
+}
+
+
+def write(answer: Answer, output_format: Format, output: Path | None, stdout: TextIO) -> None:
+    """Write an answer in one format to a file, or to `stdout` where `output` is None.
+
+    Raises:
+        ConfigError: parquet without a file, or a file that cannot be written.
+    """
+    if output is None and output_format == "parquet":
+        raise ConfigError("--format parquet", ["needs a file: add --output FILE"])
+    if output is None:
+        _write_text(answer, output_format, stdout)
+        return
+    try:
+        if output_format == "parquet":
+            answer.rows.to_parquet(output, index=False)
+        else:
+            with output.open("w", encoding="utf-8") as file:
+                _write_text(answer, output_format, file)
+    except OSError as error:
+        raise ConfigError("--output", [f"{output} cannot be written: {error.strerror or error}"]) from None
+
+
+def records(answer: Answer) -> list[dict[str, Any]]:
+    """One JSON object a row; NA becomes null, so that the text is valid JSON."""
+    return [_record(row, answer.values) for row in answer.rows.to_dict("records")]
+
+
+def ranking(answer: Answer) -> str | None:
+    """One line: the preference, the scalarisation and the best candidate; None without a preference."""
+    if answer.preference is None:
+        return None
+    weights = ", ".join(f"{value}={weight:g}" for value, weight in answer.preference.items())
+    return f"best for {weights}: {answer.best or 'none'} ({SCALARISATION})"
+
+
+def _write_text(answer: Answer, output_format: Format, file: TextIO) -> None:
+    if output_format == "csv":
+        answer.rows.to_csv(file, index=False)
+    elif output_format == "json":
+        file.write(json.dumps(records(answer), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    else:
+        _print_table(answer, Console(file=file, highlight=False))
+
+
+def _record(row: Mapping[Any, Any], values: Sequence[str]) -> dict[str, Any]:
+    failed = row["status"] == "failed"
+    record = {
+        "candidate": row["candidate"],
+        "kind": row["kind"],
+        "coefficients": {value: row[f"w_{value}"] for value in values},
+        "rewards": {} if failed else {value: {"mean": row[value], "se": row[f"{value}_se"]} for value in values},
+        "split": row["split"],
+        "on_front": row["on_front"],
+        "status": row["status"],
+        "n_prompts": row["n_prompts"],
+        "mean_tokens": _or_null(row["mean_tokens"]),
+        "truncated_share": _or_null(row["truncated_share"]),
+    }
+    if failed:
+        record |= {"failure": _or_null(row["failure"]), "error": _or_null(row["error"])}
+    if "score" in row:
+        record["score"] = row["score"]
+    return record
+
+
+def _or_null(cell: Any) -> Any:
+    import pandas as pd
+
+    return None if pd.isna(cell) else cell
+
+
+def _print_table(answer: Answer, console: Console) -> None:
+    what = "All candidates" if answer.everything else "Pareto front"
+    console.print(f"{what} on {answer.n_prompts} {SPLIT_TITLES[answer.split]}", style="bold", soft_wrap=True)
+    if len(answer.rows):
+        console.print("w: coefficient; value: mean reward ± standard error, higher is better", soft_wrap=True)
+        table = _table(answer)
+        roomy = console.options.update(width=10_000)
+        console.width = max(console.width, Measurement.get(console, roomy, table).minimum)
+        console.print(table)
+    else:
+        console.print("no candidates")
+    if line := ranking(answer):
+        console.print(line, soft_wrap=True)
+    if answer.failed:
+        hint = "" if answer.everything else " (--all shows why)"
+        console.print(f"{answer.failed} failed candidate{'s' if answer.failed > 1 else ''}{hint}")
+    for row in answer.rows[answer.rows["status"] == "failed"].itertuples():
+        console.print(f"  {row.candidate}: {row.failure}: {row.error}", markup=False, soft_wrap=True)
+
+
+def _table(answer: Answer) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for name in _leading_columns(answer):
+        table.add_column(name, no_wrap=True)
+    rows = answer.rows.to_dict("records")
+    for value in answer.values:
+        longest_word = max(len(word) for row in rows for word in _reward(row, value).split())
+        table.add_column("w", justify="right", no_wrap=True)
+        table.add_column(value, justify="right", min_width=longest_word, overflow="fold")
+    if answer.preference is not None:
+        table.add_column("score", justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*_cells(row, answer), style="bold" if row["candidate"] == answer.best else None)
+    return table
+
+
+def _leading_columns(answer: Answer) -> list[str]:
+    return ["candidate", "kind", "status"] if answer.everything else ["candidate", "kind"]
+
+
+def _cells(row: Mapping[Any, Any], answer: Answer) -> list[str]:
+    status = "front" if row["on_front"] else row["status"]
+    cells = [status if name == "status" else row[name] for name in _leading_columns(answer)]
+    for value in answer.values:
+        cells += [f"{row[f'w_{value}']:.2f}", _reward(row, value)]
+    if answer.preference is not None:
+        cells.append(f"{row['score']:.3f}")
+    return cells
+
+
+def _reward(row: Mapping[Any, Any], value: str) -> str:
+    if row["status"] == "failed":
+        return "-"
+    return f"{row[value]:.3f} ±{row[f'{value}_se']:.3f}"

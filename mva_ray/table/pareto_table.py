@@ -1,0 +1,131 @@
+"""The Pareto table of a run: a Delta table that only grows."""
+
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+from deltalake import DeltaTable, write_deltalake
+from deltalake.exceptions import CommitFailedError
+
+from mva_ray.records import Evaluation, ScoredGeneration
+from mva_ray.table.frame import flat_frame, front_rows, on_split
+from mva_ray.table.run_state import RunState
+from mva_ray.table.schema import SCHEMA, from_arrow, to_arrow
+
+COMMIT_ATTEMPTS = 20
+Filters = list[tuple[str, str, str]]
+
+
+class ParetoTable:
+    """Every evaluation of a run, in the Delta table `run_dir/table`.
+
+    Append-only. Any number of threads and processes may append and read at the same time; a reader sees
+    whole commits only. Holds no open file and no cache: every call reads the newest version.
+
+    `evaluations` sees the rows of every context ever run in this directory; `frame`, `front` and
+    `generations` see the current ones, as `RunState` names them.
+
+    Args:
+        run_dir: the run directory; it need not exist before the first `append`.
+    """
+
+    def __init__(self, run_dir: Path | str) -> None:
+        self.run_dir = Path(run_dir)
+        self._uri = str(self.run_dir / "table")
+
+    def append(self, evaluations: Sequence[Evaluation]) -> None:
+        """Add all rows in one commit: a kill leaves all of them or none.
+
+        Raises:
+            ValueError: a NaN or infinite number, or a `created_at` without time zone; nothing is written.
+            CommitFailedError: other writers won every one of `COMMIT_ATTEMPTS` attempts.
+        """
+        if not evaluations:
+            return
+        rows = to_arrow(evaluations)
+        for attempts_left in reversed(range(COMMIT_ATTEMPTS)):
+            try:
+                self._commit(rows)
+                return
+            except CommitFailedError:
+                if not attempts_left:
+                    raise
+                time.sleep(random.uniform(0.01, 0.2))
+
+    def evaluations(
+        self, context: str | None = None, split: str | None = None, with_generations: bool = False
+    ) -> list[Evaluation]:
+        """The evaluations exactly as they were appended, oldest first.
+
+        Args:
+            context: only those of this context; of all contexts if None.
+            split: only those on this prompt split; on all splits if None.
+            with_generations: read the texts too; else `generations` is empty.
+        """
+        columns = SCHEMA.names if with_generations else [name for name in SCHEMA.names if name != "generations"]
+        wanted = [("context", "=", context), ("split", "=", split)]
+        return from_arrow(self._read(columns, [(name, is_, key) for name, is_, key in wanted if key is not None]))
+
+    def frame(self, split: str | None = None) -> pd.DataFrame:
+        """All current evaluations, one flat row each, oldest first. Columns: docs/table.md.
+
+        Higher rewards are better. `on_front` compares the ok rows of the same split; rewards are NA where
+        `status` is "failed".
+
+        Raises:
+            ConfigError: the directory holds no run.
+        """
+        state = RunState.load(self.run_dir)
+        rows = [row for row in self.evaluations(state.context, split) if _is_current(row, state)]
+        return flat_frame(rows, state.values)
+
+    def front(self, split: str | None = None) -> pd.DataFrame:
+        """The non-dominated rows of `frame`, highest first value first.
+
+        Args:
+            split: the prompt split; if None, `held_out` where it has rows, else `search`.
+
+        Raises:
+            ConfigError: the directory holds no run.
+        """
+        first_value = RunState.load(self.run_dir).values[0]
+        return front_rows(on_split(self.frame(split), split), first_value)
+
+    def generations(self, candidate: str, split: str) -> list[ScoredGeneration]:
+        """The completions and rewards of a candidate's newest current evaluation; empty if there is none.
+
+        Raises:
+            ConfigError: the directory holds no run.
+        """
+        state = RunState.load(self.run_dir)
+        filters = [("context", "=", state.context), ("split", "=", split), ("candidate", "=", candidate)]
+        found = [row for row in from_arrow(self._read(SCHEMA.names, filters)) if _is_current(row, state)]
+        return list(found[-1].generations) if found else []
+
+    def earlier(self) -> int:
+        """How many rows belong to other contexts or other prompts than the current ones.
+
+        Raises:
+            ConfigError: the directory holds no run.
+        """
+        state = RunState.load(self.run_dir)
+        return sum(not _is_current(row, state) for row in self.evaluations())
+
+    def _commit(self, rows: pa.Table) -> None:
+        if not DeltaTable.is_deltatable(self._uri):
+            # Appending to a missing table lets two writers each create it, and one of them lose its rows.
+            DeltaTable.create(self._uri, schema=SCHEMA, mode="ignore")
+        write_deltalake(self._uri, rows, mode="append")
+
+    def _read(self, columns: list[str], filters: Filters) -> pa.Table:
+        if not DeltaTable.is_deltatable(self._uri):
+            return SCHEMA.empty_table().select(columns)
+        table = DeltaTable(self._uri).to_pyarrow_table(columns=columns, filters=filters or None)
+        return table.sort_by("created_at")
+
+
+def _is_current(row: Evaluation, state: RunState) -> bool:
+    return row.context == state.context and row.prompts_hash == state.prompts.get(row.split)

@@ -1,0 +1,57 @@
+"""What a run directory currently holds: which rows of its table belong together."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+from mva_ray.errors import ConfigError
+
+FILE_NAME = "run.json"
+
+
+@dataclass(frozen=True)
+class RunState:
+    """The current context of a run, kept as `run.json` beside the table.
+
+    Args:
+        name: the name of the config.
+        values: the values in the order of the config; columns keep this order.
+        context: the `Evaluation.context` of the rows that are current.
+        prompts: the current `Evaluation.prompts_hash` of each split.
+    """
+
+    name: str
+    values: tuple[str, ...]
+    context: str
+    prompts: dict[str, str]
+
+    def save(self, run_dir: Path | str) -> None:
+        """Replace `run_dir/run.json` atomically; a reader sees the old state or the new one, never half."""
+        target = Path(run_dir) / FILE_NAME
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = target.with_name(f".{FILE_NAME}.{os.getpid()}")
+        scratch.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        os.replace(scratch, target)
+
+    @classmethod
+    def load(cls, run_dir: Path | str) -> Self:
+        """Read `run_dir/run.json`.
+
+        Raises:
+            ConfigError: there is no such file, or it is not one that `save` wrote.
+        """
+        try:
+            content = json.loads((Path(run_dir) / FILE_NAME).read_text(encoding="utf-8"))
+            return cls(
+                name=content["name"],
+                values=tuple(content["values"]),
+                context=content["context"],
+                prompts=dict(content["prompts"]),
+            )
+        except (FileNotFoundError, NotADirectoryError):
+            problem = f"not a run directory: {FILE_NAME} is missing"
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            problem = f"{FILE_NAME} cannot be read ({type(error).__name__}: {error})"
+        raise ConfigError(str(run_dir), [f"{problem}; give the directory that mva_ray.explore printed"])

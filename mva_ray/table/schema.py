@@ -1,0 +1,123 @@
+"""The schema of the Delta table, and the way between its rows and `Evaluation`. Documented in docs/table.md."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, fields
+from datetime import UTC
+from typing import Any
+
+import pyarrow as pa
+
+from mva_ray.records import Evaluation, Generation, ScoredGeneration
+
+RESERVED_COLUMNS = frozenset(
+    {
+        "candidate",
+        "split",
+        "kind",
+        "on_front",
+        "status",
+        "n_prompts",
+        "mean_tokens",
+        "truncated_share",
+        "seconds",
+        "failure",
+        "error",
+        "base_model",
+        "seed",
+        "created_at",
+        "score",
+    }
+)
+"""Columns of `ParetoTable.frame` and of the CLI that are not a value's: no value may have one of these names."""
+
+_NUMBERS = pa.map_(pa.string(), pa.float64())
+_NAMES = pa.map_(pa.string(), pa.string())
+_GENERATION = pa.struct(
+    [
+        pa.field("prompt", pa.string()),
+        pa.field("completion", pa.string()),
+        pa.field("tokens", pa.int32()),
+        pa.field("truncated", pa.bool_()),
+        pa.field("rewards", _NUMBERS),
+    ]
+)
+SCHEMA = pa.schema(
+    [
+        pa.field("candidate", pa.string(), nullable=False),
+        pa.field("context", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("prompts_hash", pa.string(), nullable=False),
+        pa.field("coefficients", _NUMBERS, nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("reward_mean", _NUMBERS, nullable=False),
+        pa.field("reward_se", _NUMBERS, nullable=False),
+        pa.field("n_prompts", pa.int32(), nullable=False),
+        pa.field("mean_tokens", pa.float64()),
+        pa.field("truncated_share", pa.float64()),
+        pa.field("base_model", pa.string(), nullable=False),
+        pa.field("adapters", _NAMES, nullable=False),
+        pa.field("rewards", _NAMES, nullable=False),
+        pa.field("seed", pa.int64(), nullable=False),
+        pa.field("seconds", pa.float64(), nullable=False),
+        pa.field("created_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("failure", pa.string()),
+        pa.field("error", pa.string()),
+        pa.field("generations", pa.list_(_GENERATION), nullable=False),
+    ]
+)
+
+
+def to_arrow(evaluations: Sequence[Evaluation]) -> pa.Table:
+    """One row an evaluation, in `SCHEMA`.
+
+    Raises:
+        ValueError: a NaN or infinite number, or a `created_at` without time zone.
+    """
+    for evaluation in evaluations:
+        _check(evaluation)
+    return pa.Table.from_pylist([_row(evaluation) for evaluation in evaluations], schema=SCHEMA)
+
+
+def from_arrow(table: pa.Table) -> list[Evaluation]:
+    """The evaluations that `to_arrow` was given; without generations where that column was not read."""
+    return [_evaluation(row) for row in table.to_pylist(maps_as_pydicts="strict")]
+
+
+def _row(evaluation: Evaluation) -> dict[str, Any]:
+    row = {field.name: getattr(evaluation, field.name) for field in fields(evaluation)}
+    row["generations"] = [asdict(scored.generation) | {"rewards": scored.rewards} for scored in evaluation.generations]
+    return row
+
+
+def _evaluation(row: dict[str, Any]) -> Evaluation:
+    generations = tuple(
+        ScoredGeneration(rewards=generation.pop("rewards"), generation=Generation(**generation))
+        for generation in row.pop("generations", ())
+    )
+    created_at = row.pop("created_at").replace(tzinfo=UTC)
+    return Evaluation(**row, created_at=created_at, generations=generations)
+
+
+def _check(evaluation: Evaluation) -> None:
+    where = f"evaluation of {evaluation.candidate} on {evaluation.split}"
+    wrong = [name for name, number in _numbers(evaluation) if not math.isfinite(number)]
+    if wrong:
+        raise ValueError(f"{where}: not finite: {', '.join(dict.fromkeys(wrong))}")
+    if evaluation.created_at.tzinfo is None:
+        raise ValueError(f"{where}: created_at has no time zone")
+
+
+def _numbers(evaluation: Evaluation) -> Iterator[tuple[str, float]]:
+    for name in ("mean_tokens", "truncated_share", "seconds"):
+        number = getattr(evaluation, name)
+        if number is not None:
+            yield name, number
+    for name in ("coefficients", "reward_mean", "reward_se"):
+        yield from _labelled(name, getattr(evaluation, name))
+    for scored in evaluation.generations:
+        yield from _labelled("generations.rewards", scored.rewards)
+
+
+def _labelled(name: str, numbers: Mapping[str, float]) -> Iterator[tuple[str, float]]:
+    return ((f"{name}[{key}]", number) for key, number in numbers.items())

@@ -1,0 +1,122 @@
+"""Value adapters on Ray Train: one `TorchTrainer` run a value, on one or more workers."""
+
+import os
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+from ray.actor import ActorHandle
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+
+from mva_ray.errors import RunError
+from mva_ray.training.dpo import TrainingJob, train_adapter
+
+OnStep = Callable[[Mapping[str, float]], None]
+_POLL_S = 0.5
+_QUIET = {"RAY_TRAIN_ENABLE_PRINT_PATCH": "0", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
+
+
+def train_on_ray(job: TrainingJob, storage: Path, use_gpu: bool, on_step: OnStep) -> None:
+    """Train one value adapter into `job.output`.
+
+    Args:
+        job: what to train; `job.training.num_workers` workers share each step's pairs.
+        storage: where Ray Train keeps its own files.
+        use_gpu: one GPU a worker.
+        on_step: called on this process with each step's metrics.
+
+    Raises:
+        RunError: where a worker failed, with the cause.
+    """
+    os.environ.update(_QUIET)
+    steps = ray.remote(_StepLog).options(num_cpus=0.01).remote()
+    trainer = TorchTrainer(
+        _train_worker,
+        train_loop_config={"job": job, "steps": steps, "threads": _threads_per_worker(job.training.num_workers)},
+        scaling_config=ScalingConfig(num_workers=job.training.num_workers, use_gpu=use_gpu),
+        run_config=RunConfig(
+            name=f"{job.value}-{uuid.uuid4().hex[:8]}",
+            storage_path=str(storage),
+            failure_config=FailureConfig(max_failures=1),
+        ),
+    )
+    with _Follower(steps, on_step):
+        try:
+            trainer.fit()
+        except Exception as error:
+            raise RunError(f"training of '{job.value}' failed: {_cause(error)}") from error
+
+
+class _StepLog:
+    """Collects the first worker's metrics; `since` hands out the rows not seen yet."""
+
+    def __init__(self) -> None:
+        self._rows: list[dict[str, float]] = []
+
+    def add(self, row: dict[str, float]) -> None:
+        self._rows.append(row)
+
+    def since(self, seen: int) -> list[dict[str, float]]:
+        return self._rows[seen:]
+
+
+class _Follower:
+    """Calls `on_step` for the rows of a `_StepLog` while training blocks the main thread."""
+
+    def __init__(self, steps: ActorHandle, on_step: OnStep) -> None:
+        self._steps = steps
+        self._on_step = on_step
+        self._done = threading.Event()
+        self._seen = 0
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *error: object) -> None:
+        self._done.set()
+        self._thread.join()
+        self._drain()
+
+    def _follow(self) -> None:
+        while not self._done.wait(_POLL_S):
+            self._drain()
+
+    def _drain(self) -> None:
+        for row in ray.get(self._steps.since.remote(self._seen)):
+            self._seen += 1
+            self._on_step(row)
+
+
+def _threads_per_worker(num_workers: int) -> int:
+    return max(1, int(ray.cluster_resources().get("CPU", 1)) // num_workers)
+
+
+def _train_worker(config: dict[str, Any]) -> None:
+    import torch
+
+    torch.set_num_threads(config["threads"])
+    first = ray.train.get_context().get_world_rank() == 0
+
+    def on_step(row: Mapping[str, float]) -> None:
+        if first:
+            config["steps"].add.remote(dict(row))
+
+    train_adapter(config["job"], on_step)
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost message: Ray wraps a worker's exception several times."""
+    inner = getattr(error, "worker_failures", None)
+    if inner:
+        return _cause(next(iter(inner.values())))
+    cause = getattr(error, "cause", None) or error.__cause__
+    if isinstance(cause, BaseException) and cause is not error:
+        return _cause(cause)
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,86 @@
+"""Makes Pareto tables for the tests."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from mva_ray.records import Evaluation, Generation, ScoredGeneration
+from mva_ray.table import ParetoTable
+from mva_ray.table.run_state import RunState
+
+START = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+VALUES = ("positive", "brief", "plain", "thorough", "polite")
+
+
+def ok(
+    candidate: str,
+    weights: Mapping[str, float],
+    rewards: Mapping[str, float],
+    split: str = "held_out",
+    context: str = "now",
+) -> Evaluation:
+    """An evaluation that succeeded, with the texts of two prompts."""
+    return Evaluation(
+        candidate=candidate,
+        context=context,
+        split=split,
+        prompts_hash=f"{split}-prompts",
+        coefficients=dict(weights),
+        status="ok",
+        reward_mean=dict(rewards),
+        reward_se=dict.fromkeys(rewards, 0.031),
+        n_prompts=2,
+        mean_tokens=7.5,
+        truncated_share=0.5,
+        base_model="org/tiny",
+        adapters=dict.fromkeys(weights, "ab" * 32),
+        rewards={value: f"package.module:{value}@1.0" for value in weights},
+        seed=3,
+        seconds=1.25,
+        created_at=START,
+        generations=(
+            ScoredGeneration(Generation("Hi?", 'A "quoted",\nline — é 🙂', 5, False), dict(rewards)),
+            ScoredGeneration(Generation("Why?", "", 10, True), dict(rewards)),
+        ),
+    )
+
+
+def failed(candidate: str, weights: Mapping[str, float], split: str = "held_out") -> Evaluation:
+    """An evaluation that failed with its reason."""
+    return replace(
+        ok(candidate, weights, {}, split),
+        status="failed",
+        mean_tokens=None,
+        truncated_share=None,
+        failure="reward_raised",
+        error="ValueError: [bold]no such word",
+        generations=(),
+    )
+
+
+def make_run(run_dir: Path, evaluations: Iterable[Evaluation], values: Sequence[str]) -> ParetoTable:
+    """A run whose rows are one millisecond apart, in the order given."""
+    prompts = {split: f"{split}-prompts" for split in ("search", "held_out")}
+    RunState("demo", tuple(values), "now", prompts).save(run_dir)
+    table = ParetoTable(run_dir)
+    table.append([replace(row, created_at=START + timedelta(milliseconds=i)) for i, row in enumerate(evaluations)])
+    return table
+
+
+def trade_off(n_values: int, split: str = "held_out") -> list[Evaluation]:
+    """Base, each adapter alone, all ones, a convex and a search candidate, a dominated and a failed one."""
+    values = VALUES[:n_values]
+    designs: dict[str, list[float]] = {"base": [0.0] * n_values, "ones": [1.0] * n_values}
+    designs |= {f"only-{value}": [float(value == other) for other in values] for value in values}
+    designs |= {"half": [0.5, 0.5] + [0.0] * (n_values - 2), "beyond": [1.4, -0.3] + [0.1] * (n_values - 2)}
+    rows = [
+        ok(name, dict(zip(values, weights, strict=True)), _rewards(values, weights), split)
+        for name, weights in designs.items()
+    ]
+    zeros = dict.fromkeys(values, 0.25)
+    return [*rows, ok("poor", zeros, dict.fromkeys(values, -9.0), split), failed("broken", zeros, split)]
+
+
+def _rewards(values: Sequence[str], weights: Sequence[float]) -> dict[str, float]:
+    return {value: weight - 0.4 * sum(weights) for value, weight in zip(values, weights, strict=True)}

@@ -1,0 +1,287 @@
+"""Queries over the Pareto table and what they look like."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from rich.cells import cell_len
+
+from mva_ray.errors import ConfigError
+from mva_ray.service.query import Query, ask, parse_preference, where
+from mva_ray.service.render import Format, records, write
+from tests.evaluations import VALUES, failed, make_run, ok, trade_off
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """Two values: held-out and search rows."""
+    make_run(tmp_path, [*trade_off(2, "search"), *trade_off(2)], VALUES[:2])
+    return tmp_path
+
+
+@pytest.fixture
+def frame(run: Path) -> pd.DataFrame:
+    return ask(run, Query(everything=True)).rows
+
+
+def text(run_dir: Path, query: Query, output_format: Format = "table") -> str:
+    out = io.StringIO()
+    write(ask(run_dir, query), output_format, None, out)
+    return out.getvalue()
+
+
+def names(run_dir: Path, **query: Any) -> list[str]:
+    return list(ask(run_dir, Query(**query)).rows["candidate"])
+
+
+def test_the_front_of_the_held_out_split_by_default(run: Path) -> None:
+    answer = ask(run, Query())
+    assert (answer.split, answer.n_prompts, answer.failed) == ("held_out", 2, 1)
+    assert set(answer.rows["split"]) == {"held_out"}
+    assert names(run) == ["beyond", "only-positive", "ones", "only-brief"]
+
+
+def test_all_has_every_candidate_of_the_split_oldest_first(run: Path) -> None:
+    expected = ["base", "ones", "only-positive", "only-brief", "half", "beyond", "poor", "broken"]
+    assert names(run, everything=True) == expected
+    assert set(ask(run, Query(split="search", everything=True)).rows["split"]) == {"search"}
+
+
+def test_sort_and_limit(run: Path) -> None:
+    assert names(run, sort="-brief", limit=2) == ["only-brief", "ones"]
+    assert names(run, sort="brief", limit=1) == ["beyond"]
+    assert names(run, limit=0) == []
+    assert names(run, sort="-positive", everything=True)[-1] == "broken"
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("positive > 0.4", ["only-positive", "beyond"]),
+        ("w_brief < 0", ["beyond"]),
+        ("status = 'failed'", ["broken"]),
+        ("positive IS NULL", ["broken"]),
+        ("kind IN ('base', 'ones') AND on_front", ["ones"]),
+        ("positive >= (SELECT 0.9)", ["beyond"]),
+        ("candidate LIKE 'only-%' -- a comment", ["only-positive", "only-brief"]),
+        ("created_at < '2020-01-01'", []),
+    ],
+)
+def test_where(frame: pd.DataFrame, condition: str, expected: list[str]) -> None:
+    assert list(where(frame, condition)["candidate"]) == expected
+
+
+def test_where_of_no_rows(frame: pd.DataFrame) -> None:
+    assert len(where(frame.head(0), "positive > 0")) == 0
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "",
+        "nonsense > 1",
+        "positive >",
+        "positive > 0, brief > 0",
+        "count(*) > 1",
+        "candidate",
+        "true; SELECT 1",
+        "true); COPY (SELECT 1) TO 'stolen.csv'; --",
+        "true) UNION SELECT 1 --",
+        "true) FROM read_text('/etc/passwd') WHERE (true",
+        "true) ORDER BY (positive",
+        "(SELECT content FROM read_text('/etc/passwd')) LIKE 'root%'",
+        "(SELECT count(*) FROM '/etc/passwd') > 0",
+        "(SELECT count(*) FROM read_csv('/etc/passwd')) > 0",
+        "(SELECT count(*) FROM glob('/*')) > 0",
+        "(SELECT count(*) FROM frame) > 0",
+        "SET threads = 1",
+    ],
+)
+def test_where_that_is_no_condition_over_the_columns(frame: pd.DataFrame, condition: str) -> None:
+    with pytest.raises(ConfigError, match="--where: ") as caught:
+        where(frame, condition)
+    assert str(caught.value).endswith("; the columns are " + ", ".join(frame.columns))
+    assert "\n" not in str(caught.value)
+
+
+def test_preference_ranks_the_front(run: Path) -> None:
+    answer = ask(run, Query(prefer="positive=0.1,brief=0.9"))
+    assert answer.best == answer.rows["candidate"].iloc[0] == "only-brief"
+    assert answer.rows["score"].is_monotonic_decreasing
+    assert ask(run, Query(prefer="positive=1")).best == "beyond"
+
+
+def test_preference_is_scaled_over_the_front_whatever_is_left_after_where(run: Path) -> None:
+    whole = ask(run, Query(prefer="positive=1,brief=1")).rows.set_index("candidate")["score"]
+    part = ask(run, Query(prefer="positive=1,brief=1", where="w_brief >= 0")).rows.set_index("candidate")["score"]
+    assert "beyond" not in part.index
+    assert part.to_dict() == whole.drop("beyond").to_dict()
+
+
+def test_preference_over_an_empty_front(tmp_path: Path) -> None:
+    make_run(tmp_path, [failed("a", {"positive": 1.0, "brief": 0.0})], VALUES[:2])
+    answer = ask(tmp_path, Query(prefer="positive=1"))
+    assert (len(answer.rows), answer.best) == (0, None)
+    assert "best for positive=1, brief=0: none" in text(tmp_path, Query(prefer="positive=1"))
+
+
+def test_preference_text() -> None:
+    assert parse_preference(" brief = 0.3 ,positive=7e-1", ("positive", "brief")) == {"positive": 0.7, "brief": 0.3}
+    assert parse_preference("brief=2", ("positive", "brief")) == {"positive": 0, "brief": 2}
+
+
+@pytest.mark.parametrize(
+    ("preference", "problems"),
+    [
+        ("polite=1", ["'polite' is not a value of this run; choose from positive, brief"]),
+        ("positive", ["'positive' must be VALUE=WEIGHT, such as positive=0.7"]),
+        ("", ["'' must be VALUE=WEIGHT, such as positive=0.7"]),
+        ("positive=", ["'positive' must weigh a number of at least 0, got ''"]),
+        ("positive=much", ["'positive' must weigh a number of at least 0, got 'much'"]),
+        ("positive=nan", ["'positive' must weigh a number of at least 0, got 'nan'"]),
+        ("positive=inf", ["'positive' must weigh a number of at least 0, got 'inf'"]),
+        ("positive=-0.1", ["'positive' must weigh a number of at least 0, got '-0.1'"]),
+        ("positive=1,positive=2", ["'positive' is given twice"]),
+        ("positive=0,brief=0", ["at least one weight must be above 0"]),
+        (
+            "polite=1,positive,brief=-1",
+            [
+                "'polite' is not a value of this run; choose from positive, brief",
+                "'positive' must be VALUE=WEIGHT, such as positive=0.7",
+                "'brief' must weigh a number of at least 0, got '-1'",
+            ],
+        ),
+    ],
+)
+def test_every_problem_of_a_preference_is_told_at_once(preference: str, problems: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_preference(preference, ("positive", "brief"))
+    assert caught.value.problems == problems
+
+
+def test_every_problem_of_a_query_is_told_at_once(run: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ask(run, Query(everything=True, sort="-niceness", prefer="polite=1"))
+    told = "\n".join(caught.value.problems)
+    for part in (
+        "--prefer: 'polite'",
+        "--all: cannot go",
+        "--sort: cannot go",
+        "--sort: no column 'niceness'; the col",
+    ):
+        assert part in told
+
+
+@pytest.mark.parametrize("n_values", [2, 3, 5])
+def test_json_records(tmp_path: Path, n_values: int) -> None:
+    values = VALUES[:n_values]
+    make_run(tmp_path, trade_off(n_values), values)
+    parsed = {row["candidate"]: row for row in json.loads(text(tmp_path, Query(everything=True), "json"))}
+    assert parsed["beyond"]["coefficients"]["brief"] == -0.3
+    assert list(parsed["beyond"]["rewards"]) == list(values)
+    assert set(parsed["beyond"]["rewards"]["brief"]) == {"mean", "se"}
+    assert parsed["poor"]["on_front"] is False
+    assert parsed["base"] == {
+        "candidate": "base",
+        "kind": "base",
+        "coefficients": dict.fromkeys(values, 0),
+        "rewards": {value: {"mean": 0, "se": 0.031} for value in values},
+        "split": "held_out",
+        "on_front": parsed["base"]["on_front"],
+        "status": "ok",
+        "n_prompts": 2,
+        "mean_tokens": 7.5,
+        "truncated_share": 0.5,
+    }
+
+
+def test_json_of_a_failed_candidate(run: Path) -> None:
+    (record,) = records(ask(run, Query(everything=True, where="status = 'failed'")))
+    assert record["rewards"] == {}
+    assert record["mean_tokens"] is None
+    assert (record["failure"], record["error"]) == ("reward_raised", "ValueError: [bold]no such word")
+
+
+def test_json_of_a_ranking_has_scores(run: Path) -> None:
+    rows = json.loads(text(run, Query(prefer="positive=1"), "json"))
+    assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
+
+
+def test_csv_and_parquet_hold_the_flat_columns(run: Path, tmp_path: Path) -> None:
+    csv = pd.read_csv(io.StringIO(text(run, Query(everything=True), "csv")))
+    answer = ask(run, Query(everything=True))
+    write(answer, "parquet", tmp_path / "rows.parquet", io.StringIO())
+    parquet = pd.read_parquet(tmp_path / "rows.parquet")
+    assert list(csv.columns) == list(parquet.columns) == list(answer.rows.columns)
+    assert csv["positive"].isna().sum() == parquet["positive"].isna().sum() == 1
+    assert parquet["positive"].dropna().tolist() == answer.rows["positive"].dropna().tolist()
+
+
+@pytest.mark.parametrize("output_format", ["table", "csv", "json"])
+def test_a_file_holds_what_the_terminal_would_show(run: Path, tmp_path: Path, output_format: Format) -> None:
+    write(ask(run, Query()), output_format, tmp_path / "out", io.StringIO())
+    assert (tmp_path / "out").read_text(encoding="utf-8") == text(run, Query(), output_format)
+
+
+def test_parquet_needs_a_file(run: Path) -> None:
+    with pytest.raises(ConfigError, match="--format parquet: needs a file: add --output FILE"):
+        text(run, Query(), "parquet")
+
+
+@pytest.mark.parametrize("output_format", ["csv", "parquet"])
+def test_a_file_that_cannot_be_written(run: Path, tmp_path: Path, output_format: Format) -> None:
+    with pytest.raises(ConfigError, match=r"--output: .*cannot be written"):
+        write(ask(run, Query()), output_format, tmp_path / "missing" / "out", io.StringIO())
+
+
+@pytest.mark.parametrize("n_values", [2, 3])
+@pytest.mark.parametrize("options", [{}, {"everything": True}, {"prefer": "positive=0.7,brief=0.3"}])
+def test_the_table_fits_80_columns(
+    tmp_path: Path, n_values: int, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    make_run(tmp_path, trade_off(n_values), VALUES[:n_values])
+    lines = text(tmp_path, Query(**options)).splitlines()
+    table = lines[: next(i for i, line in enumerate(lines) if line.startswith(("best", "1 failed")))]
+    assert max(cell_len(line) for line in table) <= 80
+
+
+def test_five_values_are_never_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    make_run(tmp_path, trade_off(5), VALUES)
+    shown = text(tmp_path, Query(everything=True))
+    assert "…" not in shown
+    for part in ("only-positive", "-0.30", "-0.860", "±0.031"):
+        assert part in shown
+
+
+def test_the_table_says_what_it_shows(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    shown = text(run, Query())
+    assert shown.startswith("Pareto front on 2 held-out prompts (never seen by the search)\n")
+    assert "0.960 ±0.031" in shown
+    assert shown.endswith("1 failed candidate (--all shows why)\n")
+    search = text(run, Query(split="search", everything=True))
+    assert search.startswith("All candidates on 2 search prompts (the search optimised on these: optimistic)\n")
+    assert search.endswith("1 failed candidate\n  broken: reward_raised: ValueError: [bold]no such word\n")
+
+
+def test_the_table_names_the_scalarisation_and_the_best(run: Path) -> None:
+    shown = text(run, Query(prefer="positive=0.1,brief=0.9"))
+    assert "best for positive=0.1, brief=0.9: only-brief (augmented Chebyshev, normalised over the front)" in shown
+
+
+@pytest.mark.parametrize("n_values", [2, 3, 5])
+def test_an_empty_table(tmp_path: Path, n_values: int) -> None:
+    make_run(tmp_path, [], VALUES[:n_values])
+    assert "no candidates" in text(tmp_path, Query())
+    assert json.loads(text(tmp_path, Query(), "json")) == []
+    assert text(tmp_path, Query(where="positive > 0", sort="brief"), "csv").startswith("candidate,split,kind")
+
+
+def test_a_value_named_like_an_sql_keyword_can_be_quoted(tmp_path: Path) -> None:
+    make_run(tmp_path, [ok("a", {"order": 1.0, "brief": 0.0}, {"order": 0.5, "brief": 0.1})], ("order", "brief"))
+    assert names(tmp_path, where='"order" > 0') == ["a"]

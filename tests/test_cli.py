@@ -1,0 +1,146 @@
+"""The command line: what it prints, its exit codes, and that a query loads nothing heavy."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from typer.testing import CliRunner
+
+from mva_ray.cli import DEFAULT_MODEL, app, main
+from tests.evaluations import VALUES, make_run, trade_off
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    make_run(tmp_path, [*trade_off(2, "search"), *trade_off(2)], VALUES[:2])
+    return tmp_path
+
+
+def python(*args: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, *args], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+
+
+def fake_module(monkeypatch: pytest.MonkeyPatch, name: str, **functions: object) -> None:
+    module = ModuleType(name)
+    for key, function in functions.items():
+        setattr(module, key, function)
+    monkeypatch.setitem(sys.modules, name, module)
+
+
+def test_pareto_prints_the_front(run: Path) -> None:
+    result = CliRunner().invoke(app, ["pareto", str(run)])
+    assert result.exit_code == 0
+    assert "held-out prompts" in result.stdout
+    assert "beyond" in result.stdout
+
+
+def test_pareto_options_reach_the_query(run: Path) -> None:
+    options = ["--all", "--split", "search", "--where", "w_brief < 0 or status = 'failed'", "--sort=-candidate"]
+    result = CliRunner().invoke(app, ["pareto", str(run), *options, "--limit", "5", "--format", "json"])
+    rows = json.loads(result.stdout)
+    assert [(row["candidate"], row["split"], row["status"]) for row in rows] == [
+        ("broken", "search", "failed"),
+        ("beyond", "search", "ok"),
+    ]
+
+
+def test_the_ranking_is_told_beside_the_json(run: Path) -> None:
+    result = CliRunner().invoke(app, ["pareto", str(run), "--prefer", "brief=1", "--format", "json"])
+    assert json.loads(result.stdout)[0]["candidate"] == "only-brief"
+    assert (
+        result.stderr == "best for positive=0, brief=1: only-brief (augmented Chebyshev, normalised over the front)\n"
+    )
+
+
+def test_pareto_writes_a_file(run: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["pareto", str(run), "--format", "json", "--output", str(tmp_path / "front.json")])
+    assert result.output == ""
+    assert len(json.loads((tmp_path / "front.json").read_text())) == 4
+
+
+def test_an_expected_error_is_one_line_without_traceback(tmp_path: Path) -> None:
+    result = python("-m", "mva_ray", "pareto", str(tmp_path / "nowhere"))
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr == (
+        f"error: {tmp_path / 'nowhere'}: not a run directory: run.json is missing; "
+        "give the directory that mva_ray.explore printed\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["pareto"],
+        ["pareto", "x", "--format", "xml"],
+        ["pareto", "x", "--split", "train"],
+        ["pareto", "x", "--limit", "-1"],
+        ["pareto", "x", "--colour"],
+        ["explore"],
+        ["nonsense"],
+    ],
+)
+def test_usage_errors_exit_2(args: list[str]) -> None:
+    result = CliRunner().invoke(app, args)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "Usage:" in result.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error(run: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, "-m", "mva_ray", "pareto", str(run), "--all", "--format", "csv"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, env=environment, timeout=60)
+    os.close(writer)
+    assert result.stderr == ""
+
+
+def test_main_turns_errors_into_exit_codes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mva_ray.errors import RunError
+
+    def fail(config: Path, run_dir: Path | None) -> None:
+        raise RunError("13 of 24 candidates failed: reward_raised")
+
+    fake_module(monkeypatch, "mva_ray.pipeline", explore=fail)
+    monkeypatch.setattr(sys, "argv", ["mva-ray", "explore", "--config", "x.yaml"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == "error: 13 of 24 candidates failed: reward_raised\n"
+
+
+def test_explore_fetch_and_report_pass_their_arguments_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[object, ...]] = []
+    fake_module(monkeypatch, "mva_ray.pipeline", explore=lambda config, run_dir: calls.append((config, run_dir)))
+    fake_module(monkeypatch, "mva_ray.adapters.fetch", fetch=lambda model: Path("cache") / model)
+    fake_module(monkeypatch, "mva_ray.report", write_report=lambda run_dir: run_dir / "report.html")
+    runner = CliRunner()
+    runner.invoke(app, ["explore", "--config", "a.yaml"])
+    runner.invoke(app, ["explore", "--config", "a.yaml", "--run", "runs/b"])
+    assert calls == [(Path("a.yaml"), None), (Path("a.yaml"), Path("runs/b"))]
+    assert runner.invoke(app, ["fetch"]).stdout == f"cache/{DEFAULT_MODEL}\n"
+    assert runner.invoke(app, ["fetch", "org/other"]).stdout == "cache/org/other\n"
+    assert runner.invoke(app, ["report", "runs/b"]).stdout == "runs/b/report.html\n"
+
+
+def test_a_query_imports_nothing_heavy(run: Path) -> None:
+    script = """
+import sys
+from mva_ray.cli import app
+heavy = {"torch", "ray", "transformers", "peft", "trl", "pymoo", "matplotlib", "plotly"}
+print(sorted({"pandas", "duckdb", "deltalake", *heavy} & set(sys.modules)), file=sys.stderr)
+app(sys.argv[1:], standalone_mode=False)
+print(sorted(heavy & set(sys.modules)), file=sys.stderr)
+"""
+    result = python("-c", script, "pareto", str(run), "--where", "positive > 0")
+    assert result.stderr == "[]\n[]\n"
