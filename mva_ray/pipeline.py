@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 from ray.actor import ActorHandle
 from ray.util import ActorPool
 from tqdm.auto import tqdm
 
-from mva_ray.adapters.lora import adapter_hash
+from mva_ray.adapters.hashes import adapter_hash
 from mva_ray.config import RunConfig, Value, check_writable
 from mva_ray.data.check import load_checked_config
 from mva_ray.data.conflict import within_prompt_correlation
@@ -42,7 +41,7 @@ from mva_ray.search.nsga2 import Nsga2Proposer
 from mva_ray.search.ray_search import Coefficients, GenerationalSearcher, run_search
 from mva_ray.table import ParetoTable
 from mva_ray.table.run_state import RunState
-from mva_ray.training.dpo import TrainingJob
+from mva_ray.training.job import TrainingJob
 from mva_ray.training.ray_training import train_on_ray
 
 log = logging.getLogger(__name__)
@@ -218,7 +217,9 @@ class _Run:
                 "ties": pair_set.ties,
                 "margin": value.margin,
             }
-            print(f"pairs of '{value.name}': {len(pair_set.pairs)} of {pair_set.prompts} prompts (margin {value.margin})")
+            print(
+                f"pairs of '{value.name}': {len(pair_set.pairs)} of {pair_set.prompts} prompts (margin {value.margin})"
+            )
             path = self._dir / "pairs" / f"{value.name}-{self._plan.pairs[value.name]}.jsonl"
             _write_text(path, "".join(json.dumps(asdict(pair)) + "\n" for pair in pair_set.pairs))
         _write_json(self._dir / "pairs.json", summary)
@@ -245,7 +246,7 @@ class _Run:
                 bar.set_postfix(loss=f"{row['loss']:.3f}", accuracy=f"{row['reward_accuracy']:.2f}")
                 bar.update()
 
-            train_on_ray(job, self._dir / "ray", torch.cuda.is_available(), on_step)
+            train_on_ray(job, self._dir / "ray", on_step)
         scratch.rename(directory)
 
     def _setting(self, split: str, adapters: Sequence[AdapterRef]) -> EvaluationSetting:

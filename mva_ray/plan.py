@@ -1,4 +1,4 @@
-"""What a run will compute, as content hashes: equal inputs, equal keys, and a stage with a known key is not repeated."""
+"""What a run will compute, as content hashes: a stage whose key is known already is not computed again."""
 
 import hashlib
 import json
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mva_ray.adapters.base_model import model_hash
 from mva_ray.adapters.fetch import local_directory
+from mva_ray.adapters.hashes import model_hash
 from mva_ray.config import RunConfig
 from mva_ray.data.files import read_prompts
 from mva_ray.evaluation.reward import reward_version

@@ -1,8 +1,5 @@
 """Load the base model: a hub id, a local directory, or a local .gguf. Safetensors only, no remote code."""
 
-import hashlib
-from pathlib import Path
-
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -23,13 +20,3 @@ def load_base_model(base_model: str) -> PreTrainedModel:
     dtype = torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported() else torch.float32
     model = AutoModelForCausalLM.from_pretrained(local_directory(base_model), dtype=dtype, use_safetensors=True)
     return model.to("cuda" if on_gpu else "cpu").eval()
-
-
-def model_hash(directory: Path) -> str:
-    """SHA-256 over the model's config and weights: what a run's results depend on."""
-    digest = hashlib.sha256()
-    for path in sorted([directory / "config.json", *directory.glob("*.safetensors")]):
-        digest.update(path.name.encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()

@@ -33,12 +33,13 @@ class BlendedModel:
         names = dict.fromkeys(name for adapter in adapters for name in adapter.a)
         missing = [name for name in names if name not in modules]
         if missing:
-            raise ValueError(f"the model has no module {missing[0]!r} (and {len(missing) - 1} more): another base model?")
+            others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise ValueError(f"the model has no module {missing[0]!r}{others}: adapters of another base model?")
         for name in names:
             self._attach(modules[name], name, adapters)
 
     @contextmanager
-    def coefficients(self, rows: Tensor) -> Iterator[nn.Module]:
+    def coefficients(self, rows: Tensor) -> Iterator[Any]:
         """Blend row b of every batch run inside with `rows[b]`: [batch, n]. Outside, the model is the base model.
 
         Raises:
@@ -65,6 +66,7 @@ class BlendedModel:
             if self._coefficients is None:
                 return output
             scales = self._coefficients.to(output)[:, owner_of_rank].unsqueeze(1)
-            return output + (inputs[0] @ stacked_a.T * scales) @ stacked_b.T
+            delta: Tensor = (inputs[0] @ stacked_a.T * scales) @ stacked_b.T
+            return output + delta
 
         module.register_forward_hook(add_delta)

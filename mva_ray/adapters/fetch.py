@@ -79,7 +79,7 @@ def _hub_answers(model: str) -> bool:
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
             raise RunError(
-                f"the model hub does not know '{model}' or keeps it from you (HTTP {error.code}): check the id, or log in"
+                f"the model hub does not give '{model}' (HTTP {error.code}): check the id, or log in"
             ) from error
         return False
     except OSError:

@@ -1,6 +1,5 @@
 """LoRA factors of a PEFT directory as plain tensors."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from math import sqrt
@@ -9,10 +8,19 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import Tensor
 
+from mva_ray.adapters.hashes import WEIGHTS_FILE
 from mva_ray.errors import ConfigError
 
-WEIGHTS_FILE = "adapter_model.safetensors"
 _PREFIX = "base_model.model."
+_UNSUPPORTED = (
+    "use_dora",
+    "modules_to_save",
+    "rank_pattern",
+    "alpha_pattern",
+    "trainable_token_indices",
+    "lora_bias",
+    "layer_replication",
+)
 
 
 @dataclass(frozen=True)
@@ -22,11 +30,6 @@ class LoraFactors:
     a: dict[str, Tensor]
     b: dict[str, Tensor]
     scaling: float
-
-
-def adapter_hash(directory: Path) -> str:
-    """SHA-256 of the adapter's weights file."""
-    return hashlib.sha256((directory / WEIGHTS_FILE).read_bytes()).hexdigest()
 
 
 def load_factors(directory: Path) -> LoraFactors:
@@ -56,9 +59,8 @@ def _unsupported(config: dict[str, object]) -> list[str]:
     problems = []
     if config.get("peft_type") != "LORA":
         problems.append(f"peft_type is {config.get('peft_type')!r}: only LORA adapters can be blended")
-    extras = ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern", "fan_in_fan_out", "trainable_token_indices")
-    for key in (*extras, "lora_bias", "layer_replication"):
-        if config.get(key) and key != "fan_in_fan_out":
+    for key in _UNSUPPORTED:
+        if config.get(key):
             problems.append(f"{key} is set: only plain LoRA (delta = scaling * B @ A on linear layers) can be blended")
     if config.get("bias", "none") != "none":
         problems.append("bias is trained: only adapters with bias 'none' can be blended")

@@ -22,7 +22,7 @@ def within_prompt_correlation(rewards: Mapping[str, Sequence[Sequence[float]]]) 
     spread = np.sqrt((centred**2).sum(axis=1))
     spread[spread == 0] = np.inf
     scaled = centred / spread[:, None]
-    correlation = scaled @ scaled.T
+    correlation: NDArray[np.float64] = scaled @ scaled.T
     np.fill_diagonal(correlation, 1.0)
     return correlation
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import sqrt
 from statistics import fmean, stdev
+from typing import Any
 
 from mva_ray.errors import CandidateFailure
 from mva_ray.records import Evaluation, Generation, ScoredGeneration
@@ -82,7 +83,7 @@ def failed(
     )
 
 
-def _shared(setting: EvaluationSetting, coefficients: Sequence[float], seconds: float) -> dict[str, object]:
+def _shared(setting: EvaluationSetting, coefficients: Sequence[float], seconds: float) -> dict[str, Any]:
     return {
         "candidate": candidate_id(setting.values, coefficients),
         "context": setting.context,

@@ -77,7 +77,7 @@ class Generator:
             add_special_tokens=self._tokenizer.chat_template is None,
         ).to(self._device)
         with torch.inference_mode(), self._blend.coefficients(coefficients) as model:
-            output = model.generate(
+            output: Tensor = model.generate(
                 input_ids=encoded["input_ids"],
                 attention_mask=encoded["attention_mask"],
                 max_new_tokens=self._settings.max_new_tokens,

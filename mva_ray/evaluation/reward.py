@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from mva_ray.adapters.base_model import model_hash
 from mva_ray.adapters.fetch import local_directory
+from mva_ray.adapters.hashes import model_hash
 from mva_ray.config import Reward as RewardSettings
 from mva_ray.config_checks import import_function
 from mva_ray.errors import CandidateFailure
+
 
 class Reward(Protocol):
     """Scores completions, higher is better; `version` changes whenever scores may, `truncated` counts cut inputs."""

@@ -26,12 +26,7 @@ def rbf_kernel(rows: Tensor, sigma: float = 1.0) -> Tensor:
 
 def centre(kernel: Tensor) -> Tensor:
     """H K H with H = I - 1/n: [..., n, n] to [..., n, n], rows and columns sum to zero."""
-    return (
-        kernel
-        - kernel.mean(-1, keepdim=True)
-        - kernel.mean(-2, keepdim=True)
-        + kernel.mean((-1, -2), keepdim=True)
-    )
+    return kernel - kernel.mean(-1, keepdim=True) - kernel.mean(-2, keepdim=True) + kernel.mean((-1, -2), keepdim=True)
 
 
 def hsic(x: Tensor, y: Tensor, sigma: float = 1.0) -> Tensor:

@@ -27,21 +27,21 @@ class Comparison:
 def compare(points: Points, values: Sequence[str], generations_of: GenerationsOf) -> Comparison | None:
     """The base model, each adapter alone and candidates spread along the front, on the most telling prompts.
 
-    Depends on the evaluations alone, not on the order they came in. None where no texts were kept.
+    Depends on the evaluations alone, not on the order they came in. None where nothing was scored or no texts
+    were kept.
     """
-    texts = {}
-    columns = []
-    for row in pick_candidates(points, values):
-        by_prompt = {scored.generation.prompt: scored for scored in generations_of(row["candidate"], points.split)}
-        if by_prompt:
-            texts[row["candidate"]] = by_prompt
-            columns.append((candidate_label(row, values), row))
-    if not texts:
+    if points.main.empty:
         return None
-    shared = [
-        prompt for prompt in next(iter(texts.values())) if all(prompt in by_prompt for by_prompt in texts.values())
+    answered = [
+        (row, {scored.generation.prompt: scored for scored in generations_of(row["candidate"], points.split)})
+        for row in pick_candidates(points, values)
     ]
-    answers = {prompt: [by_prompt[prompt] for by_prompt in texts.values()] for prompt in shared}
+    answered = [(row, by_prompt) for row, by_prompt in answered if by_prompt]
+    if not answered:
+        return None
+    shared = sorted(set.intersection(*(set(by_prompt) for _, by_prompt in answered)))
+    answers = {prompt: [by_prompt[prompt] for _, by_prompt in answered] for prompt in shared}
+    columns = [(candidate_label(row, values), row) for row, _ in answered]
     return Comparison(columns, [(prompt, answers[prompt]) for prompt in pick_prompts(answers, values)])
 
 

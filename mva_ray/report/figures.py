@@ -16,8 +16,8 @@ from mva_ray.report.points import (
     VALUE_COLORS,
     KindStyle,
     Points,
-    candidate_label,
     coefficients_text,
+    kind_label,
     number,
     padded_range,
     reward_text,
@@ -26,6 +26,7 @@ from mva_ray.report.points import (
 
 Json = dict[str, Any]
 GRID = "rgba(128,128,128,0.22)"
+SPACE_GRID = "#9AA3AA"
 METRICS = {
     "loss": "DPO loss",
     "hsic": "HSIC penalty (before its weight)",
@@ -51,24 +52,32 @@ def pair_figure(points: Points, values: Sequence[str]) -> Json:
         figure.add_trace(trace)
     figure.add_trace(_pair_trace(points.front, values, "on the front", _ring(18)).update(hoverinfo="skip"))
     x, y = values[:2]
-    figure.update_traces(hovertemplate=None, selector={"type": "scatter"})
-    figure.update_xaxes(title=_axis(x), gridcolor=GRID, zerolinecolor=GRID)
-    figure.update_yaxes(title=_axis(y), gridcolor=GRID, zerolinecolor=GRID)
-    return _to_json(figure, height=560, hovermode="closest")
+    figure.update_xaxes(title={"text": _axis(x), "standoff": 10}, gridcolor=GRID, zerolinecolor=GRID)
+    figure.update_yaxes(title={"text": _axis(y), "standoff": 10}, gridcolor=GRID, zerolinecolor=GRID)
+    return _to_json(figure, legend_traceorder="reversed", height=560, hovermode="closest")
 
 
 def space_figure(points: Points, values: Sequence[str]) -> Json:
     """Three values as a space to turn."""
     figure = go.Figure()
     for style, rows in _kinds(points):
-        figure.add_trace(_space_trace(rows, values, style.label, _marker(style, style.symbol_3d, 6)))
+        figure.add_trace(
+            _space_trace(rows, values, style.label, {"symbol": style.symbol_3d, "color": style.color, "size": 6})
+        )
     ring = {"symbol": "circle-open", "color": FRONT_COLOR, "size": 11, "line": {"width": 2}}
     figure.add_trace(_space_trace(points.front, values, "on the front", ring).update(hoverinfo="skip"))
     axes = {
-        f"{letter}axis": {"title": value, "gridcolor": GRID, "showbackground": False, "zerolinecolor": GRID}
+        f"{letter}axis": {"title": value, "gridcolor": SPACE_GRID, "showbackground": False, "zerolinecolor": SPACE_GRID}
         for letter, value in zip("xyz", values, strict=True)
     }
-    return _to_json(figure, height=620, scene={**axes, "aspectmode": "cube"})
+    camera = {"eye": {"x": 1.5, "y": 1.5, "z": 0.8}, "center": {"x": 0, "y": 0, "z": -0.12}}
+    return _to_json(
+        figure,
+        legend_traceorder="reversed",
+        height=620,
+        scene={**axes, "aspectmode": "cube", "camera": camera},
+        margin={"l": 0, "r": 0, "t": 40, "b": 0},
+    )
 
 
 def parallel_figure(points: Points, values: Sequence[str]) -> Json:
@@ -107,7 +116,7 @@ def training_figure(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> Json:
     figure.update_yaxes(gridcolor=GRID, zerolinecolor=GRID)
     figure.update_xaxes(title="step", row=2)
     figure.update_annotations(font_size=13)
-    return _to_json(figure, height=560, hovermode="x unified")
+    return _to_json(figure, height=580, hovermode="x unified", legend_y=1.08, margin_t=80)
 
 
 def _kinds(points: Points) -> list[tuple[KindStyle, DataFrame]]:
@@ -147,7 +156,7 @@ def _stairs(points: Points, x: str, y: str) -> go.Scatter:
         x=[corner[0] for corner in corners],
         y=[corner[1] for corner in corners],
         mode="lines",
-        line={"color": FRONT_COLOR, "width": 1.6},
+        line={"color": FRONT_COLOR, "width": 2},
         hoverinfo="skip",
         showlegend=False,
     )
@@ -155,8 +164,7 @@ def _stairs(points: Points, x: str, y: str) -> go.Scatter:
 
 def _hover(row: Mapping[str, Any], values: Sequence[str]) -> str:
     lines = [
-        f"<b>{escape(candidate_label(row, values))}</b>",
-        f"{escape(KINDS[row['kind']].label)} · {escape(row['candidate'])}",
+        f"<b>{escape(kind_label(row, values))}</b> · {escape(row['candidate'])}",
         f"w: {escape(coefficients_text(row, values))}",
         *(f"{escape(value)}: {reward_text(row, value)}" for value in values),
         f"{number(row['mean_tokens'])} tokens on average",
@@ -196,7 +204,8 @@ def _to_json(figure: go.Figure, **layout: Any) -> Json:
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": "system-ui, sans-serif", "size": 13},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        margin={"l": 70, "r": 20, "t": 60, "b": 60},
+        modebar={"bgcolor": "rgba(0,0,0,0)"},
+        margin={"l": 70, "r": 20, "t": 60, "b": 50},
     )
     figure.update_layout(**layout)
     return dict(json.loads(figure.to_json()))

@@ -14,14 +14,14 @@ from mva_ray.report import figures
 from mva_ray.report.completions import compare
 from mva_ray.report.files import read_json, training_curves
 from mva_ray.report.points import (
-    KINDS,
     SPLIT_LABELS,
     Points,
-    candidate_label,
     coefficients_text,
+    kind_label,
     number,
     reward_text,
     select_points,
+    weight,
 )
 from mva_ray.table import ParetoTable
 from mva_ray.table.run_state import RunState
@@ -64,14 +64,14 @@ def _template() -> Template:
     )
     environment.filters.update(
         number=number,
+        weight=weight,
         percent=_percent,
         duration=_duration,
         reward=reward_text,
-        label=candidate_label,
+        kind=kind_label,
         w=coefficients_text,
         tint=_tint,
     )
-    environment.globals.update(kinds=KINDS)
     return environment.get_template("report.html.j2")
 
 

@@ -9,7 +9,7 @@ from pandas import DataFrame, isna
 
 Point = tuple[float, float]
 
-FRONT_COLOR = "#0072B2"
+FRONT_COLOR = "#1F7FC4"
 FAINT_COLOR = "#9A9A9A"
 VALUE_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 SPLIT_LABELS = {"held_out": "held-out", "search": "search", "train": "train"}
@@ -17,7 +17,10 @@ SPLIT_LABELS = {"held_out": "held-out", "search": "search", "train": "train"}
 
 @dataclass(frozen=True)
 class KindStyle:
-    """How one kind of candidate looks: colours of Okabe and Ito (2008), and a shape of its own."""
+    """How one kind of candidate looks: colours of Okabe and Ito (2008), and a shape.
+
+    `symbol_3d` is one of the few that WebGL draws without a font.
+    """
 
     label: str
     color: str
@@ -29,9 +32,9 @@ class KindStyle:
 
 KINDS = {
     "search": KindStyle("searched", "#56B4E9", "o", "circle", "circle", 7),
-    "convex": KindStyle("convex combination", "#009E73", "D", "diamond", "diamond", 8),
-    "ones": KindStyle("all ones", "#CC79A7", "*", "star", "cross", 14),
-    "single": KindStyle("single adapter", "#D55E00", "^", "triangle-up", "x", 10),
+    "convex": KindStyle("convex combination", "#009E73", "D", "diamond", "circle", 8),
+    "ones": KindStyle("all ones", "#CC79A7", "*", "star", "square", 14),
+    "single": KindStyle("single adapter", "#D55E00", "^", "triangle-up", "diamond", 10),
     "base": KindStyle("base model", "#5C5C5C", "s", "square", "square", 9),
 }
 
@@ -85,10 +88,10 @@ def staircase(front: Sequence[Point], floor: Point) -> list[Point]:
 
 
 def number(value: Any) -> str:
-    """A reward or coefficient for reading: three decimals, one where it is large."""
+    """A reward for reading: three decimals, one where it is large."""
     if isna(value):
         return "–"
-    return f"{value:.{1 if abs(value) >= 10 else 3}f}".replace("-", "−")
+    return f"{value:z.{1 if abs(value) >= 10 else 3}f}".replace("-", "−")
 
 
 def reward_text(row: Mapping[str, Any], value: str) -> str:
@@ -96,15 +99,20 @@ def reward_text(row: Mapping[str, Any], value: str) -> str:
 
 
 def coefficients_text(row: Mapping[str, Any], values: Sequence[str]) -> str:
-    return ", ".join(f"{value} {_short(row[f'w_{value}'])}" for value in values)
+    return ", ".join(f"{value} {weight(row[f'w_{value}']).rstrip('0').rstrip('.')}" for value in values)
+
+
+def kind_label(row: Mapping[str, Any], values: Sequence[str]) -> str:
+    """A candidate's part in the comparison."""
+    if row["kind"] == "single":
+        return f"{max(values, key=lambda value: abs(row[f'w_{value}']))} alone"
+    return KINDS[row["kind"]].label
 
 
 def candidate_label(row: Mapping[str, Any], values: Sequence[str]) -> str:
-    """What a person calls a candidate: its part in the comparison, or its coefficients."""
-    if row["kind"] == "single":
-        return f"{max(values, key=lambda value: abs(row[f'w_{value}']))} alone"
-    if row["kind"] in ("base", "ones"):
-        return KINDS[row["kind"]].label
+    """What a person calls a candidate: its part where that says which one it is, else its coefficients."""
+    if row["kind"] in ("base", "single", "ones"):
+        return kind_label(row, values)
     return coefficients_text(row, values)
 
 
@@ -114,5 +122,5 @@ def padded_range(low: float, high: float, share: float = 0.06) -> tuple[float, f
     return low - air, high + air
 
 
-def _short(coefficient: float) -> str:
-    return f"{coefficient:.2f}".rstrip("0").rstrip(".").replace("-", "−")
+def weight(coefficient: float) -> str:
+    return f"{coefficient:z.2f}".replace("-", "−")

@@ -115,4 +115,5 @@ def _fill(inside: list[Coefficients], population: int, problem: Problem, seed: i
     missing = population - len(inside)
     drawn = LHS().do(problem, max(missing, 1), seed=seed).get("X") if missing > 0 else np.empty((0, problem.n_var))
     rows = np.vstack([np.array(inside, dtype=float).reshape(-1, problem.n_var), drawn])
-    return np.round(np.clip(rows, problem.xl, problem.xu), DECIMALS)
+    clipped: NDArray[np.float64] = np.round(np.clip(rows, problem.xl, problem.xu), DECIMALS)
+    return clipped

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +17,8 @@ from mva_ray.adapters.lora import load_factors
 from mva_ray.adapters.prompting import completion_ids, prompt_ids
 from mva_ray.config import Training
 from mva_ray.errors import RunError
-from mva_ray.records import AdapterRef, PreferencePair
+from mva_ray.training.job import METRICS_FILE, TrainingJob
 from mva_ray.training.penalty import HsicPenalty, Penalty, trainable_lora_a
-
-METRICS_FILE = "training.jsonl"
-
-
-@dataclass(frozen=True)
-class TrainingJob:
-    """All that one value's training depends on."""
-
-    value: str
-    base_model: str
-    system_prompt: str | None
-    pairs: tuple[PreferencePair, ...]
-    earlier: tuple[AdapterRef, ...]
-    training: Training
-    seed: int
-    output: str
 
 
 class DecorrelatedDPOTrainer(DPOTrainer):

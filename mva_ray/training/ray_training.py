@@ -14,31 +14,31 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from mva_ray.errors import RunError
-from mva_ray.training.dpo import TrainingJob, train_adapter
+from mva_ray.training.job import TrainingJob
 
 OnStep = Callable[[Mapping[str, float]], None]
 _POLL_S = 0.5
 _QUIET = {"RAY_TRAIN_ENABLE_PRINT_PATCH": "0", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
 
 
-def train_on_ray(job: TrainingJob, storage: Path, use_gpu: bool, on_step: OnStep) -> None:
-    """Train one value adapter into `job.output`.
+def train_on_ray(job: TrainingJob, storage: Path, on_step: OnStep) -> None:
+    """Train one value adapter into `job.output`, on a GPU a worker where the cluster has as many.
 
     Args:
         job: what to train; `job.training.num_workers` workers share each step's pairs.
         storage: where Ray Train keeps its own files.
-        use_gpu: one GPU a worker.
         on_step: called on this process with each step's metrics.
 
     Raises:
         RunError: where a worker failed, with the cause.
     """
     os.environ.update(_QUIET)
+    available, workers = ray.cluster_resources(), job.training.num_workers
     steps = ray.remote(_StepLog).options(num_cpus=0.01).remote()
     trainer = TorchTrainer(
         _train_worker,
-        train_loop_config={"job": job, "steps": steps, "threads": _threads_per_worker(job.training.num_workers)},
-        scaling_config=ScalingConfig(num_workers=job.training.num_workers, use_gpu=use_gpu),
+        train_loop_config={"job": job, "steps": steps, "threads": max(1, int(available.get("CPU", 1)) // workers)},
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=available.get("GPU", 0) >= workers),
         run_config=RunConfig(
             name=f"{job.value}-{uuid.uuid4().hex[:8]}",
             storage_path=str(storage),
@@ -93,12 +93,10 @@ class _Follower:
             self._on_step(row)
 
 
-def _threads_per_worker(num_workers: int) -> int:
-    return max(1, int(ray.cluster_resources().get("CPU", 1)) // num_workers)
-
-
 def _train_worker(config: dict[str, Any]) -> None:
     import torch
+
+    from mva_ray.training.dpo import train_adapter
 
     torch.set_num_threads(config["threads"])
     first = ray.train.get_context().get_world_rank() == 0

@@ -1,0 +1,21 @@
+"""Content hashes of models and adapters: what results depend on. Light: imports no torch."""
+
+import hashlib
+from pathlib import Path
+
+WEIGHTS_FILE = "adapter_model.safetensors"
+
+
+def adapter_hash(directory: Path) -> str:
+    """SHA-256 of the adapter's weights file."""
+    return hashlib.sha256((directory / WEIGHTS_FILE).read_bytes()).hexdigest()
+
+
+def model_hash(directory: Path) -> str:
+    """SHA-256 over the model's config and weights: what a run's results depend on."""
+    digest = hashlib.sha256()
+    for path in sorted([directory / "config.json", *directory.glob("*.safetensors")]):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
