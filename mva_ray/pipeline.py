@@ -46,6 +46,17 @@ from mva_ray.training.ray_training import train_on_ray
 
 log = logging.getLogger(__name__)
 
+_ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
+    "MALLOC_TOP_PAD_": str(1 << 28),
+}
+
 
 def explore(config_path: Path, run_dir: Path | None = None) -> Path:
     """Run the job of a config; what an earlier run in the same directory finished is kept.
@@ -145,14 +156,17 @@ class _Run:
         hashes = {split: setting.prompts_hash for split, setting in settings.items()}
         state = RunState(self._config.name, tuple(self._config.value_names), self._plan.context, hashes)
         state.save(self._dir)
+        searcher = self._searcher(settings["search"])
+        if not searcher.replay() and not self._missing_on_held_out(settings["held_out"]):
+            return
         generators = start_generators(self._config, self._config.base_model, adapters)
         rewards = start_rewards(self._config)
         broker = start_broker(settings, generators, rewards, self._table.append)
         try:
             with self.timed("search"):
-                self._search(broker, settings["search"])
+                self._search(searcher, broker, settings["search"])
             with self.timed("held-out front"):
-                self._held_out(broker, settings["held_out"])
+                self._score_held_out(broker, settings["held_out"])
             _report_truncation(rewards)
         finally:
             _stop([broker, *generators, *rewards.values()])
@@ -262,44 +276,58 @@ class _Run:
         )
 
     def _known(self, setting: EvaluationSetting) -> dict[Coefficients, Evaluation]:
+        """Evaluations that need no repeating; a candidate that failed in an earlier run is tried again."""
         rows = self._table.evaluations(context=setting.context, split=setting.split)
         return {
             tuple(row.coefficients[value] for value in setting.values): row
             for row in rows
-            if row.prompts_hash == setting.prompts_hash
+            if row.prompts_hash == setting.prompts_hash and row.status == "ok"
         }
 
-    def _search(self, broker: ActorHandle, setting: EvaluationSetting) -> None:
+    def _group_size(self, setting: EvaluationSetting) -> int:
+        return group_size(self._config.generation.batch_size, len(setting.prompts))
+
+    def _searcher(self, setting: EvaluationSetting) -> GenerationalSearcher:
         search = self._config.search
-        known = self._known(setting)
-        size = group_size(self._config.generation.batch_size, len(setting.prompts))
         proposer = Nsga2Proposer(
             self._config.bounds, search.candidates, search.population, search.convex_partitions, self._config.seed
         )
-        searcher = GenerationalSearcher(proposer, known.get, size)
-        with tqdm(total=search.candidates, initial=len(known), desc="search", unit="candidate") as bar:
-            run_search(searcher, broker, 2 * size * search.evaluators, self._dir / "ray", bar.update)
+        return GenerationalSearcher(proposer, self._known(setting).get, self._group_size(setting))
+
+    def _search(self, searcher: GenerationalSearcher, broker: ActorHandle, setting: EvaluationSetting) -> None:
+        search = self._config.search
+        concurrency = 2 * self._group_size(setting) * search.evaluators
+        with tqdm(total=search.candidates, initial=searcher.evaluated, desc="search", unit="candidate") as bar:
+            if searcher.replay():
+                run_search(searcher, broker, concurrency, self._dir / "ray", bar.update)
         if searcher.too_many_failed:
             raise RunError(f"the search stopped: {searcher.too_many_failed}")
 
-    def _held_out(self, broker: ActorHandle, setting: EvaluationSetting) -> None:
+    def _missing_on_held_out(self, setting: EvaluationSetting) -> list[Coefficients]:
+        """The base model, the single adapters and the front of the search that are not scored on this split yet."""
         values = setting.values
         front = self._table.front("search")[[f"w_{value}" for value in values]].itertuples(index=False)
         references = reference_candidates(len(values), 1)[: len(values) + 1]
         known = self._known(setting)
-        wanted = [rounded(row) for row in [*references, *sorted(front)]]
-        missing = [row for row in dict.fromkeys(wanted) if row not in known]
-        size = group_size(self._config.generation.batch_size, len(setting.prompts))
-        done = evaluate_all(broker, setting.split, missing, size)
+        wanted = dict.fromkeys(rounded(row) for row in [*references, *sorted(front)])
+        return [row for row in wanted if row not in known]
+
+    def _score_held_out(self, broker: ActorHandle, setting: EvaluationSetting) -> None:
+        missing = self._missing_on_held_out(setting)
+        done = evaluate_all(broker, setting.split, missing, self._group_size(setting))
         for _ in tqdm(done, total=len(missing), desc="held-out front", unit="candidate"):
             pass
 
 
 @contextmanager
 def _ray_session() -> Iterator[None]:
-    """Join the cluster that RAY_ADDRESS names, else a local one that ends with this process."""
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    """Join the cluster that RAY_ADDRESS names, else a local one that ends with this process.
+
+    Workers of a local one keep their big buffers: glibc gives them back after every step and maps them again, a
+    third of a DPO step on CPU (benchmarks/allocator.py).
+    """
+    for name, setting in _ENVIRONMENT.items():
+        os.environ.setdefault(name, setting)
     ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     try:
         yield

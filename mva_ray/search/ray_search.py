@@ -51,9 +51,14 @@ class GenerationalSearcher(Searcher):
         self._told = 0
         self.finished = False
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def replay(self) -> bool:
+        """Go as far as known evaluations reach; False where nothing is left to evaluate."""
         while not self._queue and not self.finished and len(self._rewards) == len(self._generation):
             self._next_generation()
+        return not self.finished
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        self.replay()
         if self._queue:
             suggestion = self._queue.pop(0)
             self._running[trial_id] = suggestion["coefficients"]
@@ -68,12 +73,17 @@ class GenerationalSearcher(Searcher):
             self._take(coefficients, result["rewards"], result["error"])
 
     @property
+    def evaluated(self) -> int:
+        """How many candidates have a result, known or new."""
+        return self._told + len(self._rewards)
+
+    @property
     def too_many_failed(self) -> str | None:
         """The most common cause where more than the allowed share of all candidates failed."""
-        if len(self._failed) <= self._failed_share * max(1, self._told + len(self._rewards)):
+        if len(self._failed) <= self._failed_share * self.evaluated:
             return None
         cause = max(set(self._failed), key=self._failed.count)
-        return f"{len(self._failed)} of {self._told + len(self._rewards)} candidates failed; most often: {cause}"
+        return f"{len(self._failed)} of {self.evaluated} candidates failed; most often: {cause}"
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the Pareto table is the checkpoint, replayed through `known`."""

@@ -70,7 +70,7 @@ class ParetoTable:
         return from_arrow(self._read(columns, [(name, is_, key) for name, is_, key in wanted if key is not None]))
 
     def frame(self, split: str | None = None) -> pd.DataFrame:
-        """All current evaluations, one flat row each, oldest first. Columns: docs/table.md.
+        """The newest evaluation of every current candidate and split, one flat row each. Columns: docs/table.md.
 
         Higher rewards are better. `on_front` compares the ok rows of the same split; rewards are NA where
         `status` is "failed".
@@ -79,8 +79,9 @@ class ParetoTable:
             ConfigError: the directory holds no run.
         """
         state = RunState.load(self.run_dir)
-        rows = [row for row in self.evaluations(state.context, split) if _is_current(row, state)]
-        return flat_frame(rows, state.values)
+        current = (row for row in self.evaluations(state.context, split) if _is_current(row, state))
+        newest = {(row.split, row.candidate): row for row in current}
+        return flat_frame(list(newest.values()), state.values)
 
     def front(self, split: str | None = None) -> pd.DataFrame:
         """The non-dominated rows of `frame`, highest first value first.

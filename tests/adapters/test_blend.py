@@ -1,0 +1,222 @@
+"""The blended model against models whose weights were really merged: logits, greedy text, scores with a KV cache."""
+
+import copy
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from mva_ray.adapters.blend import BlendedModel
+from mva_ray.adapters.lora import LoraFactors, load_factors
+from tests.tiny import LLAMA_MODULES, PROMPTS, load, random_adapter
+
+ATOL = 1e-4
+NEW_TOKENS = 12
+ADAPTERS: tuple[dict[str, Any], ...] = (
+    {"r": 4, "alpha": 8},
+    {"r": 2, "alpha": 7, "use_rslora": True},
+    {"r": 8, "alpha": 8, "target_modules": ("q_proj", "v_proj")},
+    {"r": 3, "alpha": 5, "target_modules": ("o_proj", "gate_proj", "down_proj")},
+    {"r": 1, "alpha": 2, "use_rslora": True},
+)
+ROWS = (
+    (0.0, 0.0, 0.0, 0.0, 0.0),
+    (1.0, 0.0, 0.0, 0.0, 0.0),
+    (1.0, 1.0, 1.0, 1.0, 1.0),
+    (-0.7, 1.6, -0.2, 2.5, 0.4),
+    (0.25, 0.75, 0.0, -1.0, 3.0),
+)
+TEXTS = (*PROMPTS, "A blue bread, at home, in the sky")
+
+
+@pytest.fixture(scope="module")
+def paths(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Five adapters that differ in rank, scaling and modules."""
+    root = tmp_path_factory.mktemp("adapters")
+    return [random_adapter(root / str(i), tiny_model, seed=i, **options) for i, options in enumerate(ADAPTERS)]
+
+
+def merged(model: nn.Module, adapters: Sequence[Path], weights: Sequence[float]) -> Any:
+    """A copy of the model with sum_i w_i * scaling_i * B_i A_i added to its weights, read from PEFT's files."""
+    copied = copy.deepcopy(model)
+    for path, weight in zip(adapters, weights, strict=True):
+        config = json.loads((path / "adapter_config.json").read_text())
+        scaling = config["lora_alpha"] / (config["r"] ** 0.5 if config["use_rslora"] else config["r"])
+        tensors = load_file(path / "adapter_model.safetensors")
+        for key in [key for key in tensors if "lora_A" in key]:
+            module = copied.get_submodule(key.removeprefix("base_model.model.").removesuffix(".lora_A.weight"))
+            delta = tensors[key.replace("lora_A", "lora_B")] @ tensors[key]
+            delta = delta.T if isinstance(module, Conv1D) else delta
+            module.weight.data += weight * scaling * delta
+    return copied
+
+
+def blend(model_dir: Path, adapters: Sequence[Path]) -> BlendedModel:
+    model, _ = load(model_dir)
+    return BlendedModel(model, [load_factors(path) for path in adapters])
+
+
+def encode(model_dir: Path, texts: Sequence[str]) -> dict[str, Tensor]:
+    """Left padded, with the positions that `generate` derives from the mask."""
+    _, tokenizer = load(model_dir)
+    encoded = tokenizer(list(texts), return_tensors="pt", padding=True)
+    mask = encoded["attention_mask"]
+    positions = (mask.cumsum(-1) - 1).clamp_min(0)
+    return {"input_ids": encoded["input_ids"], "attention_mask": mask, "position_ids": positions}
+
+
+def generate(model: Any, encoded: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Greedy tokens [batch, new] and the scores of each step [batch, new, vocabulary], with a KV cache."""
+    output = model.generate(
+        input_ids=encoded["input_ids"],
+        attention_mask=encoded["attention_mask"],
+        max_new_tokens=NEW_TOKENS,
+        do_sample=False,
+        use_cache=True,
+        output_scores=True,
+        return_dict_in_generate=True,
+    )
+    return output.sequences[:, encoded["input_ids"].shape[1] :], torch.stack(output.scores, dim=1)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_every_row_of_a_padded_batch_has_the_logits_of_its_merged_model(
+    tiny_model: Path, paths: list[Path], n: int
+) -> None:
+    blended = blend(tiny_model, paths[:n])
+    base, _ = load(tiny_model)
+    rows = torch.tensor(ROWS)[:, :n]
+    batch = encode(tiny_model, TEXTS)
+    assert (batch["attention_mask"][:, 0] == 0).any(), "the batch must be padded"
+    with torch.inference_mode(), blended.coefficients(rows) as model:
+        logits = model(**batch).logits
+    for row, text in enumerate(TEXTS):
+        alone = encode(tiny_model, [text])
+        with torch.inference_mode():
+            expected = merged(base, paths[:n], rows[row].tolist())(**alone).logits[0]
+        assert (logits[row, -len(expected) :] - expected).abs().max() < ATOL
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_generation_with_a_cache_follows_each_rows_merged_model(tiny_model: Path, paths: list[Path], n: int) -> None:
+    blended = blend(tiny_model, paths[:n])
+    base, _ = load(tiny_model)
+    rows = torch.tensor(ROWS)[:, :n]
+    with torch.inference_mode(), blended.coefficients(rows) as model:
+        tokens, scores = generate(model, encode(tiny_model, TEXTS))
+    for row, text in enumerate(TEXTS):
+        wanted_tokens, wanted_scores = generate(
+            merged(base, paths[:n], rows[row].tolist()), encode(tiny_model, [text])
+        )
+        steps = wanted_tokens.shape[1]
+        assert tokens[row, :steps].tolist() == wanted_tokens[0].tolist()
+        assert (scores[row, :steps] - wanted_scores[0]).abs().max() < ATOL
+
+
+def test_coefficients_change_what_is_generated(tiny_model: Path, paths: list[Path]) -> None:
+    """Guards the tests above: adapters too small to change anything would pass them."""
+    same_prompt = encode(tiny_model, [TEXTS[0]] * len(ROWS))
+    with torch.inference_mode(), blend(tiny_model, paths).coefficients(torch.tensor(ROWS)) as model:
+        tokens, _ = generate(model, same_prompt)
+    assert len({tuple(row) for row in tokens.tolist()}) == len(ROWS)
+
+
+def test_one_adapter_at_one_equals_peft(tiny_model: Path, paths: list[Path]) -> None:
+    """What an adapter means is what PEFT makes of it, rsLoRA too."""
+    batch = encode(tiny_model, TEXTS)
+    for index, path in enumerate(paths):
+        base, _ = load(tiny_model)
+        rows = torch.eye(len(paths))[[index] * len(TEXTS)]
+        with torch.inference_mode(), blend(tiny_model, paths).coefficients(rows) as model:
+            logits = model(**batch).logits
+            expected = PeftModel.from_pretrained(base, path)(**batch).logits
+        mask = batch["attention_mask"].bool()
+        assert (logits - expected)[mask].abs().max() < ATOL
+
+
+def test_zero_rows_are_exactly_the_base_model(tiny_model: Path, paths: list[Path]) -> None:
+    base, _ = load(tiny_model)
+    blended = blend(tiny_model, paths)
+    batch = encode(tiny_model, TEXTS)
+    rows = torch.tensor(ROWS)
+    with torch.inference_mode():
+        expected = base(**batch).logits
+        with blended.coefficients(rows) as model:
+            assert torch.equal(model(**batch).logits[0], expected[0])
+        with blended.coefficients(torch.zeros(len(TEXTS), len(paths))) as model:
+            assert torch.equal(model(**batch).logits, expected)
+
+
+def test_outside_the_context_the_model_is_the_base_model_also_after_an_error(
+    tiny_model: Path, paths: list[Path]
+) -> None:
+    base, _ = load(tiny_model)
+    blended = blend(tiny_model, paths)
+    batch = encode(tiny_model, TEXTS)
+    with torch.inference_mode():
+        expected = base(**batch).logits
+        assert torch.equal(blended.model(**batch).logits, expected)
+        with blended.coefficients(torch.tensor(ROWS)) as model:
+            assert not torch.equal(model(**batch).logits, expected)
+        assert torch.equal(blended.model(**batch).logits, expected)
+        with pytest.raises(RuntimeError, match="stop"), blended.coefficients(torch.tensor(ROWS)):
+            raise RuntimeError("stop")
+        assert torch.equal(blended.model(**batch).logits, expected)
+    for name, weight in base.named_parameters():
+        assert torch.equal(weight, blended.model.get_parameter(name)), f"{name} was changed"
+
+
+def test_no_adapters_at_all_is_the_base_model(tiny_model: Path) -> None:
+    """Samples for preference pairs are drawn before any adapter exists."""
+    base, _ = load(tiny_model)
+    batch = encode(tiny_model, TEXTS)
+    with torch.inference_mode(), blend(tiny_model, []).coefficients(torch.zeros(len(TEXTS), 0)) as model:
+        assert torch.equal(model(**batch).logits, base(**batch).logits)
+
+
+def test_gpt2_whose_weights_are_transposed(tiny_gpt2: Path, tmp_path: Path) -> None:
+    """Conv1D stores [in, out]: the delta that is merged is (B A)^T, the blend is the same."""
+    paths = [
+        random_adapter(tmp_path / "a", tiny_gpt2, 1, 4, 8, ["c_attn", "c_fc"], fan_in_fan_out=True),
+        random_adapter(tmp_path / "b", tiny_gpt2, 2, 2, 3, ["c_attn", "c_proj"], True, fan_in_fan_out=True),
+    ]
+    base, _ = load(tiny_gpt2)
+    rows = torch.tensor(ROWS)[:, :2]
+    with torch.inference_mode(), blend(tiny_gpt2, paths).coefficients(rows) as model:
+        logits = model(**encode(tiny_gpt2, TEXTS)).logits
+        tokens, _ = generate(model, encode(tiny_gpt2, TEXTS))
+    for row, text in enumerate(TEXTS):
+        expected_model = merged(base, paths, rows[row].tolist())
+        with torch.inference_mode():
+            expected = expected_model(**encode(tiny_gpt2, [text])).logits[0]
+        assert (logits[row, -len(expected) :] - expected).abs().max() < ATOL
+        wanted, _ = generate(expected_model, encode(tiny_gpt2, [text]))
+        assert tokens[row, : wanted.shape[1]].tolist() == wanted[0].tolist()
+
+
+@pytest.mark.parametrize("shape", [(2, 1), (2, 3), (2,), (2, 2, 1)])
+def test_a_wrong_number_of_coefficients_is_refused(
+    tiny_model: Path, paths: list[Path], shape: tuple[int, ...]
+) -> None:
+    blended = blend(tiny_model, paths[:2])
+    with pytest.raises(ValueError, match=r"must be \[batch, 2\], got"), blended.coefficients(torch.ones(shape)):
+        pass
+
+
+def test_an_adapter_of_another_model_is_refused(tiny_gpt2: Path, paths: list[Path]) -> None:
+    modules = 2 * len(LLAMA_MODULES)
+    with pytest.raises(ValueError, match=rf"no module 'model\.layers\..*' and {modules - 1} more: adapters of another"):
+        blend(tiny_gpt2, paths[:1])
+
+
+def test_one_unknown_module_is_named(tiny_model: Path) -> None:
+    odd = LoraFactors({"lm_tail": torch.ones(1, 32)}, {"lm_tail": torch.ones(32, 1)}, 1.0)
+    with pytest.raises(ValueError, match="no module 'lm_tail': adapters of another base model"):
+        BlendedModel(load(tiny_model)[0], [odd])
