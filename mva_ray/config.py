@@ -81,11 +81,11 @@ class Generation(Section):
 
 
 class Sampling(Section):
-    """How preference pairs are sampled from the base model."""
+    """How preference pairs are sampled from the base model: among the `top_k` likeliest tokens, 0 for all."""
 
     completions_per_prompt: Several = 4
     temperature: Positive = 1.0
-    top_p: Annotated[float, Field(gt=0, le=1, description="a number > 0 and <= 1")] = 1.0
+    top_k: Index = 50
 
 
 class Resources(Section):

@@ -77,15 +77,13 @@ def explore(config_path: Path, run_dir: Path | None = None) -> Path:
     check_writable(run_dir)
     run = _Run(config, make_plan(config), run_dir)
     run.announce_changes()
-    with _ray_session():
-        with run.timed("preference pairs"):
+    with run.timed("whole run"):
+        with _ray_session():
             pairs = run.preference_pairs()
-        with run.timed("value adapters"):
             adapters = run.value_adapters(pairs)
-        with run.timed("search and held-out front"):
             run.search(adapters)
-    with run.timed("report"):
-        write_report(run_dir)
+        with run.timed("report"):
+            write_report(run_dir)
     return run_dir
 
 
@@ -103,30 +101,32 @@ class _Run:
         settings = json.loads(self._config.model_dump_json())
         before = _read_json(self._dir / "plan.json")
         stages = self._plan.stages()
-        if before is not None and before["stages"] != stages:
+        if before is not None and before != {"stages": stages, "settings": settings}:
             for line in changed_settings(before["settings"], settings) or ["a prompt file, a model or a reward"]:
                 print(f"changed since the last run: {line}")
             anew = [stage for stage, stage_key in stages.items() if before["stages"].get(stage) != stage_key]
             kept = [stage for stage in stages if stage not in anew]
-            print(f"  computed anew: {', '.join(anew)}\n  kept: {', '.join(kept) or 'nothing'}")
+            print(f"  invalid, computed anew: {', '.join(anew) or 'nothing'}\n  kept: {', '.join(kept) or 'nothing'}")
         _write_json(self._dir / "plan.json", {"stages": stages, "settings": settings})
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Add the stage's wall time to `timings.json`."""
+        """Add the stage's wall time to `timings.json`: seconds spent on it in this directory so far."""
         started = time.monotonic()
         yield
         path = self._dir / "timings.json"
         timings = _read_json(path) or {}
-        _write_json(path, timings | {stage: round(time.monotonic() - started, 1)})
+        timings[stage] = round(timings.get(stage, 0) + time.monotonic() - started, 1)
+        _write_json(path, timings)
 
     def preference_pairs(self) -> dict[str, tuple[PreferencePair, ...]]:
         """Pairs of every value: from its file, or from the base model's samples and its reward."""
         pairs = {value.name: tuple(read_pairs(Path(value.pairs))) for value in self._config.values if value.pairs}
         on_policy = [value for value in self._config.values if not value.pairs]
         if on_policy:
-            samples = self._samples()
-            scores = self._scores(samples)
+            with self.timed("preference pairs"):
+                samples = self._samples()
+                scores = self._scores(samples)
             self._report_conflict(scores)
             kept = {value.name: best_against_worst(samples, scores[value.name], value.margin) for value in on_policy}
             self._report_pairs(on_policy, kept)

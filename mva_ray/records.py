@@ -56,7 +56,7 @@ class Evaluation:
 
     `reward_mean` and `reward_se` are empty where `status` is "failed"; `failure` and `error` are None where
     it is "ok". `context` hashes all that makes rewards comparable (base model, adapters, rewards, generation
-    settings, seed); `prompts_hash` the prompts of the split.
+    settings); `prompts_hash` the prompts of the split.
     """
 
     candidate: str

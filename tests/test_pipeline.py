@@ -1,0 +1,161 @@
+"""The whole job on a tiny model, as a user starts it: a process of its own, killed with SIGKILL and started again."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from mva_ray.table import ParetoTable
+
+VALUES = ["brief", "thorough"]
+PATIENCE_S = 240
+pytestmark = pytest.mark.timeout(600)
+
+
+def write_config(directory: Path, model: Path, **changes: object) -> Path:
+    """A complete small job: 24 train, 6 search and 6 held-out prompts, 10 candidates."""
+    subjects = ["bread", "the sky", "a friend", "red light", "the stove", "time"]
+    questions = [
+        "Why is {} blue?",
+        "What should I say to {}?",
+        "How do I bake {}?",
+        "Because {}?",
+        "Is {} more?",
+        "{}!",
+    ]
+    prompts = [question.format(subject) for question in questions for subject in subjects]
+    splits = {"train": prompts[:24], "search": prompts[24:30], "held_out": prompts[30:]}
+    for split, rows in splits.items():
+        (directory / f"{split}.jsonl").write_text("".join(json.dumps({"prompt": row}) + "\n" for row in rows))
+    config = {
+        "name": "tiny",
+        "base_model": str(model),
+        "prompts": {split: {"path": f"{split}.jsonl"} for split in splits},
+        "generation": {"max_new_tokens": 12, "batch_size": 12},
+        "values": [{"name": value, "reward": f"mva_ray.rewards:{value}"} for value in VALUES],
+        "training": {"steps": 3, "pairs_per_step": 2, "learning_rate": 1e-2, "lora": {"r": 4, "alpha": 8}},
+        "search": {"candidates": 10, "population": 4, "bounds": [-0.5, 1.5]},
+    }
+    path = directory / "tiny.yaml"
+    path.write_text(yaml.safe_dump({**config, **changes}))
+    return path
+
+
+def start(config: Path, run_dir: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "mva_ray.explore", "--config", str(config), "--run", str(run_dir)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def finish(config: Path, run_dir: Path) -> str:
+    """Run to the end; its output."""
+    process = start(config, run_dir)
+    output, _ = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, output
+    return output
+
+
+def kill_when(reached: Callable[[], bool], config: Path, run_dir: Path) -> None:
+    """Start the job and end it with SIGKILL as soon as it has got so far."""
+    process = start(config, run_dir)
+    deadline = time.monotonic() + PATIENCE_S
+    while not reached():
+        assert process.poll() is None, f"it ended before it could be killed: {process.communicate()[0]}"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def table_of(run_dir: Path) -> pd.DataFrame:
+    """All that a table says but for when and how long."""
+    frame = ParetoTable(run_dir).frame().drop(columns=["seconds", "created_at"])
+    return frame.sort_values(["split", "candidate"], ignore_index=True)
+
+
+def evaluations_made(run_dir: Path) -> int:
+    return len(ParetoTable(run_dir).evaluations()) if (run_dir / "table").exists() else 0
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> tuple[Path, Path, str]:
+    """The config, run directory and output of one undisturbed run."""
+    directory = tmp_path_factory.mktemp("job")
+    config = write_config(directory, tiny_model)
+    return config, directory / "run", finish(config, directory / "run")
+
+
+def test_a_run_leaves_everything_a_user_looks_for(job: tuple[Path, Path, str]) -> None:
+    """Table, front, plot, report and adapters are there, and the output names them."""
+    _, run_dir, output = job
+    frame = ParetoTable(run_dir).frame()
+    search = frame[frame["split"] == "search"]
+    assert len(search) == 10
+    assert (frame["status"] == "ok").all()
+    assert search["kind"].tolist().count("single") == 2
+    assert {"base", "ones", "convex", "search"} <= set(search["kind"])
+    assert len(ParetoTable(run_dir).front()) >= 1
+    for name in ("front.png", "report.html", "pairs.json", "conflict.json", "timings.json"):
+        assert (run_dir / name).stat().st_size > 0
+    assert f"report: {run_dir / 'report.html'}" in output
+    assert "brief and thorough:" in output
+    assert not list((run_dir / "adapters").glob("*.partial"))
+
+
+def test_a_finished_run_is_not_computed_again(job: tuple[Path, Path, str]) -> None:
+    """The same command once more adds no row and trains nothing."""
+    config, run_dir, _ = job
+    before = table_of(run_dir)
+    made = evaluations_made(run_dir)
+    output = finish(config, run_dir)
+    assert evaluations_made(run_dir) == made
+    assert "training" not in output
+    pd.testing.assert_frame_equal(table_of(run_dir), before)
+
+
+def test_killed_in_every_stage_the_table_is_the_same(job: tuple[Path, Path, str], tmp_path: Path) -> None:
+    """SIGKILL during pairs, training and search in turn; the final table equals that of the undisturbed run."""
+    config, undisturbed, _ = job
+    run_dir = tmp_path / "run"
+
+    def samples() -> int:
+        return sum(len(path.read_text().splitlines()) for path in (run_dir / "samples").glob("*.jsonl"))
+
+    def adapters() -> int:
+        return len([path for path in (run_dir / "adapters").glob("*") if path.suffix != ".partial"])
+
+    kill_when(lambda: 0 < samples() < 24, config, run_dir)
+    assert 0 < samples() < 24, "the kill came too late to be during the pairs"
+    kill_when(lambda: adapters() == 1 and bool(list((run_dir / "adapters").glob("*.partial"))), config, run_dir)
+    assert adapters() == 1, "the kill came too late to be during training"
+    kill_when(lambda: evaluations_made(run_dir) > 0, config, run_dir)
+    interrupted = evaluations_made(run_dir)
+    assert 0 < interrupted < 10, "the kill came too late to be during the search"
+    finish(config, run_dir)
+    pd.testing.assert_frame_equal(table_of(run_dir), table_of(undisturbed))
+    assert evaluations_made(run_dir) == evaluations_made(undisturbed), "something was evaluated twice"
+
+
+def test_a_changed_config_says_what_it_invalidates(
+    job: tuple[Path, Path, str], tiny_model: Path, tmp_path: Path
+) -> None:
+    """More candidates: samples, pairs and adapters are kept and only new candidates are evaluated."""
+    run_dir = shutil.copytree(job[1], tmp_path / "run")
+    search = {"candidates": 12, "population": 4, "bounds": [-0.5, 1.5]}
+    made = evaluations_made(run_dir)
+    output = finish(write_config(tmp_path, tiny_model, search=search), run_dir)
+    assert "changed since the last run: search.candidates: 10 -> 12" in output
+    assert "invalid, computed anew: nothing" in output
+    frame = ParetoTable(run_dir).frame("search")
+    assert len(frame) == 12
+    assert made < evaluations_made(run_dir) <= made + 4
