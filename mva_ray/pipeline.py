@@ -79,6 +79,7 @@ def explore(config_path: Path, run_dir: Path | None = None) -> Path:
     run.announce_changes()
     with run.timed("whole run"):
         with _ray_session():
+            _check_resources(config)
             pairs = run.preference_pairs()
             adapters = run.value_adapters(pairs)
             run.search(adapters)
@@ -333,6 +334,30 @@ def _ray_session() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_resources(config: RunConfig) -> None:
+    """Refuse what a local Ray can never schedule: it would wait without a word. A cluster may grow; there it waits.
+
+    Raises:
+        RunError: naming the setting, what it needs and what there is.
+    """
+    if "RAY_ADDRESS" in os.environ:
+        return
+    there = ray.cluster_resources()
+    search = config.search
+    rewards = [value.reward.resources for value in config.values]
+    needed = {
+        "training.num_workers": {"CPU": config.training.num_workers},
+        "search.evaluators and the rewards' resources": {
+            "CPU": search.evaluators * search.resources.num_cpus + sum(reward.num_cpus for reward in rewards),
+            "GPU": search.evaluators * search.resources.num_gpus + sum(reward.num_gpus for reward in rewards),
+        },
+    }
+    for setting, resources in needed.items():
+        for kind, amount in resources.items():
+            if amount > there.get(kind, 0):
+                raise RunError(f"{setting} need {amount:g} {kind}, this machine has {there.get(kind, 0):g}")
 
 
 def _score_samples(value: str, actor: ActorHandle, samples: Sequence[Sequence[Generation]]) -> list[list[float]]:

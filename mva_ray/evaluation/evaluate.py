@@ -30,7 +30,7 @@ class EvaluationSetting:
 
     @property
     def prompts_hash(self) -> str:
-        return hashlib.sha256("\n".join(self.prompts).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(self.prompts).encode()).hexdigest()[:16]
 
 
 def rounded(coefficients: Sequence[float]) -> tuple[float, ...]:

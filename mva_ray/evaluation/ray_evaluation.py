@@ -201,7 +201,7 @@ def start_broker(
     rewards: Mapping[str, ActorHandle],
     record: Record,
 ) -> ActorHandle:
-    actor = ray.remote(EvaluationBroker).options(num_cpus=0.01, max_concurrency=10_000)
+    actor = ray.remote(EvaluationBroker).options(num_cpus=0, max_concurrency=10_000)
     return actor.remote(dict(settings), list(generators), dict(rewards), record)
 
 

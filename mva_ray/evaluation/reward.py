@@ -46,7 +46,8 @@ def score(reward: Reward, prompts: Sequence[str], completions: Sequence[str]) ->
     try:
         scores = list(reward(prompts, completions))
     except Exception as error:
-        raise CandidateFailure("reward_raised", f"{type(error).__name__}: {error}") from error
+        cause = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise CandidateFailure("reward_raised", cause) from error
     if len(scores) != len(completions):
         raise CandidateFailure("reward_length", f"returned {len(scores)} scores for {len(completions)} completions")
     for index, number in enumerate(scores):
@@ -58,7 +59,7 @@ def score(reward: Reward, prompts: Sequence[str], completions: Sequence[str]) ->
 def _finite(number: Any) -> bool:
     try:
         return math.isfinite(number)
-    except TypeError:
+    except Exception:  # whatever a reward returns instead of a number decides what it raises
         return False
 
 

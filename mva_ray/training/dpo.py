@@ -1,12 +1,14 @@
 """DPO on one value's preference pairs, with the decorrelation penalty in the loss. Runs with or without Ray."""
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
+from accelerate import PartialState
+from datasets import Dataset, load_from_disk
 from peft import LoraConfig
 from torch import nn
 from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
@@ -72,6 +74,7 @@ def train_adapter(job: TrainingJob, on_step: Callable[[Mapping[str, float]], Non
         trainer.accelerator.unwrap_model(trainer.model).save_pretrained(job.output, safe_serialization=True)
         lines = "".join(json.dumps(row) + "\n" for row in metrics.rows)
         (Path(job.output) / METRICS_FILE).write_text(lines)
+        shutil.rmtree(_scratch(job))
 
 
 class _StepMetrics(TrainerCallback):
@@ -113,7 +116,19 @@ def _tokenise(job: TrainingJob, tokenizer: PreTrainedTokenizerBase) -> Dataset:
     rows = [row for row in rows if len(row["prompt_ids"]) < limit]
     if not rows:
         raise RunError(f"no pair of '{job.value}' has a prompt under training.max_length = {limit} tokens")
-    return Dataset.from_list(rows)
+    return _shared(Dataset.from_list(rows), f"{_scratch(job)}/pairs")
+
+
+def _shared(dataset: Dataset, path: str) -> Dataset:
+    """The same data set for every worker, from one place on disk: the first one keeps reference log-probs there."""
+    with PartialState().main_process_first():
+        if PartialState().is_main_process:
+            dataset.save_to_disk(path)
+        return load_from_disk(path)
+
+
+def _scratch(job: TrainingJob) -> str:
+    return f"{job.output}/trainer"
 
 
 def _lora_config(training: Training) -> LoraConfig:
@@ -131,7 +146,7 @@ def _arguments(job: TrainingJob) -> DPOConfig:
     training = job.training
     on_gpu = torch.cuda.is_available()
     return DPOConfig(
-        output_dir=f"{job.output}/trainer",
+        output_dir=_scratch(job),
         max_steps=training.steps,
         per_device_train_batch_size=max(1, training.pairs_per_step // training.num_workers),
         learning_rate=training.learning_rate,

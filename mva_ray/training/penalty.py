@@ -32,25 +32,33 @@ class HsicPenalty:
 
     def __init__(self, earlier: Sequence[Mapping[str, Tensor]], sigma: float = 1.0) -> None:
         self._sigma = sigma
-        self._modules = [set(factors) for factors in earlier]
+        self._earlier = earlier[:1]
+        for factors in earlier[1:]:
+            _check_comparable(earlier[0], factors)
         self._groups: dict[tuple[int, ...], list[str]] = defaultdict(list)
         for module, factor in earlier[0].items() if earlier else ():
             self._groups[tuple(factor.shape)].append(module)
         self._centred = {
-            shape: sum(centre(rbf_kernel(_stack(factors, modules), sigma)) for factors in earlier)
+            shape: torch.stack([centre(rbf_kernel(_stack(factors, modules), sigma)) for factors in earlier]).sum(0)
             for shape, modules in self._groups.items()
-            if all(module in factors for factors in earlier for module in modules)
         }
 
     def __call__(self, lora_a: Mapping[str, Tensor]) -> Tensor:
-        if any(modules != set(lora_a) for modules in self._modules):
-            raise ValueError("an earlier adapter was trained on other modules than this one")
-        total = next(iter(lora_a.values())).new_zeros(())
+        for factors in self._earlier:
+            _check_comparable(factors, lora_a)
+        total = next(iter(lora_a.values())).new_zeros((), dtype=torch.float32)
         for shape, modules in self._groups.items():
             current = _stack(lora_a, modules)
-            centred = torch.as_tensor(self._centred[shape], device=current.device)
+            centred = self._centred[shape].to(current.device)
             total = total + hsic_from_kernels(rbf_kernel(current, self._sigma), centred).sum()
         return total
+
+
+def _check_comparable(earlier: Mapping[str, Tensor], factors: Mapping[str, Tensor]) -> None:
+    if earlier.keys() != factors.keys():
+        raise ValueError("an earlier adapter was trained on other modules than this one")
+    if any(earlier[module].shape != factor.shape for module, factor in factors.items()):
+        raise ValueError("an earlier adapter has another rank than this one")
 
 
 def _stack(factors: Mapping[str, Tensor], modules: Sequence[str]) -> Tensor:

@@ -34,7 +34,7 @@ def train_on_ray(job: TrainingJob, storage: Path, on_step: OnStep) -> None:
     """
     os.environ.update(_QUIET)
     available, workers = ray.cluster_resources(), job.training.num_workers
-    steps = ray.remote(_StepLog).options(num_cpus=0.01).remote()
+    steps = ray.remote(_StepLog).options(num_cpus=0).remote()
     trainer = TorchTrainer(
         _train_worker,
         train_loop_config={"job": job, "steps": steps, "threads": max(1, int(available.get("CPU", 1)) // workers)},

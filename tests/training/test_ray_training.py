@@ -1,6 +1,7 @@
 """Training on Ray Train with one and two workers."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from mva_ray.adapters.lora import load_factors
 from mva_ray.config import Lora, Training
 from mva_ray.errors import RunError
-from mva_ray.records import PreferencePair
+from mva_ray.records import AdapterRef, PreferencePair
 from mva_ray.training.job import METRICS_FILE, TrainingJob
 from mva_ray.training.ray_training import train_on_ray
 
@@ -37,9 +38,9 @@ def test_workers_train_one_adapter(tiny_model: Path, tmp_path: Path, num_workers
     assert any(factor.abs().max() > 0 for factor in load_factors(tmp_path / "adapter").b.values())
 
 
-def test_a_failing_worker_is_one_clear_line(tmp_path: Path) -> None:
-    """A model that cannot be loaded ends training with the cause, not with Ray's wrapping."""
-    broken = tmp_path / "no_model"
-    broken.mkdir()
-    with pytest.raises(RunError, match=r"training of 'first' failed: .*no_model"):
-        train_on_ray(job(tmp_path / "adapter", str(broken), 1), tmp_path / "ray", lambda row: None)
+def test_a_failing_worker_is_one_clear_line(tiny_model: Path, tmp_path: Path) -> None:
+    """An earlier adapter that is gone ends training with the cause, not with Ray's wrapping."""
+    gone = AdapterRef("earlier", str(tmp_path / "gone"), "")
+    broken = replace(job(tmp_path / "adapter", str(tiny_model), 1), earlier=(gone,))
+    with pytest.raises(RunError, match=r"training of 'first' failed: .*gone: not a PEFT adapter"):
+        train_on_ray(broken, tmp_path / "ray", lambda row: None)

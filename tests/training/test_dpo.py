@@ -1,0 +1,210 @@
+"""DPO with the penalty on a tiny model, without Ray: what is written, what is logged, what the penalty changes."""
+
+import json
+from collections.abc import Callable, Mapping
+from math import log
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+
+from mva_ray.adapters.base_model import load_tokenizer
+from mva_ray.adapters.hashes import WEIGHTS_FILE, adapter_hash
+from mva_ray.adapters.lora import LoraFactors, load_factors
+from mva_ray.adapters.prompting import prompt_ids
+from mva_ray.config import Lora, Training
+from mva_ray.errors import RunError
+from mva_ray.maths.hsic import hsic
+from mva_ray.records import AdapterRef, PreferencePair
+from mva_ray.training.dpo import DecorrelatedDPOTrainer, _tokenise, train_adapter
+from mva_ray.training.job import METRICS_FILE, TrainingJob
+from tests.tiny import load
+
+STEPS = 4
+PAIRS = tuple(
+    PreferencePair(f"How do I bake {thing}?", f"You can bake {thing} in a pan.", f"Say {thing}, it is angry.")
+    for thing in ("bread", "sky", "red light", "time", "air", "my friend")
+)
+Train = Callable[..., Path]
+
+
+def job(model: Path, output: Path, seed: int = 5, **changes: Any) -> TrainingJob:
+    """A job of 4 steps; further arguments are fields of `Training` or of the job."""
+    settings: dict[str, Any] = {"steps": STEPS, "pairs_per_step": 2, "learning_rate": 1e-2, "lora": Lora(r=4, alpha=8)}
+    settings |= {name: changes.pop(name) for name in list(changes) if name in Training.model_fields}
+    fields: dict[str, Any] = {"value": "brief", "system_prompt": None, "pairs": PAIRS, "earlier": ()}
+    return TrainingJob(
+        base_model=str(model), training=Training(**settings), seed=seed, output=str(output), **(fields | changes)
+    )
+
+
+@pytest.fixture
+def train(tiny_model: Path, tmp_path: Path) -> Train:
+    """Train one adapter of the tiny model under a name and return its directory."""
+
+    def run(name: str, **changes: Any) -> Path:
+        train_adapter(job(tiny_model, tmp_path / name, **changes), lambda row: None)
+        return tmp_path / name
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def first(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Mapping[str, float]]]:
+    """A first adapter, and what was said while it was trained."""
+    seen: list[Mapping[str, float]] = []
+    directory = tmp_path_factory.mktemp("trained") / "adapter"
+    train_adapter(job(tiny_model, directory), seen.append)
+    return directory, seen
+
+
+def metrics(directory: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (directory / METRICS_FILE).read_text().splitlines()]
+
+
+def reference(directory: Path) -> AdapterRef:
+    return AdapterRef("first", str(directory), adapter_hash(directory))
+
+
+def shared(one: LoraFactors, other: LoraFactors) -> float:
+    return sum(hsic(one.a[name], other.a[name]).item() for name in one.a)
+
+
+def test_the_adapter_is_a_plain_peft_directory(first: tuple[Path, list[Mapping[str, float]]], tiny_model: Path) -> None:
+    directory, _ = first
+    factors = load_factors(directory)
+    assert factors.scaling == 2.0
+    assert all(factor.abs().max() > 0 for factor in factors.b.values()), "nothing was learnt"
+    peft_model = PeftModel.from_pretrained(load(tiny_model)[0], directory)
+    saved = load_file(directory / WEIGHTS_FILE)
+    loaded = {name: tensor for name, tensor in peft_model.state_dict().items() if "lora_" in name}
+    assert len(saved) == len(loaded) == 2 * len(factors.a)
+    for name, tensor in loaded.items():
+        assert torch.equal(tensor, saved[name.replace(".default", "")])
+
+
+def test_one_row_a_step_is_kept_and_said(first: tuple[Path, list[Mapping[str, float]]]) -> None:
+    directory, seen = first
+    rows = metrics(directory)
+    assert rows == seen
+    assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
+    assert all(set(row) == {"step", "loss", "hsic", "reward_accuracy", "reward_margin"} for row in rows)
+    assert all(0 <= row["reward_accuracy"] <= 1 for row in rows)
+    assert all(row["hsic"] == 0 for row in rows), "the first adapter has nothing to keep away from"
+
+
+def test_training_starts_at_the_base_model_and_learns(first: tuple[Path, list[Mapping[str, float]]]) -> None:
+    """Before the first step policy and reference are the same: loss ln 2, no margin. A wrong reference shows here."""
+    rows = metrics(first[0])
+    assert rows[0]["loss"] == pytest.approx(log(2), abs=1e-4)
+    assert rows[0]["reward_margin"] == pytest.approx(0, abs=1e-3)
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    assert rows[-1]["reward_margin"] > 0
+
+
+def test_the_seed_decides_the_weights(first: tuple[Path, list[Mapping[str, float]]], train: Train) -> None:
+    """Whatever the state of the global generator: a resumed run trains the same adapter."""
+    torch.manual_seed(12345)
+    assert adapter_hash(train("again")) == adapter_hash(first[0])
+    assert adapter_hash(train("other", seed=6)) != adapter_hash(first[0])
+
+
+def test_dropout_is_seeded_too(train: Train) -> None:
+    lora = Lora(r=4, alpha=8, dropout=0.3)
+    assert adapter_hash(train("one", lora=lora)) == adapter_hash(train("two", lora=lora))
+
+
+def test_the_penalty_is_logged_unweighted_and_loss_is_dpo_alone(
+    first: tuple[Path, list[Mapping[str, float]]], train: Train
+) -> None:
+    """Rows of runs with different weights stay comparable."""
+    directory, _ = first
+    rows = metrics(train("second", earlier=(reference(directory),), hsic_weight=1000.0))
+    assert rows[0]["loss"] == pytest.approx(log(2), abs=1e-4)
+    assert all(0 < row["hsic"] < 1 for row in rows)
+
+
+def test_the_penalty_keeps_the_second_adapter_apart(
+    first: tuple[Path, list[Mapping[str, float]]], train: Train
+) -> None:
+    """Weighted, it shrinks what the adapters share; at weight 0 it is logged and changes nothing."""
+    directory, _ = first
+    earlier, frozen = (reference(directory),), load_factors(directory)
+    weighted = train("weighted", earlier=earlier, hsic_weight=1000.0)
+    unweighted = train("unweighted", earlier=earlier, hsic_weight=0.0)
+    assert metrics(weighted)[0]["hsic"] == pytest.approx(metrics(unweighted)[0]["hsic"])
+    assert metrics(weighted)[-1]["hsic"] < metrics(unweighted)[-1]["hsic"]
+    assert shared(load_factors(weighted), frozen) < 0.9 * shared(load_factors(unweighted), frozen)
+    assert adapter_hash(unweighted) == adapter_hash(directory), "without a weight the earlier adapter does not matter"
+
+
+def test_earlier_adapters_are_not_changed_and_all_count(
+    first: tuple[Path, list[Mapping[str, float]]], train: Train
+) -> None:
+    directory, _ = first
+    before = adapter_hash(directory)
+    second = train("second", earlier=(reference(directory),), seed=6)
+    both = train("third", earlier=(reference(directory), reference(second)), seed=7, steps=1, hsic_weight=0.0)
+    one = train("fourth", earlier=(reference(directory),), seed=7, steps=1, hsic_weight=0.0)
+    assert adapter_hash(directory) == before
+    assert metrics(both)[0]["hsic"] > metrics(one)[0]["hsic"] > 0
+
+
+def test_a_diverging_run_is_an_error_that_names_the_value(train: Train, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"training of 'brief' diverged at step 2: .*loss.* not finite; lower training"):
+        train("diverged", learning_rate=1e25)
+    assert not (tmp_path / "diverged" / WEIGHTS_FILE).exists()
+
+
+def test_earlier_adapters_of_another_rank_are_refused(
+    first: tuple[Path, list[Mapping[str, float]]], train: Train
+) -> None:
+    with pytest.raises(ValueError, match="another rank"):
+        train("wider", earlier=(reference(first[0]),), lora=Lora(r=8, alpha=8))
+
+
+def test_completions_that_were_cut_off_get_no_end_token(tiny_model: Path, tmp_path: Path) -> None:
+    """Else the model would learn to stop where the token limit was."""
+    tokenizer = load_tokenizer(str(tiny_model))
+    pairs = tuple(
+        PreferencePair("Hi?", "Say yes.", "Say no.", chosen_finished=chosen, rejected_finished=rejected)
+        for chosen, rejected in ((True, True), (True, False), (False, True), (False, False))
+    )
+    rows = _tokenise(job(tiny_model, tmp_path, pairs=pairs, system_prompt="Be kind."), tokenizer)
+    for pair, row in zip(pairs, rows, strict=True):
+        assert row["prompt_ids"] == prompt_ids(tokenizer, "Hi?", "Be kind.")
+        chosen, rejected = tokenizer.decode(row["chosen_ids"]), tokenizer.decode(row["rejected_ids"])
+        assert chosen == "Say yes." + "</s>" * pair.chosen_finished
+        assert rejected == "Say no." + "</s>" * pair.rejected_finished
+
+
+def test_pairs_whose_prompt_leaves_no_room_are_left_out(tiny_model: Path, tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(str(tiny_model))
+    long = PreferencePair("Why? " * 60, "Say yes.", "Say no.")
+    rows = _tokenise(job(tiny_model, tmp_path, pairs=(PAIRS[0], long, PAIRS[1]), max_length=100), tokenizer)
+    assert [row["prompt_ids"] for row in rows] == [prompt_ids(tokenizer, pair.prompt, None) for pair in PAIRS[:2]]
+    with pytest.raises(RunError, match=r"no pair of 'brief' has a prompt under training\.max_length = 100 tokens"):
+        _tokenise(job(tiny_model, tmp_path, pairs=(long,), max_length=100), tokenizer)
+
+
+def test_training_adds_nothing_to_what_the_model_sees(
+    train: Train, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trainer must not render the template again, nor end completions by itself."""
+    seen: list[list[int]] = []
+    original = DecorrelatedDPOTrainer._compute_loss
+
+    def spy(self: Any, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
+        rows = zip(inputs["input_ids"], inputs["attention_mask"], strict=True)
+        seen.extend(ids[mask.bool()].tolist() for ids, mask in rows)
+        return original(self, model, inputs, return_outputs)
+
+    monkeypatch.setattr(DecorrelatedDPOTrainer, "_compute_loss", spy)
+    pair = PreferencePair("Hi?", "Say yes.", "Say no.", rejected_finished=False)
+    train("seen", pairs=(pair, pair), steps=1)
+    tokenizer = load_tokenizer(str(tiny_model))
+    prompt = "<s>user Hi?</s><s>assistant "
+    assert {tokenizer.decode(ids) for ids in seen} == {f"{prompt}Say yes.</s>", f"{prompt}Say no."}
