@@ -4,12 +4,15 @@ Weights are random but seeded. Those of the output layer are large, so that no t
 and greedy text is the same however a computation rounds; the others are small, so that rounding does not grow.
 """
 
+import copy
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, TaskType, get_peft_model
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
@@ -22,6 +25,7 @@ from transformers import (
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
+from transformers.pytorch_utils import Conv1D
 
 SENTENCES = (
     "How do I bake bread at home without an oven?",
@@ -107,6 +111,22 @@ def load(directory: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A model in evaluation mode and its tokenizer, padding on the left, by transformers alone."""
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
     return model.eval(), PreTrainedTokenizerFast.from_pretrained(directory, padding_side="left")
+
+
+def merged(model: PreTrainedModel, adapters: Sequence[Path], weights: Sequence[float]) -> Any:
+    """A copy of the model with sum_i w_i * scaling_i * B_i A_i added to its weights, read from PEFT's files."""
+    copied = copy.deepcopy(model)
+    for path, coefficient in zip(adapters, weights, strict=True):
+        config = json.loads((path / "adapter_config.json").read_text())
+        scaling = config["lora_alpha"] / (config["r"] ** 0.5 if config["use_rslora"] else config["r"])
+        tensors = load_file(path / "adapter_model.safetensors")
+        for key in [key for key in tensors if "lora_A" in key]:
+            module: Any = copied.get_submodule(key.removeprefix("base_model.model.").removesuffix(".lora_A.weight"))
+            weight = module.weight.data
+            b, a = (tensors[name].to(weight) for name in (key.replace("lora_A", "lora_B"), key))
+            delta = (b @ a).T if isinstance(module, Conv1D) else b @ a
+            weight += coefficient * scaling * delta
+    return copied
 
 
 def _llama_sizes(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:

@@ -191,8 +191,9 @@ class EvaluationBroker:
 
 
 def _failure(kind: str, error: Exception) -> CandidateFailure:
+    """The cause in one line: the last one of Ray's text, which ends with what was raised."""
     cause = getattr(error, "cause", None) or error
-    return CandidateFailure(kind, f"{type(cause).__name__}: {cause}".splitlines()[0])
+    return CandidateFailure(kind, f"{type(cause).__name__}: {str(cause).strip().splitlines()[-1]}")
 
 
 def start_broker(

@@ -1,7 +1,5 @@
 """The blended model against models whose weights were really merged: logits, greedy text, scores with a KV cache."""
 
-import copy
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,13 +7,11 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file
-from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
+from torch import Tensor
 
 from mva_ray.adapters.blend import BlendedModel
 from mva_ray.adapters.lora import LoraFactors, load_factors
-from tests.tiny import LLAMA_MODULES, PROMPTS, load, random_adapter
+from tests.tiny import LLAMA_MODULES, PROMPTS, load, merged, random_adapter
 
 ATOL = 1e-4
 NEW_TOKENS = 12
@@ -41,22 +37,6 @@ def paths(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Pa
     """Five adapters that differ in rank, scaling and modules."""
     root = tmp_path_factory.mktemp("adapters")
     return [random_adapter(root / str(i), tiny_model, seed=i, **options) for i, options in enumerate(ADAPTERS)]
-
-
-def merged(model: nn.Module, adapters: Sequence[Path], weights: Sequence[float]) -> Any:
-    """A copy of the model with sum_i w_i * scaling_i * B_i A_i added to its weights, read from PEFT's files."""
-    copied = copy.deepcopy(model)
-    for path, coefficient in zip(adapters, weights, strict=True):
-        config = json.loads((path / "adapter_config.json").read_text())
-        scaling = config["lora_alpha"] / (config["r"] ** 0.5 if config["use_rslora"] else config["r"])
-        tensors = load_file(path / "adapter_model.safetensors")
-        for key in [key for key in tensors if "lora_A" in key]:
-            module: Any = copied.get_submodule(key.removeprefix("base_model.model.").removesuffix(".lora_A.weight"))
-            weight = module.weight.data
-            b, a = (tensors[name].to(weight) for name in (key.replace("lora_A", "lora_B"), key))
-            delta = (b @ a).T if isinstance(module, Conv1D) else b @ a
-            weight += coefficient * scaling * delta
-    return copied
 
 
 def blend(model_dir: Path, adapters: Sequence[Path]) -> BlendedModel:

@@ -1,17 +1,17 @@
 """The evaluation on real Ray actors: batching across trials, and what a failure becomes."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import ray
+import yaml
 
-from mva_ray.config import Generation, PromptFile, PromptSplits, Reward, RunConfig, Search, Value
+from mva_ray.config import Generation, RunConfig, load_config
 from mva_ray.evaluation.evaluate import EvaluationSetting
 from mva_ray.evaluation.generate import Generator
 from mva_ray.evaluation.ray_evaluation import evaluate_all, group_size, start_broker, start_generators, start_rewards
-from mva_ray.records import AdapterRef, Evaluation
+from mva_ray.records import SPLITS, AdapterRef, Evaluation
 from mva_ray.search.nsga2 import Nsga2Proposer
 from mva_ray.search.ray_search import GenerationalSearcher, run_search
 from tests.tiny import PROMPTS, random_adapter
@@ -59,29 +59,28 @@ class Setup:
     """A config, two adapters, and a place for what is recorded."""
 
     def __init__(self, directory: Path, model: Path) -> None:
-        (directory / "test_rewards_for_ray.py").write_text(REWARDS)
-        file = PromptFile(path="unused.jsonl")
+        (directory / "own_rewards.py").write_text(REWARDS)
+        self.directory = directory
         self.adapters = [
             AdapterRef(value, str(random_adapter(directory / value, model, seed, r=2, alpha=4)), value)
             for seed, value in enumerate(("first", "second"))
         ]
         self.model = str(model)
-        self.prompts = PromptSplits(train=file, search=file, held_out=file)
         self.generation = Generation(max_new_tokens=6, batch_size=8)
 
-    def config(self, first: str, second: str = "length") -> RunConfig:
-        rewards = {"first": first, "second": second}
-        return RunConfig(
-            name="test",
-            base_model=self.model,
-            prompts=self.prompts,
-            generation=self.generation,
-            values=[
-                Value(name=value, reward=Reward(function=f"test_rewards_for_ray:{function}"))
-                for value, function in rewards.items()
-            ],
-            search=Search(candidates=10, population=4),
-        )
+    def config(self, first: str) -> RunConfig:
+        """The config of a file whose rewards lie next to it; the first value's is the one under test."""
+        path = self.directory / f"{first}.yaml"
+        rewards = {"first": first, "second": "length"}
+        content = {
+            "name": "test",
+            "base_model": self.model,
+            "prompts": {split: {"path": "unused.jsonl"} for split in SPLITS},
+            "generation": self.generation.model_dump(exclude_none=True),
+            "values": [{"name": value, "reward": f"own_rewards:{function}"} for value, function in rewards.items()],
+        }
+        path.write_text(yaml.safe_dump(content))
+        return load_config(path)
 
     def setting(self) -> EvaluationSetting:
         values = ("first", "second")
@@ -91,14 +90,6 @@ class Setup:
 @pytest.fixture(scope="module")
 def setup(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Setup:
     return Setup(tmp_path_factory.mktemp("actors"), tiny_model)
-
-
-@pytest.fixture(autouse=True)
-def rewards_are_importable(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rewards lie in the current directory, as a user's would; actors start there too."""
-    directory = str(Path(setup.adapters[0].path).parent)
-    monkeypatch.setenv("PYTHONPATH", directory)
-    monkeypatch.setattr(sys, "path", [directory, *sys.path])
 
 
 class Recorder:

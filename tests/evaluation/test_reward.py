@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -121,7 +122,7 @@ def test_what_is_no_finite_number_fails_the_candidate_and_says_where(number: obj
 
 
 def test_numbers_of_other_libraries_are_numbers() -> None:
-    scores = score(Returns([torch.tensor(0.5), True, 2, torch.float64.itemsize]), PROMPTS, COMPLETIONS)
+    scores = score(Returns([torch.tensor(0.5), True, 2, np.float32(8)]), PROMPTS, COMPLETIONS)
     assert scores == [0.5, 1.0, 2.0, 8.0]
     assert score(Returns(torch.tensor([1.0, 2.0, 3.0, 4.0])), PROMPTS, COMPLETIONS) == [1.0, 2.0, 3.0, 4.0]
 
