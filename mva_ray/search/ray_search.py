@@ -33,7 +33,7 @@ class GenerationalSearcher(Searcher):
         proposer: asked for the next generation only when the last one is told in full, in its own order.
         known: the evaluation of a candidate made earlier, or None.
         size: how many candidates share a batch of the evaluator.
-        failed_share: the search stops where more than this share of a generation and of all candidates failed.
+        failed_share: the search stops after a generation where more than this share of all candidates failed.
     """
 
     def __init__(self, proposer: Proposer, known: Known, size: int, failed_share: float = 0.5) -> None:
@@ -82,7 +82,7 @@ class GenerationalSearcher(Searcher):
         """The most common cause where more than the allowed share of all candidates failed."""
         if len(self._failed) <= self._failed_share * self.evaluated:
             return None
-        cause = max(set(self._failed), key=self._failed.count)
+        cause = max(dict.fromkeys(self._failed), key=self._failed.count)
         return f"{len(self._failed)} of {self.evaluated} candidates failed; most often: {cause}"
 
     def save(self, checkpoint_path: str) -> None:

@@ -1,4 +1,4 @@
-"""From generations and rewards to a row of the Pareto table: the arithmetic by hand, ids, and what a failure becomes."""
+"""From generations and rewards to a row of the Pareto table: the arithmetic by hand, ids, and failures."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
