@@ -28,6 +28,9 @@ def main() -> int:
     except MvaError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        return 130
     return 0
 
 

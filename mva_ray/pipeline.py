@@ -14,9 +14,11 @@ from typing import Any
 
 import ray
 from ray.actor import ActorHandle
+from ray.exceptions import RayError
 from ray.util import ActorPool
 from tqdm.auto import tqdm
 
+from mva_ray.adapters.fetch import local_directory
 from mva_ray.adapters.hashes import adapter_hash
 from mva_ray.config import RunConfig, Value, check_writable
 from mva_ray.data.check import load_checked_config
@@ -24,7 +26,7 @@ from mva_ray.data.conflict import within_prompt_correlation
 from mva_ray.data.files import read_pairs
 from mva_ray.data.pairs import PairSet, best_against_worst
 from mva_ray.data.samples import SampleStore
-from mva_ray.errors import CandidateFailure, RunError
+from mva_ray.errors import CandidateFailure, ConfigError, RunError
 from mva_ray.evaluation.evaluate import EvaluationSetting, rounded
 from mva_ray.evaluation.ray_evaluation import (
     evaluate_all,
@@ -75,6 +77,7 @@ def explore(config_path: Path, run_dir: Path | None = None) -> Path:
     config = load_checked_config(config_path)
     run_dir = (run_dir or Path("runs") / config.name).absolute()
     check_writable(run_dir)
+    _find_models(config, config_path)
     run = _Run(config, make_plan(config), run_dir)
     run.announce_changes()
     with run.timed("whole run"):
@@ -180,6 +183,7 @@ class _Run:
             return samples
         width = max(1, self._config.generation.batch_size // self._config.sampling.completions_per_prompt)
         starts = range(len(samples) - len(samples) % width, len(prompts), width)
+        store.keep(starts.start)
         del samples[starts.start :]
         generators = start_generators(self._config, self._config.base_model, [])
         batches = ActorPool(generators).map(
@@ -332,8 +336,28 @@ def _ray_session() -> Iterator[None]:
     ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     try:
         yield
+    except RayError as error:
+        raise RunError(f"a Ray process failed: {str(error).strip().splitlines()[-1]}") from error
     finally:
         ray.shutdown()
+
+
+def _find_models(config: RunConfig, config_path: Path) -> None:
+    """Bring every model the config names to this machine before anything is computed.
+
+    Raises:
+        ConfigError: with all that cannot be had.
+    """
+    models = {"base_model": config.base_model}
+    models |= {f"values[{i}].reward.model": v.reward.model for i, v in enumerate(config.values) if v.reward.model}
+    problems = []
+    for setting, model in models.items():
+        try:
+            local_directory(model)
+        except RunError as error:
+            problems.append(f"{setting}: {error}")
+    if problems:
+        raise ConfigError(str(config_path), problems)
 
 
 def _check_resources(config: RunConfig) -> None:
@@ -347,7 +371,7 @@ def _check_resources(config: RunConfig) -> None:
     there = ray.cluster_resources()
     search = config.search
     rewards = [value.reward.resources for value in config.values]
-    needed = {
+    needed: dict[str, dict[str, float]] = {
         "training.num_workers": {"CPU": config.training.num_workers},
         "search.evaluators and the rewards' resources": {
             "CPU": search.evaluators * search.resources.num_cpus + sum(reward.num_cpus for reward in rewards),

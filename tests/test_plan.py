@@ -114,7 +114,7 @@ def test_a_setting_changes_exactly_what_depends_on_it(
 
 def test_every_setting_has_a_line_above() -> None:
     """A new setting has to say what it invalidates."""
-    [mark] = test_a_setting_changes_exactly_what_depends_on_it.pytestmark  # type: ignore[attr-defined]
+    [mark] = test_a_setting_changes_exactly_what_depends_on_it.pytestmark
     tested = {path for path, _, _ in mark.args[1]}
     sections = {
         name: RunConfig.model_fields[name].annotation for name in ("generation", "sampling", "training", "search")

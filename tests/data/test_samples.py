@@ -29,12 +29,14 @@ def test_samples_come_back_exactly_and_in_order(store: SampleStore) -> None:
     assert store.read() == FIRST + SECOND
 
 
-def test_a_kill_at_any_byte_loses_the_last_line_alone(store: SampleStore, tmp_path: Path) -> None:
-    """And what is appended after it is whole: the half line is gone, not continued."""
+def test_a_kill_at_any_byte_loses_the_last_batch_alone(store: SampleStore, tmp_path: Path) -> None:
+    """All of it, though it has several prompts: batches are drawn with random numbers of their own, so that half of
+    one could not be continued. What is appended after it is whole: the half line is gone.
+    """
     store.append(FIRST)
     path = tmp_path / "samples" / "key.jsonl"
     whole = path.read_bytes()
-    store.append(SECOND[:1])
+    store.append(SECOND)
     longer = path.read_bytes()
     for size in range(len(whole), len(longer)):
         path.write_bytes(longer[:size])

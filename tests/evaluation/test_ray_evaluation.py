@@ -164,7 +164,7 @@ def test_the_search_stops_when_most_candidates_fail(setup: Setup, tmp_path: Path
     generators = start_generators(config, config.base_model, setup.adapters)
     rewards = start_rewards(config)
     broker = start_broker({"search": setup.setting()}, generators, rewards, lambda rows: None)
-    searcher = GenerationalSearcher(Nsga2Proposer(config.bounds, 40, 4, 4, 0), {}.get, 2)
+    searcher = GenerationalSearcher(Nsga2Proposer(config.bounds, 40, 4, 4, 0), lambda row: None, 2)
     seen: list[None] = []
     run_search(searcher, broker, 4, tmp_path, lambda: seen.append(None))
     for actor in [broker, *generators, *rewards.values()]:
