@@ -182,9 +182,7 @@ class _Run:
         if len(samples) == len(prompts):
             return samples
         width = max(1, self._config.generation.batch_size // self._config.sampling.completions_per_prompt)
-        starts = range(len(samples) - len(samples) % width, len(prompts), width)
-        store.keep(starts.start)
-        del samples[starts.start :]
+        starts = range(len(samples), len(prompts), width)
         generators = start_generators(self._config, self._config.base_model, [])
         batches = ActorPool(generators).map(
             lambda actor, start: actor.sample.remote(
@@ -256,7 +254,7 @@ class _Run:
             pairs=pairs,
             earlier=tuple(earlier),
             training=self._config.training,
-            seed=self._config.seed,
+            seed=self._config.seed + len(earlier),
             output=str(scratch),
         )
         with self.timed(f"adapter '{value}'"), tqdm(total=job.training.steps, desc=f"training '{value}'") as bar:

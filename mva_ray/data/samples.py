@@ -26,12 +26,6 @@ class SampleStore:
         batches = [json.loads(line) for line in complete.splitlines()]
         return [[Generation(**fields) for fields in generations] for batch in batches for generations in batch]
 
-    def keep(self, count: int) -> None:
-        """Drop all but the samples of the first `count` prompts."""
-        lines = self._path.read_bytes().splitlines(keepends=True) if self._path.exists() else []
-        if len(lines) > count:
-            os.truncate(self._path, sum(len(line) for line in lines[:count]))
-
     def append(self, samples: Sequence[Sequence[Generation]]) -> None:
         """Store the samples of some more prompts, all of them or none; on disk when this returns."""
         self._path.parent.mkdir(parents=True, exist_ok=True)

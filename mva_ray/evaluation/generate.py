@@ -31,7 +31,7 @@ class Generator:
 
         Args:
             prompts: p user prompts.
-            candidates: c coefficient vectors, one number an adapter.
+            candidates: c >= 1 coefficient vectors, one number an adapter.
 
         Returns:
             c lists of p generations, in the order given. The result of a candidate depends on the prompts and on the
