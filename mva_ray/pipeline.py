@@ -2,19 +2,15 @@
 
 import json
 import logging
-import os
 import shutil
 import time
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import RayError
 from ray.util import ActorPool
 from tqdm.auto import tqdm
 
@@ -35,7 +31,9 @@ from mva_ray.evaluation.ray_evaluation import (
     start_generators,
     start_rewards,
 )
+from mva_ray.files import read_json, write_atomically, write_json
 from mva_ray.plan import Plan, changed_settings, make_plan
+from mva_ray.ray_session import ray_session
 from mva_ray.records import AdapterRef, Evaluation, Generation, PreferencePair
 from mva_ray.report import write_report
 from mva_ray.search.designs import reference_candidates
@@ -47,17 +45,6 @@ from mva_ray.training.job import TrainingJob
 from mva_ray.training.ray_training import train_on_ray
 
 log = logging.getLogger(__name__)
-
-_ENVIRONMENT = {
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "TOKENIZERS_PARALLELISM": "false",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
-    "MALLOC_TOP_PAD_": str(1 << 28),
-}
 
 
 def explore(config_path: Path, run_dir: Path | None = None) -> Path:
@@ -81,8 +68,7 @@ def explore(config_path: Path, run_dir: Path | None = None) -> Path:
     run = _Run(config, make_plan(config), run_dir)
     run.announce_changes()
     with run.timed("whole run"):
-        with _ray_session():
-            _check_resources(config)
+        with ray_session(config):
             pairs = run.preference_pairs()
             adapters = run.value_adapters(pairs)
             run.search(adapters)
@@ -103,7 +89,7 @@ class _Run:
     def announce_changes(self) -> None:
         """Say what a changed config invalidates, and remember this one for the next time."""
         settings = json.loads(self._config.model_dump_json())
-        before = _read_json(self._dir / "plan.json")
+        before = read_json(self._dir / "plan.json")
         stages = self._plan.stages()
         if before is not None and before != {"stages": stages, "settings": settings}:
             for line in changed_settings(before["settings"], settings) or ["a prompt file, a model or a reward"]:
@@ -111,7 +97,7 @@ class _Run:
             anew = [stage for stage, stage_key in stages.items() if before["stages"].get(stage) != stage_key]
             kept = [stage for stage in stages if stage not in anew]
             print(f"  invalid, computed anew: {', '.join(anew) or 'nothing'}\n  kept: {', '.join(kept) or 'nothing'}")
-        _write_json(self._dir / "plan.json", {"stages": stages, "settings": settings})
+        write_json(self._dir / "plan.json", {"stages": stages, "settings": settings})
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -119,9 +105,9 @@ class _Run:
         started = time.monotonic()
         yield
         path = self._dir / "timings.json"
-        timings = _read_json(path) or {}
+        timings = read_json(path) or {}
         timings[stage] = round(timings.get(stage, 0) + time.monotonic() - started, 1)
-        _write_json(path, timings)
+        write_json(path, timings)
 
     def preference_pairs(self) -> dict[str, tuple[PreferencePair, ...]]:
         """Pairs of every value: from its file, or from the base model's samples and its reward."""
@@ -151,7 +137,7 @@ class _Run:
             if not directory.is_dir():
                 self._train(value, pairs[value], adapters, directory)
             adapters.append(AdapterRef(value, str(directory), adapter_hash(directory)))
-        _write_json(self._dir / "adapters.json", {ref.value: ref.path for ref in adapters})
+        write_json(self._dir / "adapters.json", {ref.value: ref.path for ref in adapters})
         return adapters
 
     def search(self, adapters: Sequence[AdapterRef]) -> None:
@@ -201,13 +187,13 @@ class _Run:
     def _scores(self, samples: Sequence[Sequence[Generation]]) -> dict[str, list[list[float]]]:
         """Every value's reward of every sample, [prompts][completions]."""
         files = {value: self._dir / "scores" / f"{value}-{key}.json" for value, key in self._plan.scores.items()}
-        scores = {value: _read_json(path) for value, path in files.items()}
-        missing = [value for value, table in scores.items() if table is None]
+        scores: dict[str, list[list[float]]] = {value: read_json(path) or [] for value, path in files.items()}
+        missing = [value for value, table in scores.items() if not table]
         if missing:
             actors = start_rewards(self._config)
             for value in missing:
                 scores[value] = _score_samples(value, actors[value], samples)
-                _write_json(files[value], scores[value])
+                write_json(files[value], scores[value])
             _report_truncation(actors)
             _stop(list(actors.values()))
         return scores
@@ -216,7 +202,7 @@ class _Run:
         correlation = within_prompt_correlation(scores)
         names = list(scores)
         count = sum(len(row) for row in scores[names[0]])
-        _write_json(
+        write_json(
             self._dir / "conflict.json", {"values": names, "correlation": correlation.tolist(), "samples": count}
         )
         print(f"conflict: correlation of rewards within a prompt, on {count} samples of the base model")
@@ -238,8 +224,8 @@ class _Run:
                 f"pairs of '{value.name}': {len(pair_set.pairs)} of {pair_set.prompts} prompts (margin {value.margin})"
             )
             path = self._dir / "pairs" / f"{value.name}-{self._plan.pairs[value.name]}.jsonl"
-            _write_text(path, "".join(json.dumps(asdict(pair)) + "\n" for pair in pair_set.pairs))
-        _write_json(self._dir / "pairs.json", summary)
+            write_atomically(path, "".join(json.dumps(asdict(pair)) + "\n" for pair in pair_set.pairs).encode())
+        write_json(self._dir / "pairs.json", summary)
 
     def _train(
         self, value: str, pairs: tuple[PreferencePair, ...], earlier: Sequence[AdapterRef], directory: Path
@@ -322,24 +308,6 @@ class _Run:
             pass
 
 
-@contextmanager
-def _ray_session() -> Iterator[None]:
-    """Join the cluster that RAY_ADDRESS names, else a local one that ends with this process.
-
-    Workers of a local one keep their big buffers: glibc gives them back after every step and maps them again, a
-    third of a DPO step on CPU (benchmarks/allocator.py).
-    """
-    for name, setting in _ENVIRONMENT.items():
-        os.environ.setdefault(name, setting)
-    ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
-    try:
-        yield
-    except RayError as error:
-        raise RunError(f"a Ray process failed: {str(error).strip().splitlines()[-1]}") from error
-    finally:
-        ray.shutdown()
-
-
 def _find_models(config: RunConfig, config_path: Path) -> None:
     """Bring every model the config names to this machine before anything is computed.
 
@@ -356,30 +324,6 @@ def _find_models(config: RunConfig, config_path: Path) -> None:
             problems.append(f"{setting}: {error}")
     if problems:
         raise ConfigError(str(config_path), problems)
-
-
-def _check_resources(config: RunConfig) -> None:
-    """Refuse what a local Ray can never schedule: it would wait without a word. A cluster may grow; there it waits.
-
-    Raises:
-        RunError: naming the setting, what it needs and what there is.
-    """
-    if "RAY_ADDRESS" in os.environ:
-        return
-    there = ray.cluster_resources()
-    search = config.search
-    rewards = [value.reward.resources for value in config.values]
-    needed: dict[str, dict[str, float]] = {
-        "training.num_workers": {"CPU": config.training.num_workers},
-        "search.evaluators and the rewards' resources": {
-            "CPU": search.evaluators * search.resources.num_cpus + sum(reward.num_cpus for reward in rewards),
-            "GPU": search.evaluators * search.resources.num_gpus + sum(reward.num_gpus for reward in rewards),
-        },
-    }
-    for setting, resources in needed.items():
-        for kind, amount in resources.items():
-            if amount > there.get(kind, 0):
-                raise RunError(f"{setting} need {amount:g} {kind}, this machine has {there.get(kind, 0):g}")
 
 
 def _score_samples(value: str, actor: ActorHandle, samples: Sequence[Sequence[Generation]]) -> list[list[float]]:
@@ -400,19 +344,3 @@ def _report_truncation(rewards: Mapping[str, ActorHandle]) -> None:
 def _stop(actors: Sequence[ActorHandle]) -> None:
     for actor in actors:
         ray.kill(actor)
-
-
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-
-
-def _write_json(path: Path, content: object) -> None:
-    _write_text(path, json.dumps(content, indent=2) + "\n")
-
-
-def _write_text(path: Path, text: str) -> None:
-    """Replace a file in one step, so that a kill leaves the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    scratch.write_text(text, encoding="utf-8")
-    scratch.replace(path)

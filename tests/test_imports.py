@@ -9,13 +9,14 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mva_ray"
 
-EVERYONE = {"records", "errors"}
+EVERYONE = {"records", "errors", "files"}
 STAGES = {"config", "data", "adapters", "training", "evaluation", "search", "table", "maths", "report"}
 
 ARROWS: dict[str, set[str]] = {
     "mva_ray": set(),
     "records": set(),
     "errors": set(),
+    "files": set(),
     "rewards": set(),
     "maths": set(),
     "config": EVERYONE,
@@ -36,7 +37,7 @@ ARROWS: dict[str, set[str]] = {
 LAZY_ARROWS: dict[str, set[str]] = {"service": {"adapters"}, "cli": {"adapters", "explore", "pipeline", "report"}}
 """What a part may import besides, inside functions only: queries start fast."""
 
-PART_OF: dict[str, str] = {"__init__": "mva_ray", "__main__": "cli", "plan": "pipeline"}
+PART_OF: dict[str, str] = {"__init__": "mva_ray", "__main__": "cli", "plan": "pipeline", "ray_session": "pipeline"}
 """Modules that belong to the part of another name; config_*.py belong to config."""
 
 SLOW = {"ray", "torch", "transformers"}

@@ -69,11 +69,14 @@ def fetch(model: str = SMOLLM2) -> Path:
 
 
 def _hub_answers(model: str) -> bool:
-    from huggingface_hub import constants
+    from huggingface_hub import constants, get_token
 
     if constants.HF_HUB_OFFLINE:
         return False
-    request = urllib.request.Request(f"{constants.ENDPOINT}/api/models/{model}", method="HEAD")
+    address = f"{constants.ENDPOINT}/api/models/{model}"
+    token = get_token()
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    request = urllib.request.Request(address, headers=headers, method="HEAD")
     try:
         with urllib.request.urlopen(request, timeout=_HUB_TIMEOUT_S):
             return True

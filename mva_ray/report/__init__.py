@@ -8,7 +8,7 @@ def write_report(run_dir: Path) -> Path:
 
     Works at any point of a run: what is not there yet (held-out scores, training curves, ...) is left out.
     """
-    from mva_ray.report.files import write_atomically
+    from mva_ray.files import write_atomically
     from mva_ray.report.page import render_page
     from mva_ray.report.plot import plot_front
     from mva_ray.table import ParetoTable

@@ -10,9 +10,10 @@ from markupsafe import Markup
 from pandas import DataFrame
 from plotly.offline import get_plotlyjs
 
+from mva_ray.files import read_json
 from mva_ray.report import figures
 from mva_ray.report.completions import compare
-from mva_ray.report.files import read_json, training_curves
+from mva_ray.report.curves import training_curves
 from mva_ray.report.points import (
     SPLIT_LABELS,
     Points,

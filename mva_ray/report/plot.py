@@ -16,7 +16,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from pandas import DataFrame
 
-from mva_ray.report.files import write_atomically
+from mva_ray.files import write_atomically
 from mva_ray.report.points import (
     FAINT_COLOR,
     FRONT_COLOR,

@@ -1,12 +1,12 @@
 """What a run directory currently holds: which rows of its table belong together."""
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
 from mva_ray.errors import ConfigError
+from mva_ray.files import write_json
 
 FILE_NAME = "run.json"
 
@@ -29,11 +29,7 @@ class RunState:
 
     def save(self, run_dir: Path | str) -> None:
         """Replace `run_dir/run.json` atomically; a reader sees the old state or the new one, never half."""
-        target = Path(run_dir) / FILE_NAME
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = target.with_name(f".{FILE_NAME}.{os.getpid()}")
-        scratch.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
-        os.replace(scratch, target)
+        write_json(Path(run_dir) / FILE_NAME, asdict(self))
 
     @classmethod
     def load(cls, run_dir: Path | str) -> Self:

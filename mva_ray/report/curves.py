@@ -1,14 +1,10 @@
-"""The side files of a run directory. Each may be missing: then its part of the report is left out."""
+"""The training metrics that lie beside the adapters of a run directory."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-
-def read_json(path: Path) -> Any | None:
-    """The content of a JSON file, None where there is none."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+from mva_ray.files import read_json
 
 
 def training_curves(run_dir: Path) -> dict[str, list[dict[str, Any]]]:
@@ -22,10 +18,3 @@ def training_curves(run_dir: Path) -> dict[str, list[dict[str, Any]]]:
         if log.is_file():
             curves[value] = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     return curves
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file in one move, so that a reader (or a kill) never meets half of it."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_bytes(content)
-    partial.replace(path)

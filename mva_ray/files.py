@@ -1,0 +1,24 @@
+"""Small files of a run directory: read where they are, replaced in one move."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+def read_json(path: Path) -> Any | None:
+    """The content of a JSON file, None where there is none."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def write_json(path: Path, content: object) -> None:
+    """Replace a JSON file, see `write_atomically`."""
+    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file in one move, so that a reader (or a kill) never meets half of it; makes its directory."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_bytes(content)
+    partial.replace(path)
