@@ -1,5 +1,6 @@
 """The command line: `mva-ray fetch`, `explore`, `report` and `pareto`. Thin: it parses and calls."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -75,3 +76,13 @@ def main() -> None:
     except MvaError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
+    finally:
+        _flush_output()
+
+
+def _flush_output() -> None:
+    """Write out what is buffered; where the reader has gone away, to nowhere, since Python would complain at exit."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -94,7 +94,7 @@ def test_usage_errors_exit_2(args: list[str]) -> None:
 
 
 def test_a_reader_that_goes_away_is_no_error(run: Path) -> None:
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": ""}
     command = [sys.executable, "-m", "mva_ray", "pareto", str(run), "--all", "--format", "csv"]
     reader, writer = os.pipe()
     os.close(reader)
