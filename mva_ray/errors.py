@@ -3,6 +3,12 @@
 from collections.abc import Sequence
 
 
+def last_line(text: object) -> str:
+    """The last line of a long error text: Ray's and pip's end with what went wrong."""
+    lines = str(text).strip().splitlines()
+    return lines[-1] if lines else type(text).__name__
+
+
 class MvaError(Exception):
     """Base of all expected errors: shown as one line (or list) without a traceback."""
 

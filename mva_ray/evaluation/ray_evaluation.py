@@ -13,11 +13,10 @@ from ray.exceptions import RayActorError
 from mva_ray.config import Generation as GenerationSettings
 from mva_ray.config import Resources, RunConfig, Sampling
 from mva_ray.config import Reward as RewardSettings
-from mva_ray.errors import CandidateFailure
+from mva_ray.errors import CandidateFailure, last_line
 from mva_ray.evaluation.evaluate import EvaluationSetting, failed, succeeded
-from mva_ray.records import AdapterRef, Evaluation, Generation
+from mva_ray.records import AdapterRef, Coefficients, Evaluation, Generation
 
-Coefficients = tuple[float, ...]
 Record = Callable[[Sequence[Evaluation]], None]
 _SURVIVES = {"max_restarts": 2, "max_task_retries": 2}
 
@@ -193,7 +192,7 @@ class EvaluationBroker:
 def _failure(kind: str, error: Exception) -> CandidateFailure:
     """The cause in one line: the last one of Ray's text, which ends with what was raised."""
     cause = getattr(error, "cause", None) or error
-    return CandidateFailure(kind, f"{type(cause).__name__}: {str(cause).strip().splitlines()[-1]}")
+    return CandidateFailure(kind, f"{type(cause).__name__}: {last_line(cause)}")
 
 
 def start_broker(

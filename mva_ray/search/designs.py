@@ -1,11 +1,9 @@
 """The candidates every search begins with, since users compare with them."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from pymoo.util.ref_dirs import get_reference_directions
 
-Coefficients = tuple[float, ...]
+from mva_ray.records import Coefficients, rounded
 
 
 def reference_candidates(n_values: int, convex_partitions: int) -> list[Coefficients]:
@@ -24,8 +22,4 @@ def reference_candidates(n_values: int, convex_partitions: int) -> list[Coeffici
     ones = [(1.0,) * n_values]
     lattice = get_reference_directions("das-dennis", n_values, n_partitions=convex_partitions)
     convex = [tuple(row) for row in np.asarray(lattice).tolist()]
-    return list(dict.fromkeys(_tidy(row) for row in [*base, *singles, *ones, *convex]))
-
-
-def _tidy(row: Sequence[float]) -> Coefficients:
-    return tuple(round(number, 4) for number in row)
+    return list(dict.fromkeys(rounded(row) for row in [*base, *singles, *ones, *convex]))

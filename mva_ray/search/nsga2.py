@@ -16,11 +16,10 @@ from pymoo.core.termination import NoTermination
 from pymoo.operators.sampling.lhs import LHS
 from pymoo.problems.static import StaticProblem
 
+from mva_ray.records import DECIMALS, Coefficients, rounded
 from mva_ray.search.designs import reference_candidates
 
-Coefficients = tuple[float, ...]
 Rewards = Sequence[float] | None
-DECIMALS = 4
 _STALE_GENERATIONS = 50
 
 
@@ -90,8 +89,7 @@ class Nsga2Proposer:
         if self._offspring is not None:
             raise RuntimeError("tell the rewards of the last candidates before asking for more")
         self._offspring = self._algorithm.ask()
-        rows = [tuple(row) for row in np.round(self._offspring.get("X"), DECIMALS).tolist()]
-        self._rows: list[Coefficients] = [tuple(number + 0.0 for number in row) for row in rows]
+        self._rows: list[Coefficients] = [rounded(row) for row in self._offspring.get("X")]
         return [*self._references, *self._rows]
 
     def _advance(self) -> None:

@@ -10,9 +10,8 @@ from ray.actor import ActorHandle
 from ray.tune import Callback, FailureConfig, Trainable
 from ray.tune.search import Searcher
 
-from mva_ray.records import Evaluation
+from mva_ray.records import Coefficients, Evaluation
 
-Coefficients = tuple[float, ...]
 Known = Callable[[Coefficients], Evaluation | None]
 
 

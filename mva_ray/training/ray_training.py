@@ -13,7 +13,7 @@ from ray.actor import ActorHandle
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
-from mva_ray.errors import RunError
+from mva_ray.errors import RunError, last_line
 from mva_ray.training.job import TrainingJob
 
 OnStep = Callable[[Mapping[str, float]], None]
@@ -116,5 +116,4 @@ def _cause(error: BaseException) -> str:
     cause = getattr(error, "cause", None) or error.__cause__
     if isinstance(cause, BaseException) and cause is not error:
         return _cause(cause)
-    lines = str(error).strip().splitlines()
-    return lines[-1] if lines else type(error).__name__
+    return last_line(error)

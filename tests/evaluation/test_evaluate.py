@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mva_ray.errors import CandidateFailure
-from mva_ray.evaluation.evaluate import EvaluationSetting, candidate_id, failed, rounded, succeeded
-from mva_ray.records import Generation, ScoredGeneration
+from mva_ray.evaluation.evaluate import EvaluationSetting, candidate_id, failed, succeeded
+from mva_ray.records import Generation, ScoredGeneration, rounded
 
 SETTING = EvaluationSetting(
     context="now",

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mva_ray.evaluation.evaluate import rounded
+from mva_ray.records import rounded
 from mva_ray.search.designs import reference_candidates
 
 

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymoo.indicators.hv import HV
 
+from mva_ray.records import Coefficients
 from mva_ray.search.designs import reference_candidates
-from mva_ray.search.nsga2 import Coefficients, Nsga2Proposer
+from mva_ray.search.nsga2 import Nsga2Proposer
 
 Surface = Callable[[Coefficients], list[float] | None]
 Bounds = Sequence[tuple[float, float]]

@@ -10,9 +10,9 @@ from ray.tune.search import Searcher
 
 from mva_ray.errors import CandidateFailure
 from mva_ray.evaluation.evaluate import EvaluationSetting, failed, succeeded
-from mva_ray.records import Evaluation, Generation
+from mva_ray.records import Coefficients, Evaluation, Generation
 from mva_ray.search.nsga2 import Nsga2Proposer
-from mva_ray.search.ray_search import Coefficients, GenerationalSearcher, rewards_of
+from mva_ray.search.ray_search import GenerationalSearcher, rewards_of
 
 Result = dict[str, Any]
 SETTING = EvaluationSetting("now", "search", ("p",), ("warm", "brief"), "org/tiny", {}, {}, 0)
