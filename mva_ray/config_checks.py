@@ -16,12 +16,8 @@ from typing import Any
 
 from pydantic import ValidationInfo
 
-TABLE_COLUMNS = frozenset(
-    {
-        *("candidate", "split", "kind", "on_front", "status", "n_prompts", "mean_tokens", "truncated_share"),
-        *("seconds", "failure", "error", "base_model", "seed", "created_at"),
-    }
-)
+from mva_ray.records import RESERVED_COLUMNS
+
 A_MODEL = "a hub id (org/name), a model directory or a .gguf file"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
@@ -29,7 +25,7 @@ FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 def check_value_name(name: str) -> str:
     """Refuses names that would clash with a column of the Pareto table."""
-    if name in TABLE_COLUMNS or name.startswith("w_") or name.endswith("_se"):
+    if name in RESERVED_COLUMNS or name.startswith("w_") or name.endswith("_se"):
         raise ValueError(
             f"{name!r} is taken by the Pareto table (its own columns, coefficients w_... and errors ..._se);"
             " choose another name"

@@ -7,6 +7,27 @@ from datetime import datetime
 SPLITS = ("train", "search", "held_out")
 DECIMALS = 4
 
+RESERVED_COLUMNS = frozenset(
+    {
+        "candidate",
+        "split",
+        "kind",
+        "on_front",
+        "status",
+        "n_prompts",
+        "mean_tokens",
+        "truncated_share",
+        "seconds",
+        "failure",
+        "error",
+        "base_model",
+        "seed",
+        "created_at",
+        "score",
+    }
+)
+"""Columns of `ParetoTable.frame` and of the CLI that are not a value's: no value may have one of these names."""
+
 Coefficients = tuple[float, ...]
 """One number a value, in the order of the config."""
 

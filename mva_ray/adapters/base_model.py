@@ -15,7 +15,7 @@ def load_tokenizer(base_model: str) -> PreTrainedTokenizerBase:
 
 
 def load_base_model(base_model: str) -> PreTrainedModel:
-    """The model in evaluation mode: bfloat16 on CUDA where supported, float32 on CPU (faster there)."""
+    """The model in evaluation mode: bfloat16 on CUDA where supported, float32 on CPU."""
     on_gpu = torch.cuda.is_available()
     dtype = torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported() else torch.float32
     model = AutoModelForCausalLM.from_pretrained(local_directory(base_model), dtype=dtype, use_safetensors=True)

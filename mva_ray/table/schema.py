@@ -10,27 +10,6 @@ import pyarrow as pa
 
 from mva_ray.records import Evaluation, Generation, ScoredGeneration
 
-RESERVED_COLUMNS = frozenset(
-    {
-        "candidate",
-        "split",
-        "kind",
-        "on_front",
-        "status",
-        "n_prompts",
-        "mean_tokens",
-        "truncated_share",
-        "seconds",
-        "failure",
-        "error",
-        "base_model",
-        "seed",
-        "created_at",
-        "score",
-    }
-)
-"""Columns of `ParetoTable.frame` and of the CLI that are not a value's: no value may have one of these names."""
-
 _NUMBERS = pa.map_(pa.string(), pa.float64())
 _NAMES = pa.map_(pa.string(), pa.string())
 _GENERATION = pa.struct(

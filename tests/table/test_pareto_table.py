@@ -16,11 +16,11 @@ from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
 from mva_ray.errors import ConfigError
-from mva_ray.records import Evaluation, Generation, ScoredGeneration
+from mva_ray.records import RESERVED_COLUMNS, Evaluation, Generation, ScoredGeneration
 from mva_ray.table import ParetoTable, pareto_table
 from mva_ray.table.frame import columns, kind
 from mva_ray.table.run_state import RunState
-from mva_ray.table.schema import RESERVED_COLUMNS, SCHEMA
+from mva_ray.table.schema import SCHEMA
 from tests.evaluations import VALUES, failed, make_run, ok, trade_off
 
 DOCS = Path(__file__).parents[2] / "docs" / "table.md"
