@@ -234,11 +234,11 @@ class _Run:
         scratch = directory.with_name(f"{directory.name}.partial")
         shutil.rmtree(scratch, ignore_errors=True)
         job = TrainingJob(
-            value=value,
+            name=value,
             base_model=self._config.base_model,
             system_prompt=self._config.generation.system_prompt,
             pairs=pairs,
-            earlier=tuple(earlier),
+            earlier=tuple(ref.path for ref in earlier),
             training=self._config.training,
             seed=self._config.seed + len(earlier),
             output=str(scratch),

@@ -42,7 +42,8 @@ class PreferencePair:
     """Two completions of one prompt, `chosen` preferred.
 
     `*_finished` is False where the completion was cut off by the token limit, so that training does not
-    teach the model to stop there. Rewards are None for pairs that came with the data.
+    teach the model to stop there. Rewards are None for pairs that came with the data. `weight` scales the pair's
+    loss (DPO-LW), `margin` is how far ahead `chosen` must be beyond a tie, in nats (MODPO).
     """
 
     prompt: str
@@ -52,6 +53,8 @@ class PreferencePair:
     rejected_finished: bool = True
     chosen_reward: float | None = None
     rejected_reward: float | None = None
+    weight: float = 1.0
+    margin: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -63,11 +63,11 @@ def train_adapter(job: TrainingJob, on_step: Callable[[Mapping[str, float]], Non
         train_dataset=_tokenise(job, tokenizer),
         processing_class=tokenizer,
         peft_config=_lora_config(job.training),
-        penalty=HsicPenalty([load_factors(Path(ref.path)).a for ref in job.earlier]),
+        penalty=HsicPenalty([load_factors(Path(path)).a for path in job.earlier]),
         weight=job.training.hsic_weight,
     )
     trainer.remove_callback(PrinterCallback)
-    metrics = _StepMetrics(job.value, on_step)
+    metrics = _StepMetrics(job.name, on_step)
     trainer.add_callback(metrics)
     trainer.train()
     if trainer.is_world_process_zero():
@@ -78,9 +78,9 @@ def train_adapter(job: TrainingJob, on_step: Callable[[Mapping[str, float]], Non
 
 
 class _StepMetrics(TrainerCallback):
-    def __init__(self, value: str, on_step: Callable[[Mapping[str, float]], None]) -> None:
+    def __init__(self, name: str, on_step: Callable[[Mapping[str, float]], None]) -> None:
         self.rows: list[dict[str, float]] = []
-        self._value = value
+        self._name = name
         self._on_step = on_step
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
@@ -96,7 +96,7 @@ class _StepMetrics(TrainerCallback):
         broken = [name for name, number in row.items() if not torch.tensor(number).isfinite()]
         if broken:
             raise RunError(
-                f"training of '{self._value}' diverged at step {state.global_step}: {', '.join(broken)} not finite; "
+                f"training of '{self._name}' diverged at step {state.global_step}: {', '.join(broken)} not finite; "
                 "lower training.learning_rate or training.hsic_weight"
             )
         self.rows.append(row)
@@ -115,7 +115,7 @@ def _tokenise(job: TrainingJob, tokenizer: PreTrainedTokenizerBase) -> Dataset:
     ]
     rows = [row for row in rows if len(row["prompt_ids"]) < limit]
     if not rows:
-        raise RunError(f"no pair of '{job.value}' has a prompt under training.max_length = {limit} tokens")
+        raise RunError(f"no pair of '{job.name}' has a prompt under training.max_length = {limit} tokens")
     return _shared(Dataset.from_list(rows), f"{_scratch(job)}/pairs")
 
 

@@ -1,22 +1,30 @@
-"""What one value's training depends on. Light: imports no torch, so that drivers and controllers start fast."""
+"""What one adapter's training depends on. Light: imports no torch, so that drivers and controllers start fast."""
 
 from dataclasses import dataclass
 
 from mva_ray.config import Training
-from mva_ray.records import AdapterRef, PreferencePair
+from mva_ray.records import PreferencePair
 
 METRICS_FILE = "training.jsonl"
 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """All that one value's training depends on."""
+    """All that one adapter's training depends on.
 
-    value: str
+    Args:
+        name: what people see; the value, for a value adapter.
+        earlier: directories of the frozen adapters that it is penalised against.
+        start: directory of the adapter whose weights it goes on from; None for a fresh one.
+        output: directory of the result; there only when complete.
+    """
+
+    name: str
     base_model: str
     system_prompt: str | None
     pairs: tuple[PreferencePair, ...]
-    earlier: tuple[AdapterRef, ...]
+    earlier: tuple[str, ...]
     training: Training
     seed: int
     output: str
+    start: str | None = None

@@ -40,7 +40,7 @@ def train_on_ray(job: TrainingJob, storage: Path, on_step: OnStep) -> None:
         train_loop_config={"job": job, "steps": steps, "threads": max(1, int(available.get("CPU", 1)) // workers)},
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=available.get("GPU", 0) >= workers),
         run_config=RunConfig(
-            name=f"{job.value}-{uuid.uuid4().hex[:8]}",
+            name=f"{job.name}-{uuid.uuid4().hex[:8]}",
             storage_path=str(storage),
             failure_config=FailureConfig(max_failures=1),
         ),
@@ -49,7 +49,7 @@ def train_on_ray(job: TrainingJob, storage: Path, on_step: OnStep) -> None:
         try:
             trainer.fit()
         except Exception as error:
-            raise RunError(f"training of '{job.value}' failed: {_cause(error)}") from error
+            raise RunError(f"training of '{job.name}' failed: {_cause(error)}") from error
 
 
 class _StepLog:

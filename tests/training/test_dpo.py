@@ -18,7 +18,7 @@ from mva_ray.adapters.prompting import prompt_ids
 from mva_ray.config import Lora, Training
 from mva_ray.errors import RunError
 from mva_ray.maths.hsic import hsic
-from mva_ray.records import AdapterRef, PreferencePair
+from mva_ray.records import PreferencePair
 from mva_ray.training.dpo import DecorrelatedDPOTrainer, _tokenise, train_adapter
 from mva_ray.training.job import METRICS_FILE, TrainingJob
 from tests.tiny import load
@@ -35,7 +35,7 @@ def job(model: Path, output: Path, seed: int = 5, **changes: Any) -> TrainingJob
     """A job of 4 steps; further arguments are fields of `Training` or of the job."""
     settings: dict[str, Any] = {"steps": STEPS, "pairs_per_step": 2, "learning_rate": 1e-2, "lora": Lora(r=4, alpha=8)}
     settings |= {name: changes.pop(name) for name in list(changes) if name in Training.model_fields}
-    fields: dict[str, Any] = {"value": "brief", "system_prompt": None, "pairs": PAIRS, "earlier": ()}
+    fields: dict[str, Any] = {"name": "brief", "system_prompt": None, "pairs": PAIRS, "earlier": ()}
     return TrainingJob(
         base_model=str(model), training=Training(**settings), seed=seed, output=str(output), **(fields | changes)
     )
@@ -63,10 +63,6 @@ def first(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 
 def metrics(directory: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (directory / METRICS_FILE).read_text().splitlines()]
-
-
-def reference(directory: Path) -> AdapterRef:
-    return AdapterRef("first", str(directory), adapter_hash(directory))
 
 
 def shared(one: LoraFactors, other: LoraFactors) -> float:
@@ -122,7 +118,7 @@ def test_the_penalty_is_logged_unweighted_and_loss_is_dpo_alone(
 ) -> None:
     """Rows of runs with different weights stay comparable."""
     directory, _ = first
-    rows = metrics(train("second", earlier=(reference(directory),), hsic_weight=1000.0))
+    rows = metrics(train("second", earlier=(str(directory),), hsic_weight=1000.0))
     assert rows[0]["loss"] == pytest.approx(log(2), abs=1e-4)
     assert all(0 < row["hsic"] < 1 for row in rows)
 
@@ -132,7 +128,7 @@ def test_the_penalty_keeps_the_second_adapter_apart(
 ) -> None:
     """Weighted, it shrinks what the adapters share; at weight 0 it is logged and changes nothing."""
     directory, _ = first
-    earlier, frozen = (reference(directory),), load_factors(directory)
+    earlier, frozen = (str(directory),), load_factors(directory)
     weighted = train("weighted", earlier=earlier, hsic_weight=1000.0)
     unweighted = train("unweighted", earlier=earlier, hsic_weight=0.0)
     assert metrics(weighted)[0]["hsic"] == pytest.approx(metrics(unweighted)[0]["hsic"])
@@ -146,9 +142,9 @@ def test_earlier_adapters_are_not_changed_and_all_count(
 ) -> None:
     directory, _ = first
     before = adapter_hash(directory)
-    second = train("second", earlier=(reference(directory),), seed=6)
-    both = train("third", earlier=(reference(directory), reference(second)), seed=7, steps=1, hsic_weight=0.0)
-    one = train("fourth", earlier=(reference(directory),), seed=7, steps=1, hsic_weight=0.0)
+    second = train("second", earlier=(str(directory),), seed=6)
+    both = train("third", earlier=(str(directory), str(second)), seed=7, steps=1, hsic_weight=0.0)
+    one = train("fourth", earlier=(str(directory),), seed=7, steps=1, hsic_weight=0.0)
     assert adapter_hash(directory) == before
     assert metrics(both)[0]["hsic"] > metrics(one)[0]["hsic"] > 0
 
@@ -163,7 +159,7 @@ def test_earlier_adapters_of_another_rank_are_refused(
     first: tuple[Path, list[Mapping[str, float]]], train: Train
 ) -> None:
     with pytest.raises(ValueError, match="another rank"):
-        train("wider", earlier=(reference(first[0]),), lora=Lora(r=8, alpha=8))
+        train("wider", earlier=(str(first[0]),), lora=Lora(r=8, alpha=8))
 
 
 def test_completions_that_were_cut_off_get_no_end_token(tiny_model: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from mva_ray.adapters.lora import load_factors
 from mva_ray.config import Lora, Training
 from mva_ray.errors import RunError
-from mva_ray.records import AdapterRef, PreferencePair
+from mva_ray.records import PreferencePair
 from mva_ray.training.job import METRICS_FILE, TrainingJob
 from mva_ray.training.ray_training import train_on_ray
 
@@ -40,7 +40,6 @@ def test_workers_train_one_adapter(tiny_model: Path, tmp_path: Path, num_workers
 
 def test_a_failing_worker_is_one_clear_line(tiny_model: Path, tmp_path: Path) -> None:
     """An earlier adapter that is gone ends training with the cause, not with Ray's wrapping."""
-    gone = AdapterRef("earlier", str(tmp_path / "gone"), "")
-    broken = replace(job(tmp_path / "adapter", str(tiny_model), 1), earlier=(gone,))
+    broken = replace(job(tmp_path / "adapter", str(tiny_model), 1), earlier=(str(tmp_path / "gone"),))
     with pytest.raises(RunError, match=r"training of 'first' failed: .*gone: not a PEFT adapter"):
         train_on_ray(broken, tmp_path / "ray", lambda row: None)
