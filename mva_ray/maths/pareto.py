@@ -1,5 +1,6 @@
-"""Pareto fronts and scalarisation of rewards. Arrays only; every reward is maximised."""
+"""Pareto fronts, their quality, and scalarisation of rewards. Arrays only; every reward is maximised."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -65,6 +66,73 @@ def augmented_chebyshev(rewards: ArrayLike, weights: Sequence[float], rho: float
     regret = (preference / preference.sum()) * (1 - _unit_columns(points))
     scores: NDArray[np.float64] = 0.0 - regret.max(axis=1) - rho * regret.sum(axis=1)
     return scores
+
+
+def coverage(first: ArrayLike, second: ArrayLike) -> float:
+    """C(A, B): the share of the points of B that some point of A equals or dominates; not 1 - C(B, A).
+
+    Source: Zitzler & Thiele, "Multiobjective Evolutionary Algorithms: A Comparative Case Study and the Strength
+    Pareto Approach", IEEE Transactions on Evolutionary Computation 3 (1999), definition 4.
+
+    Args:
+        first: A, shape (n, k), maximised.
+        second: B, shape (m, k).
+
+    Returns:
+        In [0, 1], higher is better for A; NaN where B is empty.
+
+    Raises:
+        ValueError: NaN or infinite rewards, or not two dimensions.
+    """
+    ours, theirs = _finite_matrix(first), _finite_matrix(second)
+    if not len(theirs):
+        return math.nan
+    return float((ours[:, None] >= theirs[None]).all(axis=-1).any(axis=0).mean())
+
+
+def hypervolume(rewards: ArrayLike, reference: ArrayLike) -> NDArray[np.float64]:
+    """The volume that is dominated by the points and dominates the reference point, one number a batch.
+
+    Two values: an exact sweep over all batches at once. More: pymoo's exact algorithm (Fonseca, Paquete &
+    Lopez-Ibanez, CEC 2006), batch by batch. Source of the measure: Zitzler & Thiele (1999), see `coverage`.
+
+    Args:
+        rewards: shape (..., n, k), maximised; dominated points and those below the reference add nothing.
+        reference: shape (k,), the same for everything that is compared.
+
+    Returns:
+        Shape (...), at least 0, in the product of the values' units; higher is better.
+
+    Raises:
+        ValueError: NaN or infinite rewards, or a last dimension that is not that of the reference.
+    """
+    points, corner = np.asarray(rewards, dtype=np.float64), np.asarray(reference, dtype=np.float64)
+    if points.ndim < 2 or corner.shape != points.shape[-1:]:
+        raise ValueError(f"rewards must have shape (..., n, {corner.size}), got {points.shape}")
+    if not (np.isfinite(points).all() and np.isfinite(corner).all()):
+        raise ValueError("rewards must be finite: leave failed candidates out")
+    above = np.clip(points - corner, 0, None)
+    if not above.shape[-2]:
+        return np.zeros(above.shape[:-2])
+    return _area(above) if corner.size == 2 else _volume(above)
+
+
+def _area(above: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Strips between neighbouring x, each as high as the highest point at or to the right of it."""
+    order = np.argsort(-above[..., 0], axis=-1)
+    x = np.take_along_axis(above[..., 0], order, axis=-1)
+    y = np.maximum.accumulate(np.take_along_axis(above[..., 1], order, axis=-1), axis=-1)
+    widths = -np.diff(x, axis=-1, append=0.0)
+    area: NDArray[np.float64] = (widths * y).sum(axis=-1)
+    return area
+
+
+def _volume(above: NDArray[np.float64]) -> NDArray[np.float64]:
+    from pymoo.indicators.hv import HV  # slow to import, and a query needs none
+
+    measure = HV(ref_point=np.zeros(above.shape[-1]))
+    batches = above.reshape(-1, *above.shape[-2:])
+    return np.array([measure(-batch) for batch in batches]).reshape(above.shape[:-2])
 
 
 def _finite_matrix(rewards: ArrayLike) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from mva_ray.maths.pareto import augmented_chebyshev, front_mask
+from mva_ray.maths.pareto import augmented_chebyshev, coverage, front_mask, hypervolume
 
 Rewards = NDArray[np.float64]
 
@@ -130,3 +130,52 @@ def test_chebyshev_prefers_a_front_row(rewards: Rewards, data: st.DataObject) ->
 def test_chebyshev_refuses_wrong_weights(weights: list[float]) -> None:
     with pytest.raises(ValueError, match="weights"):
         augmented_chebyshev([[0, 1], [1, 0]], weights)
+
+
+def test_coverage_by_hand_is_not_symmetric() -> None:
+    front, other = [[3, 0], [2, 2]], [[2, 2], [2, 1], [0, 3]]
+    assert coverage(front, other) == pytest.approx(2 / 3)
+    assert coverage(other, front) == 0.5
+
+
+def test_coverage_of_and_by_nothing() -> None:
+    assert coverage(np.zeros((0, 2)), [[0, 0]]) == 0
+    assert np.isnan(coverage([[0, 0]], np.zeros((0, 2))))
+
+
+def test_hypervolume_by_hand() -> None:
+    # Above (1, 1) a staircase of rows 3, 2 and 1 wide, each 1 high; (2, 2) lies inside.
+    assert hypervolume([[4, 2], [3, 3], [2, 4], [2, 2]], [1, 1]) == 3 * 1 + 2 * 1 + 1 * 1
+    # Two boxes of 2 x 1 x 1 and 1 x 2 x 1 that share 1 x 1 x 1.
+    assert hypervolume([[2, 1, 1], [1, 2, 1]], [0, 0, 0]) == pytest.approx(3)
+
+
+def test_points_below_the_reference_add_nothing() -> None:
+    assert hypervolume([[2, 2], [9, -1], [-1, 9], [-1, -1]], [0, 0]) == 4
+    assert hypervolume([[2, 2, 2], [9, 9, -1]], [0, 0, 0]) == pytest.approx(8)
+    assert hypervolume(np.zeros((0, 2)), [0, 0]) == 0
+
+
+@given(reward_tables())
+@settings(max_examples=60, deadline=None)
+def test_hypervolume_is_the_share_of_a_grid_below_the_front(rewards: Rewards) -> None:
+    """On whole numbers the volume is the count of unit cells whose upper corner some point dominates."""
+    points = np.clip(np.round(rewards), -3, 3)
+    k = points.shape[1]
+    corners = np.stack(np.meshgrid(*[np.arange(-2, 4)] * k, indexing="ij"), axis=-1).reshape(-1, k)
+    cells = (points[:, None] >= corners[None]).all(axis=-1).any(axis=0).sum() if len(points) else 0
+    assert hypervolume(points, [-3] * k) == pytest.approx(cells)
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_batches_are_independent(k: int) -> None:
+    points = np.random.default_rng(0).normal(size=(2, 3, 7, k))
+    expected = [[hypervolume(batch, [-1] * k).item() for batch in row] for row in points]
+    assert hypervolume(points, [-1] * k) == pytest.approx(np.array(expected))
+
+
+def test_hypervolume_refuses_what_it_cannot_measure() -> None:
+    with pytest.raises(ValueError, match="finite"):
+        hypervolume([[0, np.nan]], [0, 0])
+    with pytest.raises(ValueError, match="shape"):
+        hypervolume([[0, 1]], [0, 0, 0])
