@@ -3,47 +3,83 @@
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
 from datasets import Dataset, load_from_disk
-from peft import LoraConfig
-from torch import nn
-from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
+from peft import LoraConfig, set_peft_model_state_dict
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
 from trl import DPOConfig, DPOTrainer
 
 from mva_ray.adapters.base_model import load_base_model, load_tokenizer
+from mva_ray.adapters.hashes import WEIGHTS_FILE
 from mva_ray.adapters.lora import load_factors
 from mva_ray.adapters.prompting import completion_ids, prompt_ids
 from mva_ray.config import Training
 from mva_ray.errors import RunError
+from mva_ray.maths.dpo import dpo_loss
 from mva_ray.training.job import METRICS_FILE, TrainingJob
+from mva_ray.training.packing import completion_logps, pack
 from mva_ray.training.penalty import HsicPenalty, Penalty, trainable_lora_a
 
 
 class DecorrelatedDPOTrainer(DPOTrainer):
-    """TRL's DPO with `weight * penalty(lora_A)` added to the loss; the penalty is logged unweighted as `hsic`."""
+    """TRL's trainer over packed pairs, with `weight * penalty(lora_A)` added to the loss.
 
-    def __init__(self, *args: Any, penalty: Penalty, weight: float, **kwargs: Any) -> None:
+    The DPO loss and the penalty, unweighted, are logged as `dpo_loss` and `hsic`. The reference is the model as it
+    is when training starts.
+    """
+
+    def __init__(self, *args: Any, penalty: Penalty, weight: float, start: str | None = None, **kwargs: Any) -> None:
         self._penalty = penalty
         self._penalty_weight = weight
+        self._start = start
         super().__init__(*args, **kwargs)
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
         """The rows are token ids already: the template would end completions that were cut off."""
         return dataset
 
+    def _precompute_ref_logps(self, *args: Any, **kwargs: Any) -> Dataset:
+        """The earliest moment at which the adapter is there: what it goes on from is part of the reference."""
+        if self._start:
+            set_peft_model_state_dict(self.model, load_file(Path(self._start) / WEIGHTS_FILE))
+        return super()._precompute_ref_logps(*args, **kwargs)
+
+    def _logps(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        return completion_logps(model, self.accelerator.unwrap_model(model).get_output_embeddings(), inputs)
+
+    def compute_ref_log_probs(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        with torch.no_grad(), self.accelerator.autocast():
+            return self._logps(model, inputs)
+
     def _compute_loss(self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool) -> Any:
-        loss = super()._compute_loss(model, inputs, return_outputs)
-        dpo, *outputs = loss if return_outputs else (loss,)
+        chosen, rejected = self._logps(model, inputs)
+        chosen_reward = self.beta * (chosen - inputs["ref_chosen_logps"])
+        rejected_reward = self.beta * (rejected - inputs["ref_rejected_logps"])
+        dpo = dpo_loss(
+            chosen,
+            rejected,
+            inputs["ref_chosen_logps"],
+            inputs["ref_rejected_logps"],
+            self.beta,
+            inputs["weight"],
+            inputs["margin"],
+        )
         penalty = self._penalty(trainable_lora_a(self.accelerator.unwrap_model(model)))
-        metrics = self._metrics["train" if self.model.training else "eval"]
-        metrics["dpo_loss"].append(dpo.item())
-        metrics["hsic"].append(penalty.item())
-        total = dpo + self._penalty_weight * penalty
-        return (total, *outputs) if return_outputs else total
+        for name, metric in {
+            "dpo_loss": dpo,
+            "hsic": penalty,
+            "rewards/accuracies": (chosen_reward > rejected_reward).float().mean(),
+            "rewards/margins": (chosen_reward - rejected_reward).mean(),
+        }.items():
+            self._metrics["train"][name].append(metric.item())
+        return dpo + self._penalty_weight * penalty
 
 
 def train_adapter(job: TrainingJob, on_step: Callable[[Mapping[str, float]], None]) -> None:
@@ -54,17 +90,21 @@ def train_adapter(job: TrainingJob, on_step: Callable[[Mapping[str, float]], Non
         on_step: called after each optimiser step with the step's metrics.
 
     Raises:
-        RunError: where the loss is not finite.
+        RunError: where the loss is not finite, or the model attends to less than training.max_length.
     """
     tokenizer = load_tokenizer(job.base_model)
+    model = load_base_model(job.base_model)
+    _check_window(job, model)
     trainer = DecorrelatedDPOTrainer(
-        model=load_base_model(job.base_model),
+        model=model,
         args=_arguments(job),
         train_dataset=_tokenise(job, tokenizer),
+        data_collator=partial(pack, pad_token_id=tokenizer.pad_token_id),
         processing_class=tokenizer,
         peft_config=_lora_config(job.training),
         penalty=HsicPenalty([load_factors(Path(path)).a for path in job.earlier]),
         weight=job.training.hsic_weight,
+        start=job.start,
     )
     trainer.remove_callback(PrinterCallback)
     metrics = _StepMetrics(job.name, on_step)
@@ -75,6 +115,16 @@ def train_adapter(job: TrainingJob, on_step: Callable[[Mapping[str, float]], Non
         lines = "".join(json.dumps(row) + "\n" for row in metrics.rows)
         (Path(job.output) / METRICS_FILE).write_text(lines)
         shutil.rmtree(_scratch(job))
+
+
+def _check_window(job: TrainingJob, model: PreTrainedModel) -> None:
+    """Packed pairs bring their own attention mask, which knows of no sliding window."""
+    window = getattr(model.config.get_text_config(), "sliding_window", None)
+    if window and job.training.max_length > window:
+        raise RunError(
+            f"training.max_length is {job.training.max_length}, beyond the model's attention window of {window} "
+            "tokens: lower it"
+        )
 
 
 class _StepMetrics(TrainerCallback):
@@ -110,13 +160,22 @@ def _tokenise(job: TrainingJob, tokenizer: PreTrainedTokenizerBase) -> Dataset:
             "prompt_ids": prompt_ids(tokenizer, pair.prompt, job.system_prompt),
             "chosen_ids": completion_ids(tokenizer, pair.chosen, pair.chosen_finished),
             "rejected_ids": completion_ids(tokenizer, pair.rejected, pair.rejected_finished),
+            "weight": pair.weight,
+            "margin": pair.margin,
         }
         for pair in job.pairs
     ]
-    rows = [row for row in rows if len(row["prompt_ids"]) < limit]
+    rows = [_cut(row, limit) for row in rows if len(row["prompt_ids"]) < limit]
     if not rows:
         raise RunError(f"no pair of '{job.name}' has a prompt under training.max_length = {limit} tokens")
     return _shared(Dataset.from_list(rows), f"{_scratch(job)}/pairs")
+
+
+def _cut(row: dict[str, Any], limit: int) -> dict[str, Any]:
+    """Completions end where prompt and completion together reach `limit` tokens."""
+    room = limit - len(row["prompt_ids"])
+    cut = row | {name: row[name][:room] for name in ("chosen_ids", "rejected_ids")}
+    return cut | {"length": sum(len(cut[name]) for name in ("prompt_ids", "chosen_ids", "rejected_ids"))}
 
 
 def _shared(dataset: Dataset, path: str) -> Dataset:
@@ -151,7 +210,8 @@ def _arguments(job: TrainingJob) -> DPOConfig:
         per_device_train_batch_size=max(1, training.pairs_per_step // training.num_workers),
         learning_rate=training.learning_rate,
         beta=training.beta,
-        max_length=training.max_length,
+        remove_unused_columns=False,
+        train_sampling_strategy="group_by_length",
         precompute_ref_log_probs=True,
         precompute_ref_batch_size=8,
         seed=job.seed,

@@ -96,9 +96,11 @@ class _Follower:
 def _train_worker(config: dict[str, Any]) -> None:
     import torch
 
+    from mva_ray.adapters.base_model import allow_bfloat16_products
     from mva_ray.training.dpo import train_adapter
 
     torch.set_num_threads(config["threads"])
+    allow_bfloat16_products()
     first = ray.train.get_context().get_world_rank() == 0
 
     def on_step(row: Mapping[str, float]) -> None:

@@ -1,15 +1,19 @@
 """DPO with the penalty on a tiny model, without Ray: what is written, what is logged, what the penalty changes."""
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
-from math import log
+from dataclasses import replace
+from math import exp, log
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from peft import PeftModel
+from datasets import Dataset
+from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file
+from trl import DPOConfig, DPOTrainer
 
 from mva_ray.adapters.base_model import load_tokenizer
 from mva_ray.adapters.hashes import WEIGHTS_FILE, adapter_hash
@@ -21,7 +25,7 @@ from mva_ray.maths.hsic import hsic
 from mva_ray.records import PreferencePair
 from mva_ray.training.dpo import DecorrelatedDPOTrainer, _tokenise, train_adapter
 from mva_ray.training.job import METRICS_FILE, TrainingJob
-from tests.tiny import load
+from tests.tiny import LLAMA_MODULES, load
 
 STEPS = 4
 PAIRS = tuple(
@@ -190,17 +194,90 @@ def test_training_adds_nothing_to_what_the_model_sees(
     train: Train, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The trainer must not render the template again, nor end completions by itself."""
-    seen: list[list[int]] = []
+    seen: list[str] = []
+    tokenizer = load_tokenizer(str(tiny_model))
     original = DecorrelatedDPOTrainer._compute_loss
 
     def spy(self: Any, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
-        rows = zip(inputs["input_ids"], inputs["attention_mask"], strict=True)
-        seen.extend(ids[mask.bool()].tolist() for ids, mask in rows)
+        mask = inputs["attention_mask"][:, 0]
+        used = (mask.sum(1) > 1) | (mask.sum(2) > 1)
+        seen.extend(tokenizer.decode(ids[row]) for ids, row in zip(inputs["input_ids"], used, strict=True))
         return original(self, model, inputs, return_outputs)
 
     monkeypatch.setattr(DecorrelatedDPOTrainer, "_compute_loss", spy)
     pair = PreferencePair("Hi?", "Say yes.", "Say no.", rejected_finished=False)
     train("seen", pairs=(pair, pair), steps=1)
+    assert set(seen) == {"<s>user Hi?</s><s>assistant Say yes.</s>Say no."}
+
+
+def test_training_goes_on_from_an_adapter(first: tuple[Path, list[Mapping[str, float]]], train: Train) -> None:
+    """DPO-SeqT: the second stage starts at the first one's weights, and that is its reference (loss ln 2)."""
+    on = train("on", start=str(first[0]), seed=9, steps=1, learning_rate=1e-9)
+    assert metrics(on)[0]["loss"] == pytest.approx(log(2), abs=1e-4)
+    before, after = load_factors(first[0]), load_factors(on)
+    assert all(torch.allclose(before.b[name], after.b[name], atol=1e-6) for name in before.b)
+
+
+def test_weight_and_margin_of_a_pair_reach_the_loss(train: Train) -> None:
+    """Before the first step h is 0: the loss of a pair is weight * -log sigmoid(-margin)."""
+    pairs = tuple(replace(pair, weight=0.5, margin=2.0) for pair in PAIRS)
+    loss = metrics(train("weighted", pairs=pairs, steps=1))[0]["loss"]
+    assert loss == pytest.approx(0.5 * log(1 + exp(2.0)), abs=1e-4)
+
+
+def test_the_loss_curve_is_that_of_the_stock_trainer(train: Train, tiny_model: Path, tmp_path: Path) -> None:
+    """TRL's own DPOTrainer on the same pairs, all of them in every step, is the independent reference."""
+    settings: dict[str, Any] = {"steps": 5, "pairs_per_step": len(PAIRS), "learning_rate": 5e-3}
+    ours = [row["loss"] for row in metrics(train("ours", **settings))]
+    one = job(tiny_model, tmp_path / "stock", **settings)
     tokenizer = load_tokenizer(str(tiny_model))
-    prompt = "<s>user Hi?</s><s>assistant "
-    assert {tokenizer.decode(ids) for ids in seen} == {f"{prompt}Say yes.</s>", f"{prompt}Say no."}
+    stock = DPOTrainer(
+        model=load(tiny_model)[0],
+        args=DPOConfig(
+            output_dir=one.output,
+            max_steps=5,
+            per_device_train_batch_size=len(PAIRS),
+            learning_rate=5e-3,
+            beta=0.1,
+            seed=one.seed,
+            logging_steps=1,
+            save_strategy="no",
+            report_to=[],
+            use_cpu=True,
+            bf16=False,
+            gradient_checkpointing=False,
+            max_length=512,
+        ),
+        train_dataset=Dataset.from_list(
+            [
+                {
+                    "prompt": [{"role": "user", "content": pair.prompt}],
+                    "chosen": [{"role": "assistant", "content": pair.chosen}],
+                    "rejected": [{"role": "assistant", "content": pair.rejected}],
+                }
+                for pair in PAIRS
+            ]
+        ),
+        processing_class=tokenizer,
+        peft_config=LoraConfig(r=4, lora_alpha=8, target_modules=list(LLAMA_MODULES), task_type="CAUSAL_LM"),
+    )
+    stock.train()
+    theirs = [row["loss"] for row in stock.state.log_history if "rewards/margins" in row]
+    assert ours == pytest.approx(theirs, abs=2e-4)
+    assert ours[-1] < 0.6
+
+
+def test_prompts_beyond_a_sliding_window_are_refused(tiny_model: Path, tmp_path: Path) -> None:
+    """The packed batch states its attention itself, and would see further than the model ever does."""
+    shutil.copytree(tiny_model, tmp_path / "sliding")
+    config = tmp_path / "sliding" / "config.json"
+    config.write_text(
+        json.dumps(
+            json.loads(config.read_text())
+            | {"model_type": "mistral", "sliding_window": 16, "architectures": ["MistralForCausalLM"]}
+        )
+    )
+    with pytest.raises(
+        RunError, match=r"training\.max_length is 512, beyond the model's attention window of 16 tokens"
+    ):
+        train_adapter(job(tmp_path / "sliding", tmp_path / "out"), lambda row: None)
