@@ -75,7 +75,7 @@ def _pair_grid(points: Points, values: Sequence[str]) -> Figure:
     for axes, (x, y) in zip(grid, pairs, strict=False):
         axes.set(xlim=limits[x], ylim=limits[y])
         _draw_pair(axes, points, x, y, alone)
-        _dress(axes, x, y, " (mean reward, higher is better)" if alone else "")
+        dress(axes, x, y, " (mean reward, higher is better)" if alone else "")
     for axes in grid[len(pairs) :]:
         axes.set_visible(False)
     figure.legend(
@@ -146,7 +146,8 @@ def _name_single_adapters(axes: Axes, points: Points, x: str, y: str) -> None:
                 )
 
 
-def _dress(axes: Axes, x: str, y: str, suffix: str) -> None:
+def dress(axes: Axes, x: str = "", y: str = "", suffix: str = "") -> None:
+    """A quiet grid, no frame, the names of the axes."""
     axes.grid(color="0.92", lw=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,225 @@
+"""Every number of the report, from the records alone."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mva_ray.compare.results import NO_PENALTY, Candidate, ComparisonResult, MethodResult, Rewards
+from mva_ray.compare.wins import judged_wins, reward_wins
+from mva_ray.maths.bootstrap import Interval, Resamples, interval
+from mva_ray.maths.pareto import coverage, front_mask
+
+Floats = NDArray[np.float64]
+RESAMPLES = 1000
+AIR = 0.1
+"""The reference point lies this share of each value's range below the worst mean (see Ishibuchi et al., "How to
+Specify a Reference Point in Hypervolume Calculation for Fair Performance Comparison", Evolutionary Computation 2018:
+at the worst mean itself the extremes of a front would count for nothing)."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """What hypervolumes are shares of: from the reference point `low` to the ideal `high`, one number a value."""
+
+    low: Floats
+    high: Floats
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A method minus a baseline, over the seeds that both have; `ahead` counts those where the method is higher."""
+
+    interval: Interval
+    ahead: int
+    seeds: int
+
+
+@dataclass(frozen=True)
+class MethodNumbers:
+    """`by_seed` is NaN for a seed without candidates; `front` is the mean number of candidates on it."""
+
+    name: str
+    title: str
+    description: str
+    by_seed: list[float]
+    hypervolume: Interval
+    differences: dict[str, Difference]
+    candidates: int
+    front: float
+    evaluations: int
+    training_seconds: float
+    failures: list[str]
+
+
+@dataclass(frozen=True)
+class SingleNumbers:
+    """A value's adapter alone on its own value; `difference` is against plain DPO, None for that itself."""
+
+    penalty: str
+    value: str
+    reward: Interval
+    difference: Interval | None
+
+
+@dataclass(frozen=True)
+class AlphaNumbers:
+    penalty: str
+    alpha: float
+    cosine: float
+    cka: float
+    own: dict[str, Interval]
+    hypervolume: Interval | None
+
+
+class Numbers:
+    """All numbers of a comparison. Everything sees the same draws of the bootstrap, so that differences are paired."""
+
+    def __init__(self, result: ComparisonResult) -> None:
+        self.result = result
+        self.box = box(result)
+        self._draws = Resamples.draw(len(result.prompts), len(result.seeds), RESAMPLES)
+        self._volumes = {name: self._by_seed(self._run_volumes(name)) for name in result.titles}
+
+    @cached_property
+    def methods(self) -> list[MethodNumbers]:
+        return [self._method(name) for name in self.result.titles]
+
+    @cached_property
+    def coverage(self) -> Floats:
+        """[methods, methods]: the share of the column's front that the row's front covers, mean over common seeds."""
+        fronts = {(run.name, run.seed): front(run, self.result.values) for run in self.result.methods if run.candidates}
+
+        def share(first: str, second: str) -> float:
+            common = [seed for seed in self.result.seeds if (first, seed) in fronts and (second, seed) in fronts]
+            shares = [coverage(fronts[first, seed], fronts[second, seed]) for seed in common if first != second]
+            return float(np.mean(shares)) if shares else np.nan
+
+        names = list(self.result.titles)
+        return np.array([[share(first, second) for second in names] for first in names])
+
+    @cached_property
+    def wins(self) -> list[tuple[dict[str, float], Floats]]:
+        """Preference weights and the win rates by rewards for them."""
+        wanted = self.result.preferences or [dict.fromkeys(self.result.values, 1.0)]
+        return [(preference, reward_wins(self.result, preference)) for preference in wanted]
+
+    @cached_property
+    def judged(self) -> Floats | None:
+        return judged_wins(self.result) if self.result.judge else None
+
+    @cached_property
+    def singles(self) -> list[SingleNumbers]:
+        forms = dict.fromkeys(one.penalty for one in self.result.singles)
+        return [self._single(penalty, value) for penalty in forms for value in self.result.values]
+
+    @cached_property
+    def alphas(self) -> list[AlphaNumbers]:
+        """In the order of the forms, then by alpha."""
+        settings = dict.fromkeys((one.penalty, one.alpha) for one in self.result.alphas)
+        forms = list(dict.fromkeys(penalty for penalty, _ in settings))
+        return [self._alpha(*one) for one in sorted(settings, key=lambda one: (forms.index(one[0]), one[1]))]
+
+    def _method(self, name: str) -> MethodNumbers:
+        runs = [run for run in self.result.methods if run.name == name]
+        fronts = [len(front(run, self.result.values)) for run in runs if run.candidates]
+        return MethodNumbers(
+            name=name,
+            title=runs[0].title,
+            description=runs[0].description,
+            by_seed=self._volumes[name][:, 0].tolist(),
+            hypervolume=self._interval(self._volumes[name]),
+            differences={
+                other: self._difference(name, other)
+                for other in self.result.baselines
+                if other != name and other in self._volumes
+            },
+            candidates=sum(len(run.candidates) for run in runs),
+            front=float(np.mean(fronts)) if fronts else np.nan,
+            evaluations=sum(run.evaluations for run in runs),
+            training_seconds=sum(run.training_seconds for run in runs),
+            failures=[f"seed {run.seed}: {failure}" for run in runs for failure in run.failures],
+        )
+
+    def _difference(self, name: str, other: str) -> Difference:
+        measures = self._volumes[name] - self._volumes[other]
+        known = measures[~np.isnan(measures[:, 0]), 0]
+        return Difference(self._interval(measures), int((known > 0).sum()), len(known))
+
+    def _single(self, penalty: str, value: str) -> SingleNumbers:
+        own, plain = self._own(penalty, value), self._own(NO_PENALTY, value)
+        difference = self._interval(own - plain) if penalty != NO_PENALTY else None
+        return SingleNumbers(penalty, value, self._interval(own), difference)
+
+    def _own(self, penalty: str, value: str) -> Floats:
+        wanted = [one for one in self.result.singles if (one.penalty, one.value) == (penalty, value)]
+        rewards = {one.seed: one.rewards for one in wanted}
+        return self._by_seed(lambda seed: self._mean(rewards.get(seed), value))
+
+    def _alpha(self, penalty: str, alpha: float) -> AlphaNumbers:
+        found = {one.seed: one for one in self.result.alphas if (one.penalty, one.alpha) == (penalty, alpha)}
+
+        def volume(seed: int) -> Floats | None:
+            return self._candidates_volume(found[seed].candidates) if seed in found else None
+
+        def own(value: str) -> Interval:
+            return self._interval(
+                self._by_seed(lambda seed: self._mean(found[seed].own if seed in found else None, value))
+            )
+
+        with_fronts = any(one.candidates for one in found.values())
+        return AlphaNumbers(
+            penalty,
+            alpha,
+            cosine=float(np.mean([one.cosine for one in found.values()])),
+            cka=float(np.mean([one.cka for one in found.values()])),
+            own={value: own(value) for value in self.result.values},
+            hypervolume=self._interval(self._by_seed(volume)) if with_fronts else None,
+        )
+
+    def _run_volumes(self, name: str) -> Callable[[int], Floats | None]:
+        def volume(seed: int) -> Floats | None:
+            run = self.result.run(name, seed)
+            return self._candidates_volume(run.candidates) if run else None
+
+        return volume
+
+    def _candidates_volume(self, candidates: Sequence[Candidate]) -> Floats | None:
+        if not candidates:
+            return None
+        tables = [[candidate.rewards[value] for value in self.result.values] for candidate in candidates]
+        return self._draws.hypervolumes(np.array(tables).transpose(0, 2, 1), self.box.low, self.box.high)
+
+    def _mean(self, rewards: Rewards | None, value: str) -> Floats | None:
+        return None if rewards is None else self._draws.prompts @ np.array(rewards[value])
+
+    def _by_seed(self, measure: Callable[[int], Floats | None]) -> Floats:
+        """[seeds, 1 + resamples], NaN where the measure has nothing for a seed."""
+        nothing = np.full(len(self._draws.prompts), np.nan)
+        return np.stack([nothing if (one := measure(seed)) is None else one for seed in self.result.seeds])
+
+    def _interval(self, measures: Floats) -> Interval:
+        known = int((~np.isnan(measures[:, 0])).sum())
+        return interval(self._draws.over_seeds(measures), known)
+
+
+def box(result: ComparisonResult) -> Box:
+    """The box of all methods' and seeds' means on the held-out prompts and the base model's, with `AIR` below."""
+    every = [candidate.rewards for run in result.methods for candidate in run.candidates]
+    means = np.array([[np.mean(rewards[value]) for value in result.values] for rewards in [result.base, *every]])
+    low, high = means.min(axis=0), means.max(axis=0)
+    span = np.where(high > low, high - low, 1.0)
+    return Box(low - AIR * span, np.where(high > low, high, low + span))
+
+
+def front(run: MethodResult, values: Sequence[str]) -> Floats:
+    """[candidates on the front, values]: their means on the held-out prompts."""
+    means = means_table((candidate.rewards for candidate in run.candidates), values)
+    return means[front_mask(means)]
+
+
+def means_table(rewards: Iterable[Mapping[str, Sequence[float]]], values: Sequence[str]) -> Floats:
+    """[rows, values]."""
+    return np.array([[np.mean(row[value]) for value in values] for row in rewards]).reshape(-1, len(values))

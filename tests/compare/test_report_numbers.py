@@ -1,0 +1,168 @@
+"""The report's numbers by hand: the box, hypervolumes, paired differences, coverage, single values."""
+
+import math
+
+import numpy as np
+import pytest
+
+from mva_ray.compare.report_numbers import Numbers, box
+from mva_ray.compare.report_verdict import NO_DIFFERENCE, verdict
+from mva_ray.compare.results import AlphaResult, Candidate, ComparisonResult, MethodResult, SingleResult
+from tests.comparisons import make_result
+
+Place = tuple[float, float]
+N = 4
+
+
+def rewards(place: Place, spread: float = 0.0) -> dict[str, list[float]]:
+    offsets = spread * np.array([1.0, -1.0, 0.5, -0.5])
+    return {value: (level + offsets).tolist() for value, level in zip("xy", place, strict=True)}
+
+
+def comparison(runs: dict[tuple[str, int], list[Place]], base: Place = (0, 0), spread: float = 0.0) -> ComparisonResult:
+    return ComparisonResult(
+        name="n",
+        base_model="b",
+        command="c",
+        values=["x", "y"],
+        seeds=sorted({seed for _, seed in runs}) or [0],
+        prompts=[f"p{index}" for index in range(N)],
+        prompts_hash="h",
+        base=rewards(base, spread),
+        methods=[
+            MethodResult(
+                name=name,
+                title=name.upper(),
+                description="",
+                seed=seed,
+                candidates=[Candidate(label=str(place), rewards=rewards(place, spread)) for place in places],
+            )
+            for (name, seed), places in runs.items()
+        ],
+    )
+
+
+ONE_SEED = {("mva", 0): [(10.0, 0.0), (6.0, 6.0), (0.0, 10.0), (1.0, 1.0)], ("soup", 0): [(5.0, 5.0)]}
+
+
+def test_the_box_is_that_of_all_means_with_a_tenth_of_air_below() -> None:
+    found = box(comparison(ONE_SEED, base=(-10, 0)))
+    assert found.low.tolist() == [-12, -1]
+    assert found.high.tolist() == [10, 10]
+
+
+def test_the_box_of_a_value_that_never_changes_has_a_size() -> None:
+    found = box(comparison({("mva", 0): [(1, 7)]}, base=(0, 7)))
+    assert (found.high > found.low).all()
+
+
+def test_hypervolume_by_hand() -> None:
+    # Box from (-1, -1) to (10, 10), area 121. MVA: 11 wide 1 high, 7 wide up to 7, 1 wide up to 11. SOUP: 6 x 6.
+    mva, soup = Numbers(comparison(ONE_SEED)).methods
+    area = 11 * 1 + 7 * 6 + 1 * 4
+    assert mva.hypervolume.estimate == pytest.approx(area / 121)
+    assert mva.front == 3
+    assert mva.candidates == 4
+    assert mva.differences["soup"].interval.estimate == pytest.approx((area - 36) / 121)
+    assert (mva.differences["soup"].ahead, mva.differences["soup"].seeds) == (1, 1)
+    assert soup.differences == {}
+
+
+def test_noise_that_all_methods_share_is_not_in_their_difference() -> None:
+    """Prompts are paired: with the same offsets for all, the difference is far surer than either hypervolume."""
+    runs = {(name, seed): [(place, place)] for name, place in (("mva", 6.0), ("soup", 5.0)) for seed in (1, 2, 3)}
+    mva = Numbers(comparison(runs, base=(0, 0), spread=2.0)).methods[0]
+    alone, paired = mva.hypervolume, mva.differences["soup"].interval
+    assert paired.low > 0
+    assert paired.high - paired.low < (alone.high - alone.low) / 2
+
+
+def test_a_missing_seed_is_missing_and_no_zero() -> None:
+    runs = {("mva", 0): [(5.0, 5.0)], ("mva", 1): [(7.0, 7.0)], ("soup", 0): [], ("soup", 1): [(6.0, 6.0)]}
+    mva, soup = Numbers(comparison(runs)).methods
+    assert math.isnan(soup.by_seed[0])
+    assert soup.hypervolume.estimate == pytest.approx(soup.by_seed[1])
+    assert mva.differences["soup"].seeds == 1
+    assert mva.differences["soup"].interval.estimate == pytest.approx(mva.by_seed[1] - soup.by_seed[1])
+
+
+def test_coverage_by_hand() -> None:
+    covered = Numbers(comparison(ONE_SEED)).coverage
+    assert covered[0, 1] == 1
+    assert covered[1, 0] == 0
+    assert math.isnan(covered[0, 0])
+
+
+def test_singles_are_compared_with_plain_dpo() -> None:
+    singles = [
+        SingleResult(penalty=penalty, value=value, seed=seed, rewards=rewards((at + seed, 2 * at)))
+        for penalty, at in (("none", 1.0), ("hsic", 0.5))
+        for value in "xy"
+        for seed in (0, 1)
+    ]
+    runs = {("mva", seed): [(1.0, 1.0)] for seed in (0, 1)}
+    found = Numbers(comparison(runs).model_copy(update={"singles": singles})).singles
+    assert [(one.penalty, one.value) for one in found] == [("none", "x"), ("none", "y"), ("hsic", "x"), ("hsic", "y")]
+    assert found[0].reward.estimate == 1.5
+    assert found[0].difference is None
+    assert found[2].difference is not None
+    assert (found[2].difference.low, found[2].difference.high) == pytest.approx((-0.5, -0.5))
+    assert found[3].difference is not None
+    assert found[3].difference.estimate == -1
+
+
+def test_alphas_are_sorted_and_their_fronts_measured_in_the_same_box() -> None:
+    alphas = [
+        AlphaResult(
+            penalty="hsic",
+            alpha=alpha,
+            seed=0,
+            cosine=0.1,
+            cka=0.2,
+            own=rewards((alpha, 1)),
+            candidates=[Candidate(label="", rewards=rewards((5, 5)))] if alpha else [],
+        )
+        for alpha in (10, 0)
+    ]
+    zero, ten = Numbers(comparison(ONE_SEED).model_copy(update={"alphas": alphas})).alphas
+    assert (zero.alpha, zero.hypervolume, ten.own["x"].estimate) == (0, None, 10)
+    assert ten.hypervolume is not None
+    assert ten.hypervolume.estimate == pytest.approx(36 / 121)
+
+
+def test_three_values_and_no_methods() -> None:
+    numbers = Numbers(make_result(("brief", "thorough", "plain"), prompts=6, layers=1))
+    assert all(0 < method.hypervolume.estimate <= 1 for method in numbers.methods)
+    assert Numbers(comparison({})).methods == []
+
+
+def paragraph(better: float, seeds: int = 3) -> str:
+    runs = {
+        (name, seed): [(place + 0.1 * seed, place)]
+        for name, place in (("mva", 5.0 + better), ("soup", 5.0))
+        for seed in range(seeds)
+    }
+    return verdict(Numbers(comparison(runs, spread=1.0)))
+
+
+def test_the_verdict_says_who_wins() -> None:
+    assert "Against SOUP the difference is 0." in paragraph(1.0)
+    assert "ahead with 3 of 3 seeds: MVA wins." in paragraph(1.0)
+    assert "No method's estimate is higher than that of MVA." in paragraph(1.0)
+    assert "ahead with 0 of 3 seeds: SOUP wins." in paragraph(-1.0)
+    assert "The highest estimate is that of SOUP" in paragraph(-1.0)
+
+
+def test_the_verdict_says_where_the_data_cannot_tell() -> None:
+    assert f": {NO_DIFFERENCE}." in paragraph(0.0)
+    assert "wins" not in paragraph(0.0)
+
+
+def test_the_verdict_warns_of_one_seed() -> None:
+    assert "With one seed" in paragraph(1.0, seeds=1)
+    assert "With one seed" not in paragraph(1.0, seeds=2)
+
+
+def test_the_verdict_without_the_subject() -> None:
+    assert "no result for mva" in verdict(Numbers(comparison({("soup", 0): [(1, 1)]})))
+    assert "no result for mva" in verdict(Numbers(comparison({("mva", 0): []})))
