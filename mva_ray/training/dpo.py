@@ -155,7 +155,7 @@ class _StepMetrics(TrainerCallback):
 
 def _tokenise(job: TrainingJob, tokenizer: PreTrainedTokenizerBase) -> Dataset:
     limit = job.training.max_length
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "prompt_ids": prompt_ids(tokenizer, pair.prompt, job.system_prompt),
             "chosen_ids": completion_ids(tokenizer, pair.chosen, pair.chosen_finished),

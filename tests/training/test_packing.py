@@ -46,11 +46,14 @@ def test_gradients_are_those_of_each_sequence_alone(tiny_model: Path) -> None:
     weight = model.get_input_embeddings().weight
     chosen, rejected = completion_logps(model, model.get_output_embeddings(), pack(ROWS, pad_token_id=0))
     (packed,) = torch.autograd.grad((chosen - 2 * rejected).sum(), weight)
-    separate = sum(
-        alone(model, row["prompt_ids"], row["chosen_ids"]) - 2 * alone(model, row["prompt_ids"], row["rejected_ids"])
-        for row in ROWS
+    separate = torch.stack(
+        [
+            alone(model, row["prompt_ids"], row["chosen_ids"])
+            - 2 * alone(model, row["prompt_ids"], row["rejected_ids"])
+            for row in ROWS
+        ]
     )
-    (expected,) = torch.autograd.grad(separate, weight)
+    (expected,) = torch.autograd.grad(separate.sum(), weight)
     assert torch.allclose(packed, expected, atol=1e-4 * float(expected.abs().max()))
 
 
