@@ -2,8 +2,8 @@
 
 import json
 import logging
-import shutil
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -104,9 +104,12 @@ class _Run:
         """Add the stage's wall time to `timings.json`: seconds spent on it in this directory so far."""
         started = time.monotonic()
         yield
+        self._add_time(stage, time.monotonic() - started)
+
+    def _add_time(self, stage: str, seconds: float) -> None:
         path = self._dir / "timings.json"
         timings = read_json(path) or {}
-        timings[stage] = round(timings.get(stage, 0) + time.monotonic() - started, 1)
+        timings[stage] = round(timings.get(stage, 0) + seconds, 1)
         write_json(path, timings)
 
     def preference_pairs(self) -> dict[str, tuple[PreferencePair, ...]]:
@@ -131,12 +134,10 @@ class _Run:
 
     def value_adapters(self, pairs: Mapping[str, tuple[PreferencePair, ...]]) -> list[AdapterRef]:
         """One adapter a value, in the order of the config, each trained against those before it."""
-        adapters: list[AdapterRef] = []
-        for value in self._config.value_names:
-            directory = self._dir / "adapters" / f"{value}-{self._plan.adapters[value]}"
-            if not directory.is_dir():
-                self._train(value, pairs[value], adapters, directory)
-            adapters.append(AdapterRef(value, str(directory), adapter_hash(directory)))
+        jobs = self._training_jobs(pairs)
+        if any(not Path(job.output).is_dir() for job in jobs):
+            self._train(jobs)
+        adapters = [AdapterRef(job.name, job.output, adapter_hash(Path(job.output))) for job in jobs]
         write_json(self._dir / "adapters.json", {ref.value: ref.path for ref in adapters})
         return adapters
 
@@ -227,30 +228,42 @@ class _Run:
             write_atomically(path, "".join(json.dumps(asdict(pair)) + "\n" for pair in pair_set.pairs).encode())
         write_json(self._dir / "pairs.json", summary)
 
-    def _train(
-        self, value: str, pairs: tuple[PreferencePair, ...], earlier: Sequence[AdapterRef], directory: Path
-    ) -> None:
-        """Train into a scratch directory and rename it when complete."""
-        scratch = directory.with_name(f"{directory.name}.partial")
-        shutil.rmtree(scratch, ignore_errors=True)
-        job = TrainingJob(
-            name=value,
-            base_model=self._config.base_model,
-            system_prompt=self._config.generation.system_prompt,
-            pairs=pairs,
-            earlier=tuple(ref.path for ref in earlier),
-            training=self._config.training,
-            seed=self._config.seed + len(earlier),
-            output=str(scratch),
-        )
-        with self.timed(f"adapter '{value}'"), tqdm(total=job.training.steps, desc=f"training '{value}'") as bar:
+    def _training_jobs(self, pairs: Mapping[str, tuple[PreferencePair, ...]]) -> list[TrainingJob]:
+        names = self._config.value_names
+        outputs = [str(self._dir / "adapters" / f"{name}-{self._plan.adapters[name]}") for name in names]
+        return [
+            TrainingJob(
+                name=name,
+                base_model=self._config.base_model,
+                system_prompt=self._config.generation.system_prompt,
+                pairs=pairs[name],
+                earlier=tuple(outputs[:place]),
+                training=self._config.training,
+                seed=self._config.seed + place,
+                output=outputs[place],
+            )
+            for place, name in enumerate(names)
+        ]
 
-            def on_step(row: Mapping[str, float]) -> None:
+    def _train(self, jobs: Sequence[TrainingJob]) -> None:
+        """Train what is missing; the time since the step before counts for the adapter whose step it is."""
+        seconds: dict[str, float] = defaultdict(float)
+        before = time.monotonic()
+        steps = sum(job.training.steps for job in jobs if not Path(job.output).is_dir())
+        with tqdm(total=steps, desc="training", unit="step") as bar:
+
+            def on_step(name: str, row: Mapping[str, float]) -> None:
+                nonlocal before
+                bar.set_description(f"training '{name}'")
                 bar.set_postfix(loss=f"{row['loss']:.3f}", accuracy=f"{row['reward_accuracy']:.2f}")
                 bar.update()
+                now = time.monotonic()
+                seconds[name] += now - before
+                before = now
 
-            train_on_ray(job, self._dir / "ray", on_step)
-        scratch.rename(directory)
+            train_on_ray(jobs, self._dir / "ray", on_step)
+        for name, spent in seconds.items():
+            self._add_time(f"adapter '{name}'", spent)
 
     def _setting(self, split: str, adapters: Sequence[AdapterRef]) -> EvaluationSetting:
         return EvaluationSetting(

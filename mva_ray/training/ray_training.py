@@ -1,9 +1,11 @@
-"""Value adapters on Ray Train: one `TorchTrainer` run a value, on one or more workers."""
+"""Value adapters on Ray Train: one `TorchTrainer` run for all jobs of a schedule, on one or more workers."""
 
 import os
+import shutil
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +18,40 @@ from ray.train.torch import TorchTrainer
 from mva_ray.errors import RunError, last_line
 from mva_ray.training.job import TrainingJob
 
-OnStep = Callable[[Mapping[str, float]], None]
+OnStep = Callable[[str, Mapping[str, float]], None]
 _POLL_S = 0.5
 _QUIET = {"RAY_TRAIN_ENABLE_PRINT_PATCH": "0", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
 
 
-def train_on_ray(job: TrainingJob, storage: Path, on_step: OnStep) -> None:
-    """Train one value adapter into `job.output`, on a GPU a worker where the cluster has as many.
+def train_on_ray(jobs: Sequence[TrainingJob], storage: Path, on_step: OnStep) -> None:
+    """Train the jobs whose output is missing, in order, in one Ray Train run: a GPU a worker where there are as many.
+
+    Every output appears complete, as soon as its job is done.
 
     Args:
-        job: what to train; `job.training.num_workers` workers share each step's pairs.
+        jobs: what to train; the `training.num_workers` of the first, equal in all, share each step's pairs.
         storage: where Ray Train keeps its own files.
-        on_step: called on this process with each step's metrics.
+        on_step: called on this process with the job's name and each step's metrics.
 
     Raises:
-        RunError: where a worker failed, with the cause.
+        RunError: where a worker failed, with the cause; the outputs of jobs before it are kept.
     """
+    missing = [job for job in jobs if not Path(job.output).is_dir()]
+    if not missing:
+        return
     os.environ.update(_QUIET)
-    available, workers = ray.cluster_resources(), job.training.num_workers
-    steps = ray.remote(_StepLog).options(num_cpus=0).remote()
+    available, workers = ray.cluster_resources(), jobs[0].training.num_workers
+    steps = ray.remote(_StepLog).options(num_cpus=0).remote(missing[0].name)
     trainer = TorchTrainer(
         _train_worker,
-        train_loop_config={"job": job, "steps": steps, "threads": max(1, int(available.get("CPU", 1)) // workers)},
+        train_loop_config={
+            "jobs": missing,
+            "steps": steps,
+            "threads": max(1, int(available.get("CPU", 1)) // workers),
+        },
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=available.get("GPU", 0) >= workers),
         run_config=RunConfig(
-            name=f"{job.name}-{uuid.uuid4().hex[:8]}",
+            name=f"training-{uuid.uuid4().hex[:8]}",
             storage_path=str(storage),
             failure_config=FailureConfig(max_failures=1),
         ),
@@ -49,19 +60,28 @@ def train_on_ray(job: TrainingJob, storage: Path, on_step: OnStep) -> None:
         try:
             trainer.fit()
         except Exception as error:
-            raise RunError(f"training of '{job.name}' failed: {_cause(error)}") from error
+            name = ray.get(steps.current.remote())
+            raise RunError(f"training of '{name}' failed: {_cause(error)}") from error
 
 
 class _StepLog:
-    """Collects the first worker's metrics; `since` hands out the rows not seen yet."""
+    """Collects the first worker's metrics; `since` hands out the rows not seen yet, each with its job's name."""
 
-    def __init__(self) -> None:
-        self._rows: list[dict[str, float]] = []
+    def __init__(self, name: str) -> None:
+        self._current = name
+        self._rows: list[tuple[str, dict[str, float]]] = []
+
+    def start(self, name: str) -> None:
+        self._current = name
+
+    def current(self) -> str:
+        """The job that is trained, or was when training ended."""
+        return self._current
 
     def add(self, row: dict[str, float]) -> None:
-        self._rows.append(row)
+        self._rows.append((self._current, row))
 
-    def since(self, seen: int) -> list[dict[str, float]]:
+    def since(self, seen: int) -> list[tuple[str, dict[str, float]]]:
         return self._rows[seen:]
 
 
@@ -88,26 +108,41 @@ class _Follower:
             self._drain()
 
     def _drain(self) -> None:
-        for row in ray.get(self._steps.since.remote(self._seen)):
+        for name, row in ray.get(self._steps.since.remote(self._seen)):
             self._seen += 1
-            self._on_step(row)
+            self._on_step(name, row)
 
 
 def _train_worker(config: dict[str, Any]) -> None:
     import torch
 
     from mva_ray.adapters.base_model import allow_bfloat16_products
-    from mva_ray.training.dpo import train_adapter
 
     torch.set_num_threads(config["threads"])
     allow_bfloat16_products()
+    for job in config["jobs"]:
+        if not Path(job.output).is_dir():
+            _train_job(job, config["steps"])
+            torch.distributed.barrier()
+
+
+def _train_job(job: TrainingJob, steps: ActorHandle) -> None:
+    """Train into a scratch directory, which the first worker renames when it is complete."""
+    from mva_ray.training.dpo import train_adapter
+
+    partial = Path(f"{job.output}.partial")
     first = ray.train.get_context().get_world_rank() == 0
+    if first:
+        shutil.rmtree(partial, ignore_errors=True)
+        steps.start.remote(job.name)
 
     def on_step(row: Mapping[str, float]) -> None:
         if first:
-            config["steps"].add.remote(dict(row))
+            steps.add.remote(dict(row))
 
-    train_adapter(config["job"], on_step)
+    train_adapter(replace(job, output=str(partial)), on_step)
+    if first:
+        partial.rename(job.output)
 
 
 def _cause(error: BaseException) -> str:

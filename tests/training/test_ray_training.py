@@ -26,20 +26,27 @@ def job(output: Path, model: str, num_workers: int) -> TrainingJob:
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
-def test_workers_train_one_adapter(tiny_model: Path, tmp_path: Path, num_workers: int) -> None:
-    """The adapter and a row of metrics a step are there, and the driver has seen every step."""
-    seen: list[float] = []
-    train_on_ray(
-        job(tmp_path / "adapter", str(tiny_model), num_workers), tmp_path / "ray", lambda row: seen.append(row["step"])
-    )
-    rows = [json.loads(line) for line in (tmp_path / "adapter" / METRICS_FILE).read_text().splitlines()]
-    assert [row["step"] for row in rows] == seen == [1, 2, 3]
-    assert set(rows[0]) == {"step", "loss", "hsic", "reward_accuracy", "reward_margin"}
-    assert any(factor.abs().max() > 0 for factor in load_factors(tmp_path / "adapter").b.values())
+def test_workers_train_all_jobs_in_one_run(tiny_model: Path, tmp_path: Path, num_workers: int) -> None:
+    """Each adapter has a row of metrics a step, the second meets the first, the driver has seen every step."""
+    seen: list[tuple[str, float]] = []
+    first = job(tmp_path / "first", str(tiny_model), num_workers)
+    second = replace(first, name="second", earlier=(first.output,), seed=1, output=str(tmp_path / "second"))
+    train_on_ray([first, second], tmp_path / "ray", lambda name, row: seen.append((name, row["step"])))
+    assert seen == [(name, step) for name in ("first", "second") for step in (1, 2, 3)]
+    for name, _ in seen:
+        rows = [json.loads(line) for line in (tmp_path / name / METRICS_FILE).read_text().splitlines()]
+        assert [row["step"] for row in rows] == [1, 2, 3]
+        assert set(rows[0]) == {"step", "loss", "hsic", "reward_accuracy", "reward_margin"}
+        assert all((row["hsic"] > 0) == (name == "second") for row in rows)
+        assert any(factor.abs().max() > 0 for factor in load_factors(tmp_path / name).b.values())
+    assert not list(tmp_path.glob("*.partial"))
 
 
-def test_a_failing_worker_is_one_clear_line(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_failing_job_is_one_clear_line_and_those_before_it_are_kept(tiny_model: Path, tmp_path: Path) -> None:
     """An earlier adapter that is gone ends training with the cause, not with Ray's wrapping."""
-    broken = replace(job(tmp_path / "adapter", str(tiny_model), 1), earlier=(str(tmp_path / "gone"),))
-    with pytest.raises(RunError, match=r"training of 'first' failed: .*gone: not a PEFT adapter"):
-        train_on_ray(broken, tmp_path / "ray", lambda row: None)
+    first = job(tmp_path / "first", str(tiny_model), 1)
+    broken = replace(first, name="second", earlier=(str(tmp_path / "gone"),), output=str(tmp_path / "second"))
+    with pytest.raises(RunError, match=r"training of 'second' failed: .*gone: not a PEFT adapter"):
+        train_on_ray([first, broken], tmp_path / "ray", lambda name, row: None)
+    assert (tmp_path / "first" / METRICS_FILE).is_file()
+    assert not (tmp_path / "second").exists()
