@@ -17,18 +17,19 @@ from trl import DPOConfig, DPOTrainer
 from mva_ray.adapters.base_model import load_base_model, load_tokenizer
 from mva_ray.adapters.lora import load_factors
 from mva_ray.adapters.prompting import completion_ids, prompt_ids
+from mva_ray.config import Penalty as PenaltySettings
 from mva_ray.config import Training
 from mva_ray.errors import RunError
 from mva_ray.training.job import METRICS_FILE, TrainingJob
-from mva_ray.training.penalty import HsicPenalty, Penalty, trainable_lora_a
+from mva_ray.training.penalty import Penalty, make_penalty, penalty_weight, trainable_factors
 
 
 class DecorrelatedDPOTrainer(DPOTrainer):
-    """TRL's DPO with `weight * penalty(lora_A)` added to the loss; the penalty is logged unweighted as `hsic`."""
+    """TRL's DPO with `penalty_weight * penalty(A, B)` added to the loss; the penalty is logged unweighted as `hsic`."""
 
-    def __init__(self, *args: Any, penalty: Penalty, weight: float, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, penalty: Penalty | None, settings: PenaltySettings, **kwargs: Any) -> None:
         self._penalty = penalty
-        self._penalty_weight = weight
+        self._penalty_settings = settings
         super().__init__(*args, **kwargs)
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
@@ -38,11 +39,14 @@ class DecorrelatedDPOTrainer(DPOTrainer):
     def _compute_loss(self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool) -> Any:
         loss = super()._compute_loss(model, inputs, return_outputs)
         dpo, *outputs = loss if return_outputs else (loss,)
-        penalty = self._penalty(trainable_lora_a(self.accelerator.unwrap_model(model)))
+        step = self.state.global_step
+        penalty = dpo.new_zeros(())
+        if self._penalty:
+            penalty = self._penalty(trainable_factors(self.accelerator.unwrap_model(model)), step)
         metrics = self._metrics["train" if self.model.training else "eval"]
         metrics["dpo_loss"].append(dpo.item())
         metrics["hsic"].append(penalty.item())
-        total = dpo + self._penalty_weight * penalty
+        total = dpo + penalty_weight(self._penalty_settings, step) * penalty
         return (total, *outputs) if return_outputs else total
 
 
@@ -63,8 +67,8 @@ def train_adapter(job: TrainingJob, on_step: Callable[[Mapping[str, float]], Non
         train_dataset=_tokenise(job, tokenizer),
         processing_class=tokenizer,
         peft_config=_lora_config(job.training),
-        penalty=HsicPenalty([load_factors(Path(path)).a for path in job.earlier]),
-        weight=job.training.hsic_weight,
+        penalty=make_penalty(job.training.penalty, [load_factors(Path(path)) for path in job.earlier], job.seed),
+        settings=job.training.penalty,
     )
     trainer.remove_callback(PrinterCallback)
     metrics = _StepMetrics(job.name, on_step)
@@ -97,7 +101,7 @@ class _StepMetrics(TrainerCallback):
         if broken:
             raise RunError(
                 f"training of '{self._name}' diverged at step {state.global_step}: {', '.join(broken)} not finite; "
-                "lower training.learning_rate or training.hsic_weight"
+                "lower training.learning_rate or training.penalty.weight"
             )
         self.rows.append(row)
         self._on_step(row)
