@@ -111,13 +111,14 @@ class KernelHsic:
         return deltas.row_products(torch.from_numpy(rows).to(deltas.b.device))
 
     def _kernel(self, products: Tensor, least: Tensor) -> Tensor:
+        """RBF less 1, which centring takes off: equal rows give exactly 0."""
         if self._sigma is None:
             return products
         distances = squared_distances(products)
         if self._sigma != "median":
-            return torch.exp(-distances / (2 * self._sigma**2))
+            return torch.expm1(-distances / (2 * self._sigma**2))
         variance = torch.maximum(median_distance(distances), least).clamp_min(torch.finfo(distances.dtype).tiny)
-        return torch.exp(-distances / (2 * variance))
+        return torch.expm1(-distances / (2 * variance))
 
 
 def _dependence(cross: Tensor, own: Tensor | None, fixed: Tensor) -> Tensor:
