@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -161,17 +161,78 @@ class Lora(Section):
     ]
 
 
+PENALTY_WEIGHTS = {"hsic": 0.1, "paper": 10.0, "orthogonal": 0.5, "none": 0.0}
+A_PENALTY = "hsic, paper, orthogonal, none or a mapping with kind and weight"
+
+
+class Penalty(Section):
+    """What keeps an adapter apart from those trained before it; `weight` is the paper's alpha.
+
+    `hsic`: the unbiased estimator with a `linear` or `rbf` kernel (`sigma`: a bandwidth or `median`, the median
+    distance of the rows), on the rows of `lora_a` or on `rows` rows of the whole `delta` (with a linear kernel, all of
+    them); `normalised`, it is CKA. `paper`: MVA's (arXiv 2511.17579) as its authors compute it. `orthogonal`:
+    O-LoRA's (arXiv 2310.14152). The weight rises from 0 over `ramp_steps`. A text in place of the mapping is the kind.
+    """
+
+    kind: Annotated[
+        Literal["hsic", "paper", "orthogonal", "none"], Field(description="hsic, paper, orthogonal or none")
+    ] = "hsic"
+    weight: NonNegative = PENALTY_WEIGHTS["hsic"]
+    ramp_steps: Index = 0
+    kernel: Annotated[Literal["linear", "rbf"], Field(description="linear or rbf")] = "linear"
+    sigma: Annotated[Positive | Literal["median"], Field(description="a number > 0 or median")] = "median"
+    normalised: Annotated[bool, Field(description="true or false")] = True
+    on: Annotated[Literal["lora_a", "delta"], Field(description="lora_a or delta")] = "delta"
+    rows: Annotated[int, Field(ge=4, description="a whole number >= 4")] = 256
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, penalty: Any) -> Any:
+        return {"kind": penalty} if isinstance(penalty, str) else penalty
+
+    @model_validator(mode="before")
+    @classmethod
+    def _weight_of_kind(cls, penalty: Any) -> Any:
+        if not isinstance(penalty, dict) or "weight" in penalty:
+            return penalty
+        if penalty.get("normalised") is False:
+            raise ValueError(
+                "weight is missing: HSIC that is not normalised has the scale of the weights, so none fits all"
+            )
+        weight = PENALTY_WEIGHTS.get(str(penalty.get("kind", "hsic")))
+        return penalty if weight is None else penalty | {"weight": weight}
+
+    @model_validator(mode="after")
+    def _no_idle_settings(self) -> Self:
+        used = {"kind", "weight", "ramp_steps"}
+        if self.kind == "hsic":
+            used |= {"kernel", "normalised", "on"} | ({"sigma"} if self.kernel == "rbf" else set())
+            used |= {"rows"} if (self.kernel, self.on) == ("rbf", "delta") else set()
+        fields = type(self).model_fields
+        idle = [name for name in fields if name not in used and getattr(self, name) != fields[name].default]
+        if idle:
+            what = f"{self.kind} with a {self.kernel} kernel on {self.on}" if self.kind == "hsic" else self.kind
+            raise ValueError(f"{', '.join(idle)}: without effect on the penalty {what}; leave it out")
+        return self
+
+
 class Training(Section):
-    """DPO (Rafailov et al. 2023) with the HSIC penalty of MVA (arXiv 2511.17579)."""
+    """DPO (Rafailov et al. 2023) with the decorrelation penalty of MVA (arXiv 2511.17579)."""
 
     steps: Count = 24
     pairs_per_step: Count = 4
     learning_rate: Positive = 5e-4
     beta: Positive = 0.1
-    hsic_weight: NonNegative = 10.0
+    penalty: Annotated[Penalty, Field(description=A_PENALTY)] = Penalty()
     max_length: Count = 512
     lora: Lora = Lora()
     num_workers: Count = 1
+
+    @model_validator(mode="after")
+    def _enough_rows(self) -> Self:
+        if (self.penalty.kind, self.penalty.on) == ("hsic", "lora_a") and self.lora.r < 4:
+            raise ValueError(f"lora.r ({self.lora.r}) must be at least 4 for HSIC on lora_a: its rows are the samples")
+        return self
 
 
 class Search(Section):

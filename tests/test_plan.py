@@ -92,7 +92,7 @@ def changed(before: Plan, after: Plan) -> set[str]:
         ("training.pairs_per_step", 2, ADAPTERS | {"evaluations"}),
         ("training.learning_rate", 1e-4, ADAPTERS | {"evaluations"}),
         ("training.beta", 0.2, ADAPTERS | {"evaluations"}),
-        ("training.hsic_weight", 5.0, ADAPTERS | {"evaluations"}),
+        ("training.penalty", "paper", ADAPTERS | {"evaluations"}),
         ("training.max_length", 100, ADAPTERS | {"evaluations"}),
         ("training.num_workers", 2, ADAPTERS | {"evaluations"}),
         ("training.lora.r", 8, ADAPTERS | {"evaluations"}),

@@ -20,24 +20,27 @@ from mva_ray.adapters.base_model import load_base_model, load_tokenizer
 from mva_ray.adapters.hashes import WEIGHTS_FILE
 from mva_ray.adapters.lora import load_factors
 from mva_ray.adapters.prompting import completion_ids, prompt_ids
+from mva_ray.config import Penalty as PenaltySettings
 from mva_ray.config import Training
 from mva_ray.errors import RunError
 from mva_ray.maths.dpo import dpo_loss
 from mva_ray.training.job import METRICS_FILE, TrainingJob
 from mva_ray.training.packing import completion_logps, pack
-from mva_ray.training.penalty import HsicPenalty, Penalty, trainable_lora_a
+from mva_ray.training.penalty import Penalty, make_penalty, penalty_weight, trainable_factors
 
 
 class DecorrelatedDPOTrainer(DPOTrainer):
-    """TRL's trainer over packed pairs, with `weight * penalty(lora_A)` added to the loss.
+    """TRL's trainer over packed pairs, with `penalty_weight * penalty(A, B)` added to the loss.
 
     The DPO loss and the penalty, unweighted, are logged as `dpo_loss` and `hsic`. The reference is the model as it
     is when training starts.
     """
 
-    def __init__(self, *args: Any, penalty: Penalty, weight: float, start: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, penalty: Penalty | None, settings: PenaltySettings, start: str | None = None, **kwargs: Any
+    ) -> None:
         self._penalty = penalty
-        self._penalty_weight = weight
+        self._penalty_settings = settings
         self._start = start
         super().__init__(*args, **kwargs)
 
@@ -71,7 +74,10 @@ class DecorrelatedDPOTrainer(DPOTrainer):
             inputs["weight"],
             inputs["margin"],
         )
-        penalty = self._penalty(trainable_lora_a(self.accelerator.unwrap_model(model)))
+        step = self.state.global_step
+        penalty = dpo.new_zeros(())
+        if self._penalty:
+            penalty = self._penalty(trainable_factors(self.accelerator.unwrap_model(model)), step)
         for name, metric in {
             "dpo_loss": dpo,
             "hsic": penalty,
@@ -79,7 +85,7 @@ class DecorrelatedDPOTrainer(DPOTrainer):
             "rewards/margins": (chosen_reward - rejected_reward).mean(),
         }.items():
             self._metrics["train"][name].append(metric.item())
-        return dpo + self._penalty_weight * penalty
+        return dpo + penalty_weight(self._penalty_settings, step) * penalty
 
 
 def train_adapter(job: TrainingJob, on_step: Callable[[Mapping[str, float]], None]) -> None:
@@ -102,8 +108,8 @@ def train_adapter(job: TrainingJob, on_step: Callable[[Mapping[str, float]], Non
         data_collator=partial(pack, pad_token_id=tokenizer.pad_token_id),
         processing_class=tokenizer,
         peft_config=_lora_config(job.training),
-        penalty=HsicPenalty([load_factors(Path(path)).a for path in job.earlier]),
-        weight=job.training.hsic_weight,
+        penalty=make_penalty(job.training.penalty, [load_factors(Path(path)) for path in job.earlier], job.seed),
+        settings=job.training.penalty,
         start=job.start,
     )
     trainer.remove_callback(PrinterCallback)
@@ -147,7 +153,7 @@ class _StepMetrics(TrainerCallback):
         if broken:
             raise RunError(
                 f"training of '{self._name}' diverged at step {state.global_step}: {', '.join(broken)} not finite; "
-                "lower training.learning_rate or training.hsic_weight"
+                "lower training.learning_rate or training.penalty.weight"
             )
         self.rows.append(row)
         self._on_step(row)

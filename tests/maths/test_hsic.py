@@ -1,5 +1,6 @@
 """HSIC against a slow independent reference, by hand, and with the numbers that document what it cannot see."""
 
+from itertools import permutations
 from math import exp, sqrt
 from random import Random
 
@@ -9,7 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mva_ray.maths.hsic import centre, hsic, rbf_kernel
+from mva_ray.maths.hsic import (
+    FLOOR,
+    centre,
+    cka,
+    hsic,
+    hsic_from_kernels,
+    median_distance,
+    rbf_kernel,
+    squared_distances,
+    u_centre,
+    unbiased_hsic,
+)
 
 
 def slow_kernel(rows: list[list[float]], sigma: float) -> list[list[float]]:
@@ -139,3 +151,77 @@ def test_known_weakness_at_the_shapes_of_lora_it_barely_sees_dependence() -> Non
     assert identical == pytest.approx(0.0047, abs=1e-4)
     assert identical / independent < 1.02
     assert halved == pytest.approx(0.0013, abs=2e-4)
+
+
+def unbiased(x: Tensor, y: Tensor) -> Tensor:
+    return unbiased_hsic(u_centre(x), u_centre(y))
+
+
+def slow_unbiased_hsic(x: Tensor, y: Tensor) -> float:
+    """The U-statistic by its definition: the mean of K_ij (L_ij + L_qr - 2 L_iq) over all different i, j, q, r."""
+    k, m = x.tolist(), y.tolist()
+    terms = [k[i][j] * (m[i][j] + m[q][r] - 2 * m[i][q]) for i, j, q, r in permutations(range(len(k)), 4)]
+    return sum(terms) / len(terms)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(4, 7), st.integers(0, 10**6))
+def test_unbiased_equals_the_mean_over_all_quadruples(n: int, seed: int) -> None:
+    x, y = (rows @ rows.T for rows in (normal(seed, n, 3), normal(seed + 1, n, 5)))
+    assert unbiased(x, y).item() == pytest.approx(slow_unbiased_hsic(x, y), abs=1e-10)
+
+
+def test_unbiased_equals_the_formula_of_song() -> None:
+    """Equation 5: (tr(K~ L~) + 1'K~1 1'L~1 / ((n-1)(n-2)) - 2/(n-2) 1'K~L~1) / (n (n-3)), diagonals zero."""
+    x, y = rbf_kernel(normal(1, 3, 9, 2)), rbf_kernel(normal(2, 3, 9, 4))
+    n, hollow = 9, 1 - torch.eye(9, dtype=torch.float64)
+    k, m = x * hollow, y * hollow
+    one, two = (k * m).sum((1, 2)), k.sum((1, 2)) * m.sum((1, 2)) / ((n - 1) * (n - 2))
+    three = 2 / (n - 2) * (k @ m).sum((1, 2))
+    torch.testing.assert_close(unbiased(x, y), (one + two - three) / (n * (n - 3)))
+
+
+def test_unbiased_is_zero_on_average_where_biased_is_not() -> None:
+    """400 independent pairs of 8 rows: the mean of the unbiased estimates is within 4 of its standard errors of 0."""
+    x, y = rbf_kernel(normal(3, 400, 8, 2)), rbf_kernel(normal(4, 400, 8, 2))
+    estimates = unbiased(x, y)
+    assert abs(estimates.mean().item()) < 4 * estimates.std().item() / sqrt(400)
+    biased = hsic_from_kernels(x, centre(y))
+    assert biased.mean().item() > 20 * biased.std().item() / sqrt(400)
+
+
+def test_unbiased_needs_four_rows() -> None:
+    with pytest.raises(ValueError, match="at least 4 rows, got 3"):
+        u_centre(torch.ones(3, 3))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(4, 8), st.integers(0, 10**6), st.floats(0.1, 1e3))
+def test_cka_is_one_for_equal_kernels_at_any_scale_and_never_more(n: int, seed: int, scale: float) -> None:
+    x, y = (u_centre(rows @ rows.T) for rows in (normal(seed, n, 3), normal(seed + 1, n, 3)))
+    own, fixed, cross = unbiased_hsic(x, x), unbiased_hsic(y, y), unbiased_hsic(x, y)
+    assert cka(scale * own, scale**2 * own, own).item() == pytest.approx(1, abs=1e-9)
+    assert cka(scale * cross, scale**2 * own, fixed).item() <= 1 + 1e-9
+
+
+def test_cka_of_something_small_is_counted_against_a_part_of_the_fixed_side() -> None:
+    """By hand: own 0 counts as FLOOR^2 * fixed, so the result is cross / (FLOOR * fixed)."""
+    cross, fixed = torch.tensor([0.0, 3e-4]), torch.tensor([4.0, 4.0])
+    torch.testing.assert_close(cka(cross, torch.zeros(2), fixed), torch.tensor([0.0, 3e-4 / (FLOOR * 4)]))
+
+
+def test_cka_with_a_constant_fixed_side_is_zero_and_has_a_gradient() -> None:
+    own = torch.tensor([0.0, 2.0], requires_grad=True)
+    result = cka(0 * own, own, torch.zeros(2))
+    assert result.tolist() == [0, 0]
+    result.sum().backward()
+    assert own.grad is not None
+    assert own.grad.isfinite().all()
+
+
+def test_the_median_is_that_of_different_rows() -> None:
+    """Rows 0, 1, 3 on a line: squared distances 1, 4, 9. Zeros of the diagonal would pull it down."""
+    rows = torch.tensor([[0.0], [1.0], [3.0]], requires_grad=True)
+    median = median_distance(squared_distances(rows @ rows.T))
+    assert median.tolist() == [[4.0]]
+    assert not median.requires_grad
