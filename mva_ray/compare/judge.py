@@ -13,13 +13,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import httpx2
-from pydantic import Field
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from mva_ray.config import Count, Positive, Section, Text
+from mva_ray.config import JudgeSettings
 from mva_ray.errors import ConfigError, RunError, last_line
 from mva_ray.files import read_json, write_json
 
@@ -35,19 +34,6 @@ QUESTION = "<request>\n{prompt}\n</request>\n<answer_a>\n{a}\n</answer_a>\n<answ
 TRY_AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 THIS_QUESTION_ONLY = frozenset({400, 413, 422})
 LONGEST_WAIT = 60.0
-
-
-class JudgeSettings(Section):
-    """Where the judge is. The key itself is never in the config: `api_key_env` names what holds it."""
-
-    base_url: Annotated[str, Field(pattern=r"^https?://\S+$", description="such as https://host/v1")]
-    model: Text
-    api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$", description="an environment variable")] | None = None
-    concurrency: Count = 4
-    timeout: Positive = 60.0
-    attempts: Count = 5
-    request: dict[str, Any] = Field(default_factory=lambda: {"temperature": 0})
-    """More fields of the request's body, such as max_tokens."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from mva_ray.records import Evaluation, Generation, ScoredGeneration, rounded
 
 @dataclass(frozen=True)
 class EvaluationSetting:
-    """What all candidates of one split share."""
+    """What all candidates of one split share; coefficients are in the order of `adapters`, one each."""
 
     context: str
     split: str
@@ -31,9 +31,9 @@ class EvaluationSetting:
         return hashlib.sha256(json.dumps(self.prompts).encode()).hexdigest()[:16]
 
 
-def candidate_id(values: Sequence[str], coefficients: Sequence[float]) -> str:
+def candidate_id(adapters: Sequence[str], coefficients: Sequence[float]) -> str:
     """A short name for one w: the same coefficients have the same id in every run of the same values."""
-    text = json.dumps([list(values), list(rounded(coefficients))])
+    text = json.dumps([list(adapters), list(rounded(coefficients))])
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
@@ -78,11 +78,11 @@ def failed(
 
 def _shared(setting: EvaluationSetting, coefficients: Sequence[float], seconds: float) -> dict[str, Any]:
     return {
-        "candidate": candidate_id(setting.values, coefficients),
+        "candidate": candidate_id(tuple(setting.adapters), coefficients),
         "context": setting.context,
         "split": setting.split,
         "prompts_hash": setting.prompts_hash,
-        "coefficients": dict(zip(setting.values, rounded(coefficients), strict=True)),
+        "coefficients": dict(zip(setting.adapters, rounded(coefficients), strict=True)),
         "n_prompts": len(setting.prompts),
         "base_model": setting.base_model,
         "adapters": dict(setting.adapters),

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -115,9 +116,9 @@ class EvaluationBroker:
         self._idle: asyncio.Queue[ActorHandle] = asyncio.Queue()
         for generator in generators:
             self._idle.put_nowait(generator)
-        self._groups: dict[tuple[str, int], _Group] = {}
+        self._groups: dict[tuple[str, Hashable], _Group] = {}
 
-    async def evaluate(self, split: str, group: int, size: int, coefficients: Coefficients) -> Evaluation:
+    async def evaluate(self, split: str, group: Hashable, size: int, coefficients: Coefficients) -> Evaluation:
         """Evaluate one candidate of a group of `size`; returns without the generations when the group is done."""
         waiting = self._groups.setdefault((split, group), _Group())
         if coefficients not in waiting.candidates:
@@ -215,9 +216,10 @@ def evaluate_all(
 ) -> Iterator[Evaluation]:
     """Evaluate candidates in groups of `size`; yields evaluations as they are done, in any order."""
     pending: list[Any] = []
-    for group, start in enumerate(range(0, len(candidates), size)):
+    call = uuid.uuid4().hex
+    for start in range(0, len(candidates), size):
         members = candidates[start : start + size]
-        pending += [broker.evaluate.remote(split, group, len(members), member) for member in members]
+        pending += [broker.evaluate.remote(split, (call, start), len(members), member) for member in members]
     while pending:
         done, pending = ray.wait(pending)
         yield from ray.get(done)

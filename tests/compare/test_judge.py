@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from mva_ray.compare.judge import Judge, JudgeSettings, Match, UnusableAnswer, Verdict, parse
+from mva_ray.compare.judge import Judge, Match, UnusableAnswer, Verdict, parse
+from mva_ray.config import JudgeSettings
 from mva_ray.errors import ConfigError, RunError
 from tests.judges import Reply, endpoint
 

@@ -1,0 +1,251 @@
+"""The methods that are compared: which adapters each one trains, on what, and which models it makes of them.
+
+A recipe is one adapter to train. Recipes with the same content have the same key, so methods share adapters: SOUP
+and MVA without HSIC blend the very same ones.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mva_ray.config import Penalty, Training
+from mva_ray.errors import RunError
+from mva_ray.maths.consistency import consistency
+from mva_ray.maths.dpo import modpo_margin, modpo_scale
+from mva_ray.records import Coefficients, PreferencePair
+from mva_ray.training.job import TrainingJob
+
+SMALLEST_WEIGHT = 0.05
+"""MODPO divides by the preference weight of the value it trains on; a smaller one counts as this."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One adapter to train: fresh or from `start`, penalised against `earlier`."""
+
+    name: str
+    pairs: tuple[PreferencePair, ...]
+    training: Training
+    seed: int
+    earlier: tuple["Recipe", ...] = ()
+    start: "Recipe | None" = None
+
+    @cached_property
+    def key(self) -> str:
+        """A hash of everything the adapter depends on, besides the base model and the system prompt."""
+        parts: list[Any] = [
+            [asdict(pair) for pair in self.pairs],
+            self.training.model_dump(),
+            self.seed,
+            [recipe.key for recipe in self.earlier],
+            self.start.key if self.start else None,
+        ]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def directory(self) -> str:
+        return f"{self.name}-{self.key}"
+
+    def needed(self) -> Iterator["Recipe"]:
+        """This recipe after all that it depends on."""
+        for recipe in (*self.earlier, *((self.start,) if self.start else ())):
+            yield from recipe.needed()
+        yield self
+
+    def job(self, adapters: str, base_model: str, system_prompt: str | None) -> TrainingJob:
+        """Its training into the directory `adapters`, where what it depends on is or will be."""
+        return TrainingJob(
+            name=self.name,
+            base_model=base_model,
+            system_prompt=system_prompt,
+            pairs=self.pairs,
+            earlier=tuple(f"{adapters}/{recipe.directory}" for recipe in self.earlier),
+            training=self.training,
+            seed=self.seed,
+            output=f"{adapters}/{self.directory}",
+            start=f"{adapters}/{self.start.directory}" if self.start else None,
+        )
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model that is trained rather than blended: its adapter at coefficient 1."""
+
+    label: str
+    recipe: Recipe
+    preference: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Method:
+    """Either one adapter a value to blend, `convex` or freely, or `models` that were trained for a preference each."""
+
+    adapters: tuple[Recipe, ...] = ()
+    convex: bool = False
+    models: tuple[Model, ...] = ()
+
+    @property
+    def recipes(self) -> list[Recipe]:
+        return [*self.adapters, *(model.recipe for model in self.models)]
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """What one seed's methods are made of.
+
+    Args:
+        pairs: of each value, in the order of the config.
+        gaps: [pairs, values] of each value's pairs: reward of chosen minus rejected in standard deviations.
+        weights: the preference weights to train for, a simplex lattice.
+        consistency: VC-Soup's threshold.
+    """
+
+    pairs: Mapping[str, tuple[PreferencePair, ...]]
+    gaps: Mapping[str, NDArray[np.float64]]
+    training: Training
+    seed: int
+    weights: Sequence[Coefficients]
+    consistency: float
+
+    @property
+    def values(self) -> list[str]:
+        return list(self.pairs)
+
+    def adapters(
+        self, penalty: Penalty | None = None, pairs: Mapping[str, tuple[PreferencePair, ...]] | None = None
+    ) -> tuple[Recipe, ...]:
+        """One adapter a value, in order, each penalised against those before it; by plain DPO without a penalty."""
+        recipes: list[Recipe] = []
+        for place, (value, of_value) in enumerate((pairs or self.pairs).items()):
+            earlier = tuple(recipes) if penalty and penalty.kind != "none" else ()
+            form = penalty if penalty and earlier else Penalty(kind="none", weight=0.0)
+            training = self.training.model_copy(update={"penalty": form})
+            name = value if form.kind == "none" else f"{value}_{form.kind}"
+            recipes.append(Recipe(name, of_value, training, self.seed + place, earlier))
+        return tuple(recipes)
+
+    def trained(self, recipe: Callable[[Coefficients], Recipe]) -> Method:
+        """A model for each preference; where it wants one value alone, that value's plain DPO adapter."""
+        plain = self.adapters()
+        models = []
+        for weights in self.weights:
+            made = plain[weights.index(1.0)] if 1.0 in weights else recipe(weights)
+            models.append(Model(written(weights), made, dict(zip(self.values, weights, strict=True))))
+        return Method(models=tuple(models))
+
+
+def written(weights: Sequence[float]) -> str:
+    return "/".join(f"{weight:.2g}" for weight in weights)
+
+
+def _mva(penalty: Penalty | None = None, convex: bool = False) -> Callable[[Ingredients], Method]:
+    return lambda of: Method(of.adapters(penalty or of.training.penalty), convex)
+
+
+def _vc_soup(of: Ingredients) -> Method:
+    kept = {
+        value: tuple(
+            pair for pair, score in zip(pairs, consistency(of.gaps[value]), strict=True) if score >= of.consistency
+        )
+        for value, pairs in of.pairs.items()
+    }
+    for value, pairs in kept.items():
+        if len(pairs) < of.training.pairs_per_step:
+            raise RunError(
+                f"{len(pairs)} of {len(of.pairs[value])} pairs of '{value}' have a consistency of at least "
+                f"{of.consistency:g}, fewer than training.pairs_per_step ({of.training.pairs_per_step}): "
+                "lower compare.consistency"
+            )
+    return Method(of.adapters(pairs=kept), convex=True)
+
+
+def _dpo_lw(of: Ingredients) -> Method:
+    """sum_i w_i L_i over the pooled pairs: a pair's weight makes up for the sizes of the values' sets."""
+    total = sum(map(len, of.pairs.values()))
+
+    def recipe(weights: Coefficients) -> Recipe:
+        pooled = tuple(
+            replace(pair, weight=weight * total / len(pairs))
+            for weight, pairs in zip(weights, of.pairs.values(), strict=True)
+            for pair in pairs
+        )
+        steps = {"steps": of.training.steps * len(of.pairs), "penalty": Penalty(kind="none", weight=0.0)}
+        return Recipe(f"dpo_lw_{_slug(weights)}", pooled, of.training.model_copy(update=steps), of.seed)
+
+    return of.trained(recipe)
+
+
+def _modpo(of: Ingredients) -> Method:
+    """The pairs of the value that is wanted most, with the others' rewards as margin."""
+    def recipe(weights: Coefficients) -> Recipe:
+        index = weights.index(max(weights))
+        value = of.values[index]
+        margins = modpo_margin(weights, of.gaps[value], index, SMALLEST_WEIGHT)
+        pairs = tuple(
+            replace(pair, margin=float(margin)) for pair, margin in zip(of.pairs[value], margins, strict=True)
+        )
+        changes = {
+            "beta": of.training.beta * modpo_scale(weights, index, SMALLEST_WEIGHT),
+            "penalty": Penalty(kind="none", weight=0.0),
+        }
+        return Recipe(f"modpo_{_slug(weights)}", pairs, of.training.model_copy(update=changes), of.seed)
+
+    return of.trained(recipe)
+
+
+def _dpo_seqt(of: Ingredients) -> Method:
+    """Every rotation of the order of the values: one model each."""
+    plain = of.adapters()
+    models = []
+    for first in range(len(plain)):
+        order = [*plain[first:], *plain[:first]]
+        recipe = order[0]
+        for stage in order[1:]:
+            recipe = replace(stage, name=f"{recipe.name}_then_{stage.name}", start=recipe)
+        models.append(Model(" then ".join(stage.name for stage in order), recipe, {}))
+    return Method(models=tuple(models))
+
+
+def _slug(weights: Sequence[float]) -> str:
+    return "_".join(f"{weight:.2f}" for weight in weights)
+
+
+METHODS: dict[str, tuple[str, str, Callable[[Ingredients], Method]]] = {
+    "mva": ("MVA", "decorrelated adapters (training.penalty), free coefficients", _mva()),
+    "mva_paper": (
+        "MVA, paper's HSIC",
+        "the paper's penalty exactly: RBF of bandwidth 1 on lora_A, weight 10; free coefficients",
+        _mva(Penalty(kind="paper", weight=10.0)),
+    ),
+    "mva_orthogonal": (
+        "MVA, orthogonal",
+        "orthogonality in place of HSIC; free coefficients",
+        _mva(Penalty.model_validate("orthogonal")),
+    ),
+    "mva_no_hsic": (
+        "MVA without HSIC",
+        "plain DPO adapters, free coefficients",
+        _mva(Penalty(kind="none", weight=0.0)),
+    ),
+    "mva_no_extrapolation": ("MVA without extrapolation", "decorrelated adapters, convex coefficients", _mva(None, True)),
+    "soup": (
+        "SOUP",
+        "rewarded soups (arXiv 2306.04488): plain DPO adapters, convex coefficients",
+        _mva(Penalty(kind="none", weight=0.0), True),
+    ),
+    "vc_soup": (
+        "VC-Soup",
+        "plain DPO on the pairs whose values agree (arXiv 2603.18113), convex coefficients",
+        _vc_soup,
+    ),
+    "dpo_lw": ("DPO-LW", "one model a preference, on the weighted sum of the values' losses", _dpo_lw),
+    "dpo_seqt": ("DPO-SeqT", "one model, the values in turn; every rotation of their order", _dpo_seqt),
+    "modpo": ("MODPO", "one model a preference, the other values' rewards as margin (arXiv 2310.03708)", _modpo),
+}
+"""Name, title, description, and how it is made. Every stage of training has training.steps; DPO-LW that for each value."""

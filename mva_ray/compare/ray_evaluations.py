@@ -1,0 +1,85 @@
+"""Blends of one seed's adapters, evaluated on Ray and kept in a Pareto table: nothing is evaluated twice."""
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+import ray
+from tqdm.auto import tqdm
+
+from mva_ray.config import RunConfig
+from mva_ray.evaluation.evaluate import EvaluationSetting
+from mva_ray.evaluation.ray_evaluation import (
+    evaluate_all,
+    group_size,
+    start_broker,
+    start_generators,
+    start_rewards,
+)
+from mva_ray.records import AdapterRef, Evaluation
+from mva_ray.table import ParetoTable
+
+Blend = Mapping[str, float]
+"""Coefficients by adapter key; an adapter that is not named has 0."""
+
+
+class Evaluations:
+    """Evaluates blends; a context manager, since it holds actors.
+
+    Args:
+        config: of the run.
+        adapters: every adapter that is blended, by key (`AdapterRef.value`).
+        settings: what is evaluated, by split; their adapters are these.
+        table: where rows go; those already there are not computed again.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        adapters: Sequence[AdapterRef],
+        settings: Mapping[str, EvaluationSetting],
+        table: ParetoTable,
+    ) -> None:
+        self._config, self._adapters, self._settings, self._table = config, adapters, settings, table
+        self._known = {split: self._read(split) for split in settings}
+
+    def __enter__(self) -> Self:
+        self._generators = start_generators(self._config, self._config.base_model, self._adapters)
+        self._rewards = start_rewards(self._config)
+        self._broker = start_broker(self._settings, self._generators, self._rewards, self._table.append)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for actor in (self._broker, *self._generators, *self._rewards.values()):
+            ray.kill(actor)
+
+    def evaluate(self, split: str, blends: Sequence[Blend], what: str) -> list[Evaluation]:
+        """The evaluations of the blends, in their order, without generations; failures are rows too."""
+        known = self._known[split]
+        missing = list({_identity(blend): blend for blend in blends if _identity(blend) not in known}.values())
+        setting = self._settings[split]
+        vectors = [tuple(float(blend.get(name, 0.0)) for name in setting.adapters) for blend in missing]
+        size = group_size(self._config.generation.batch_size, len(setting.prompts))
+        done = evaluate_all(self._broker, split, vectors, size)
+        for row in tqdm(done, total=len(vectors), desc=f"{what}, {split} prompts", unit="model", disable=not vectors):
+            known[_identity(row.coefficients)] = row
+        return [known[_identity(blend)] for blend in blends]
+
+    def with_generations(self, split: str) -> dict[frozenset[tuple[str, float]], Evaluation]:
+        """Every successful evaluation on a split, by its coefficients other than 0."""
+        return self._read(split, with_generations=True)
+
+    def _read(self, split: str, with_generations: bool = False) -> dict[frozenset[tuple[str, float]], Evaluation]:
+        setting = self._settings[split]
+        rows = self._table.evaluations(setting.context, split, with_generations)
+        return {
+            _identity(row.coefficients): row
+            for row in rows
+            if row.prompts_hash == setting.prompts_hash and row.status == "ok"
+        }
+
+
+def _identity(blend: Blend) -> frozenset[tuple[str, float]]:
+    return frozenset((name, round(number, 4)) for name, number in blend.items() if number)
