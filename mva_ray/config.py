@@ -161,7 +161,7 @@ class Lora(Section):
     ]
 
 
-PENALTY_WEIGHTS = {"hsic": 0.1, "paper": 10.0, "orthogonal": 0.5, "none": 0.0}
+PENALTY_WEIGHTS = {"hsic": 0.01, "paper": 10.0, "orthogonal": 0.5, "none": 0.0}
 A_PENALTY = "hsic, paper, orthogonal, none or a mapping with kind and weight"
 
 
@@ -187,18 +187,13 @@ class Penalty(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _from_text(cls, penalty: Any) -> Any:
-        return {"kind": penalty} if isinstance(penalty, str) else penalty
-
-    @model_validator(mode="before")
-    @classmethod
-    def _weight_of_kind(cls, penalty: Any) -> Any:
+    def _complete(cls, penalty: Any) -> Any:
+        if isinstance(penalty, str):
+            penalty = {"kind": penalty}
         if not isinstance(penalty, dict) or "weight" in penalty:
             return penalty
         if penalty.get("normalised") is False:
-            raise ValueError(
-                "weight is missing: HSIC that is not normalised has the scale of the weights, so none fits all"
-            )
+            raise ValueError("weight is missing: HSIC that is not normalised depends on the model's scale")
         weight = PENALTY_WEIGHTS.get(str(penalty.get("kind", "hsic")))
         return penalty if weight is None else penalty | {"weight": weight}
 
@@ -211,8 +206,8 @@ class Penalty(Section):
         fields = type(self).model_fields
         idle = [name for name in fields if name not in used and getattr(self, name) != fields[name].default]
         if idle:
-            what = f"{self.kind} with a {self.kernel} kernel on {self.on}" if self.kind == "hsic" else self.kind
-            raise ValueError(f"{', '.join(idle)}: without effect on the penalty {what}; leave it out")
+            what = f"hsic with kernel {self.kernel} on {self.on}" if self.kind == "hsic" else self.kind
+            raise ValueError(f"{' and '.join(idle)} would have no effect on {what}: leave it out")
         return self
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mva_ray.config import Resources, RunConfig, check_writable, load_config
+from mva_ray.config import Penalty, Resources, RunConfig, check_writable, load_config
 from mva_ray.config_checks import import_function
 from mva_ray.data.check import load_checked_config
 from mva_ray.errors import ConfigError
@@ -47,6 +47,7 @@ VALUE_KEYS = "name, reward, pairs, margin, bounds"
 RUN_KEYS = "name, base_model, seed, prompts, generation, sampling, values, training, search"
 A_NAME = "a name of at most 32 lower-case letters, digits and _ that begins with a letter"
 A_MODEL = "a hub id (org/name), a model directory or a .gguf file"
+A_PENALTY = "hsic, paper, orthogonal, none or a mapping with kind and weight"
 TAKEN = "is taken by the Pareto table (its own columns, coefficients w_... and errors ..._se); choose another name"
 
 
@@ -321,6 +322,82 @@ MALFORMED = {
         "{function: mva_ray.rewards:brief, resources: {gpus: 1}}",
         "line 11, values[1].reward.resources.gpus: unknown key; did you mean 'num_gpus'?",
     ),
+    # The penalty
+    "a penalty of no kind": (
+        "search:\n",
+        "training: {penalty: orthogonl}\nsearch:\n",
+        "line 14, training.penalty: expected hsic, paper, orthogonal or none, got 'orthogonl'",
+    ),
+    "empty penalty": (
+        "search:\n",
+        "training: {penalty: }\nsearch:\n",
+        f"line 14, training.penalty: expected {A_PENALTY}, got nothing",
+    ),
+    "penalty that is a number": (
+        "search:\n",
+        "training: {penalty: 7}\nsearch:\n",
+        f"line 14, training.penalty: expected {A_PENALTY}, got 7",
+    ),
+    "penalty of a misspelt kind": (
+        "search:\n",
+        "training: {penalty: {kind: hsci}}\nsearch:\n",
+        "line 14, training.penalty.kind: expected hsic, paper, orthogonal or none, got 'hsci'",
+    ),
+    "penalty with a misspelt key": (
+        "search:\n",
+        "training: {penalty: {knd: hsic}}\nsearch:\n",
+        "line 14, training.penalty.knd: unknown key; did you mean 'kind'?",
+    ),
+    "penalty that rewards": (
+        "search:\n",
+        "training: {penalty: {weight: -1}}\nsearch:\n",
+        "line 14, training.penalty.weight: expected a number >= 0, got -1",
+    ),
+    "bandwidth": (
+        "search:\n",
+        "training: {penalty: {kernel: rbf, sigma: mean}}\nsearch:\n",
+        "line 14, training.penalty.sigma: expected a number > 0 or median, got 'mean'",
+    ),
+    "bandwidth of 0": (
+        "search:\n",
+        "training: {penalty: {kernel: rbf, sigma: 0}}\nsearch:\n",
+        "line 14, training.penalty.sigma: expected a number > 0 or median, got 0",
+    ),
+    "kernel": (
+        "search:\n",
+        "training: {penalty: {kernel: cubic}}\nsearch:\n",
+        "line 14, training.penalty.kernel: expected linear or rbf, got 'cubic'",
+    ),
+    "penalty on nothing known": (
+        "search:\n",
+        "training: {penalty: {on: lora_b}}\nsearch:\n",
+        "line 14, training.penalty.on: expected lora_a or delta, got 'lora_b'",
+    ),
+    "too few rows": (
+        "search:\n",
+        "training: {penalty: {kernel: rbf, rows: 3}}\nsearch:\n",
+        "line 14, training.penalty.rows: expected a whole number >= 4, got 3",
+    ),
+    "no weight": (
+        "search:\n",
+        "training: {penalty: {normalised: false}}\nsearch:\n",
+        "line 14, training.penalty: weight is missing: HSIC that is not normalised depends on the model's scale",
+    ),
+    "settings of another kind": (
+        "search:\n",
+        "training: {penalty: {kind: paper, kernel: rbf, rows: 64}}\nsearch:\n",
+        "line 14, training.penalty: kernel and rows would have no effect on paper: leave it out",
+    ),
+    "bandwidth without rbf": (
+        "search:\n",
+        "training: {penalty: {sigma: 1}}\nsearch:\n",
+        "line 14, training.penalty: sigma would have no effect on hsic with kernel linear on delta: leave it out",
+    ),
+    "too low a rank for its rows to be samples": (
+        "search:\n",
+        "training: {penalty: {on: lora_a}, lora: {r: 2}}\nsearch:\n",
+        "line 14, training: lora.r (2) must be at least 4 for HSIC on lora_a: its rows are the samples",
+    ),
     # Models
     "missing .gguf": ("org/model", "other.gguf", "line 2, base_model: there is no file DIR/other.gguf"),
     "missing directory": (
@@ -560,9 +637,9 @@ def test_rewards_next_to_the_config_and_in_the_current_directory(
 
 
 def test_numbers_as_in_yaml_1_2(directory: Path) -> None:
-    text = GOOD + "training: {learning_rate: 5e-4, beta: 1E+1, hsic_weight: .5, steps: 12}\nseed: 0\n"
+    text = GOOD + "training: {learning_rate: 5e-4, beta: 1E+1, penalty: {weight: .5}, steps: 12}\nseed: 0\n"
     training = load_config(write(directory, text)).training
-    assert (training.learning_rate, training.beta, training.hsic_weight, training.steps) == (5e-4, 10.0, 0.5, 12)
+    assert (training.learning_rate, training.beta, training.penalty.weight, training.steps) == (5e-4, 10.0, 0.5, 12)
 
 
 def test_words_that_yaml_1_1_takes_for_truth_are_text(directory: Path) -> None:
@@ -597,3 +674,21 @@ def test_run_directory_that_cannot_be_made(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"{run_dir}: the run directory cannot be written: Not a directory (what exists of it: {existing})"
     )
+
+
+@pytest.mark.parametrize(
+    ("written", "kind", "weight"),
+    [
+        ("orthogonal", "orthogonal", 0.5),
+        ("none", "none", 0.0),
+        ("{kind: paper}", "paper", 10.0),
+        ("{kind: paper, weight: 3}", "paper", 3.0),
+        ("{}", "hsic", 0.01),
+        ("{kernel: rbf, sigma: 2, rows: 64, ramp_steps: 5}", "hsic", 0.01),
+        ("{on: lora_a, normalised: false, weight: 1}", "hsic", 1.0),
+    ],
+)
+def test_every_kind_of_penalty_has_its_own_weight(directory: Path, written: str, kind: str, weight: float) -> None:
+    penalty = load_config(write(directory, GOOD + f"training: {{penalty: {written}}}\n")).training.penalty
+    assert (penalty.kind, penalty.weight) == (kind, weight)
+    assert Penalty.model_validate(penalty.model_dump()) == penalty

@@ -161,7 +161,8 @@ def slow_unbiased_hsic(x: Tensor, y: Tensor) -> float:
     """The U-statistic by its definition: the mean of K_ij (L_ij + L_qr - 2 L_iq) over all different i, j, q, r."""
     k, m = x.tolist(), y.tolist()
     terms = [k[i][j] * (m[i][j] + m[q][r] - 2 * m[i][q]) for i, j, q, r in permutations(range(len(k)), 4)]
-    return sum(terms) / len(terms)
+    mean: float = sum(terms) / len(terms)
+    return mean
 
 
 @settings(max_examples=30, deadline=None)
@@ -214,7 +215,7 @@ def test_cka_with_a_constant_fixed_side_is_zero_and_has_a_gradient() -> None:
     own = torch.tensor([0.0, 2.0], requires_grad=True)
     result = cka(0 * own, own, torch.zeros(2))
     assert result.tolist() == [0, 0]
-    result.sum().backward()
+    torch.autograd.backward(result.sum())
     assert own.grad is not None
     assert own.grad.isfinite().all()
 

@@ -19,7 +19,7 @@ from mva_ray.adapters.base_model import load_tokenizer
 from mva_ray.adapters.hashes import WEIGHTS_FILE, adapter_hash
 from mva_ray.adapters.lora import LoraFactors, load_factors
 from mva_ray.adapters.prompting import prompt_ids
-from mva_ray.config import Lora, Training
+from mva_ray.config import Lora, Penalty, Training
 from mva_ray.errors import RunError
 from mva_ray.maths.hsic import hsic
 from mva_ray.records import PreferencePair
@@ -67,6 +67,10 @@ def first(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 
 def metrics(directory: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (directory / METRICS_FILE).read_text().splitlines()]
+
+
+def weighing(weight: float) -> Penalty:
+    return Penalty(kind="paper", weight=weight)
 
 
 def shared(one: LoraFactors, other: LoraFactors) -> float:
@@ -122,7 +126,7 @@ def test_the_penalty_is_logged_unweighted_and_loss_is_dpo_alone(
 ) -> None:
     """Rows of runs with different weights stay comparable."""
     directory, _ = first
-    rows = metrics(train("second", earlier=(str(directory),), hsic_weight=1000.0))
+    rows = metrics(train("second", earlier=(str(directory),), penalty=weighing(1000.0)))
     assert rows[0]["loss"] == pytest.approx(log(2), abs=1e-4)
     assert all(0 < row["hsic"] < 1 for row in rows)
 
@@ -133,8 +137,8 @@ def test_the_penalty_keeps_the_second_adapter_apart(
     """Weighted, it shrinks what the adapters share; at weight 0 it is logged and changes nothing."""
     directory, _ = first
     earlier, frozen = (str(directory),), load_factors(directory)
-    weighted = train("weighted", earlier=earlier, hsic_weight=1000.0)
-    unweighted = train("unweighted", earlier=earlier, hsic_weight=0.0)
+    weighted = train("weighted", earlier=earlier, penalty=weighing(1000.0))
+    unweighted = train("unweighted", earlier=earlier, penalty=weighing(0.0))
     assert metrics(weighted)[0]["hsic"] == pytest.approx(metrics(unweighted)[0]["hsic"])
     assert metrics(weighted)[-1]["hsic"] < metrics(unweighted)[-1]["hsic"]
     assert shared(load_factors(weighted), frozen) < 0.9 * shared(load_factors(unweighted), frozen)
@@ -147,8 +151,8 @@ def test_earlier_adapters_are_not_changed_and_all_count(
     directory, _ = first
     before = adapter_hash(directory)
     second = train("second", earlier=(str(directory),), seed=6)
-    both = train("third", earlier=(str(directory), str(second)), seed=7, steps=1, hsic_weight=0.0)
-    one = train("fourth", earlier=(str(directory),), seed=7, steps=1, hsic_weight=0.0)
+    both = train("third", earlier=(str(directory), str(second)), seed=7, steps=1, penalty=weighing(0.0))
+    one = train("fourth", earlier=(str(directory),), seed=7, steps=1, penalty=weighing(0.0))
     assert adapter_hash(directory) == before
     assert metrics(both)[0]["hsic"] > metrics(one)[0]["hsic"] > 0
 
@@ -159,11 +163,15 @@ def test_a_diverging_run_is_an_error_that_names_the_value(train: Train, tmp_path
     assert not (tmp_path / "diverged" / WEIGHTS_FILE).exists()
 
 
-def test_earlier_adapters_of_another_rank_are_refused(
+def test_earlier_adapters_of_another_rank_are_refused_by_the_papers_penalty_alone(
     first: tuple[Path, list[Mapping[str, float]]], train: Train
 ) -> None:
-    with pytest.raises(ValueError, match="another rank"):
-        train("wider", earlier=(str(first[0]),), lora=Lora(r=8, alpha=8))
+    earlier, wider = (str(first[0]),), Lora(r=8, alpha=8)
+    with pytest.raises(RunError, match="another rank"):
+        train("wider", earlier=earlier, lora=wider, penalty=weighing(1.0))
+    rows = metrics(train("wide", earlier=earlier, lora=wider, steps=2))
+    assert rows[0]["hsic"] == 0, "the delta begins at 0"
+    assert 0 < rows[1]["hsic"] <= len(load_factors(first[0]).a)
 
 
 def test_completions_that_were_cut_off_get_no_end_token(tiny_model: Path, tmp_path: Path) -> None:
