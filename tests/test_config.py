@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mva_ray.config import Resources, RunConfig, check_writable, load_config
+from mva_ray.config import PairSource, Resources, RunConfig, check_writable, load_config
 from mva_ray.config_checks import import_function
 from mva_ray.data.check import load_checked_config
 from mva_ray.errors import ConfigError
@@ -530,7 +530,7 @@ def test_relative_paths_become_absolute(directory: Path, monkeypatch: pytest.Mon
     config = load_checked_config(Path("../configs/run.yaml"))
     assert config.base_model == str(directory / "model")
     assert config.prompts.train.path == str(directory / "train.jsonl")
-    assert config.values[1].pairs == str(directory / "pairs.jsonl")
+    assert config.values[1].pairs == PairSource(path=str(directory / "pairs.jsonl"))
 
 
 @pytest.mark.parametrize(("written", "read"), [("model", "DIR/model"), ("model.gguf", "DIR/model.gguf"), ("gpt2",) * 2])

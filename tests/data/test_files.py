@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mva_ray.data.files import read_pairs, read_prompts
+from mva_ray.data.files import read_prompts
 from mva_ray.errors import ConfigError
 from mva_ray.records import PreferencePair
 
