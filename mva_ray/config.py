@@ -152,6 +152,7 @@ class PairSource(Section):
     path: FilePath | None = None
     hub: DataSet | None = None
     config: Text | None = None
+    data_dir: Text | None = None
     split: Text = "train"
     revision: Text | None = None
     format: Annotated[
@@ -178,7 +179,9 @@ class PairSource(Section):
     @model_validator(mode="after")
     def _options_fit(self) -> Self:
         fitting = {
-            **dict.fromkeys(("config", "split", "revision"), (self.hub is not None, "a data set of the hub")),
+            **dict.fromkeys(
+                ("config", "data_dir", "split", "revision"), (self.hub is not None, "a data set of the hub")
+            ),
             "preference": (self.format in ("auto", "safe_rlhf"), "format safe_rlhf"),
             "attribute": (self.format in ("auto", "scores") and not self.preference, "format scores"),
             "min_difference": (self.attribute is not None, "an attribute"),
@@ -192,7 +195,8 @@ class PairSource(Section):
     @property
     def name(self) -> str:
         """The file or the data set, as messages call it."""
-        return self.path or f"{self.hub} ({self.split})"
+        part = (self.config, self.data_dir, self.split)
+        return self.path or f"{self.hub} ({', '.join(filter(None, part))})"
 
 
 class Value(Section):

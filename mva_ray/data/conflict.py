@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from mva_ray.data.dialogues import Turns, same_prompt
 from mva_ray.records import PreferencePair, Prompt
 
-
 Judgement = tuple[Turns, str, str]
 """A prompt, the answer that is preferred and the other."""
 
@@ -58,7 +57,10 @@ def _conflict(first: str, second: str, one: set[Judgement], other: set[Judgement
 def shared_prompts(prompts: Iterable[Prompt], others: Iterable[Prompt]) -> list[Prompt]:
     """The prompts that are among the others too, each once, in their own order."""
     known = {same_prompt(prompt) for prompt in others}
-    shared = {same_prompt(prompt): prompt for prompt in prompts if same_prompt(prompt) in known} if known else {}
+    shared: dict[Turns, Prompt] = {}
+    for prompt in prompts if known else ():
+        if (key := same_prompt(prompt)) in known:
+            shared.setdefault(key, prompt)
     return list(shared.values())
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import Any
 
 from mva_ray.data.files import BadRow, shown, text_of
@@ -71,7 +71,7 @@ def pair_of_dialogues(chosen: Turns, rejected: Turns) -> PreferencePair:
             raise BadRow(f"{key} has no answer", f"{key!r} ends with a {turns[-1][0]} turn; expected the assistant's")
     prompt = chosen[:-1]
     if prompt != rejected[:-1]:
-        turn = next(i for i, (a, b) in enumerate(zip(chosen, rejected, strict=False), 1) if a != b)
+        turn = 1 + sum(1 for _ in takewhile(lambda both: both[0] == both[1], zip(chosen, rejected, strict=False)))
         raise BadRow("no common prompt", f"'chosen' and 'rejected' differ before the last answer, in turn {turn}")
     return make_pair(_checked(prompt), chosen[-1][1], rejected[-1][1])
 

@@ -80,9 +80,10 @@ def pair_of_safe_rlhf(row: Columns, preference: str) -> PreferencePair:
 def rated_responses(row: Columns, attribute: str) -> list[Rated]:
     """The rated responses of a row, in one of three shapes.
 
-    HelpSteer and HelpSteer2: `prompt`, `response` and a number in the column of the attribute. UltraFeedback:
-    `instruction` and `completions`, each with `response` and `annotations[attribute]["Rating"]` or the attribute
-    itself (`overall_score`). Otherwise `prompt`, `completions` (texts) and as many numbers in the attribute's column.
+    HelpSteer, HelpSteer2: `prompt`, `response` and a number in the column of the attribute; BeaverTails likewise, with
+    `is_safe` true (1) or false (0). UltraFeedback: `instruction` and `completions`, each with `response` and
+    `annotations[attribute]["Rating"]` or the attribute itself (`overall_score`). Otherwise `prompt`, `completions`
+    (texts) and as many numbers in the attribute's column.
 
     Raises:
         BadRow: a column is missing or of the wrong kind, or a score is not finite.
@@ -148,7 +149,7 @@ def _score(response: Columns, attribute: str) -> float | None:
 
 def _number(score: Any, attribute: str) -> float:
     try:
-        number = math.nan if isinstance(score, bool) else float(score)
+        number = float(score)
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):

@@ -154,7 +154,9 @@ def _hub_rows(source: PairSource) -> Iterator[Row]:
     from datasets import load_dataset
 
     try:
-        dataset = load_dataset(source.hub, source.config, split=source.split, revision=source.revision)
+        dataset = load_dataset(
+            source.hub, source.config, data_dir=source.data_dir, split=source.split, revision=source.revision
+        )
     except Exception as error:  # of several libraries
         problem = f"the hub does not give it: {type(error).__name__}: {last_line(error)}"
         raise ConfigError(source.name, [problem]) from error
