@@ -59,7 +59,7 @@ def read_source(source: PairSource) -> PairData:
 
 
 def read_pairs(source: PairSource) -> tuple[PreferencePair, ...]:
-    """The pairs of a source; bad rows that it may have are logged and left out.
+    """The pairs of a source; bad rows that it may have are left out, and logged when it is first read.
 
     Raises:
         ConfigError: the source cannot be read, or has more bad rows than `max_bad_share`.
@@ -67,9 +67,6 @@ def read_pairs(source: PairSource) -> tuple[PreferencePair, ...]:
     data = read_source(source)
     if problems := too_many_bad(source, data):
         raise ConfigError(source.name, problems)
-    if data.rejected:
-        lines = "; ".join(first_of(data.rejected))
-        log.warning("%s: %d of %d rows left out: %s", source.name, len(data.rejected), data.rows, lines)
     return data.pairs
 
 
@@ -86,7 +83,8 @@ def pairs_hash(pairs: Iterable[PreferencePair]) -> str:
     """A content hash of what training sees of pairs: it changes with any row, setting or reader that changes them."""
     digest = hashlib.sha256()
     for pair in pairs:
-        fields = [pair.prompt, pair.chosen, pair.rejected, pair.chosen_finished, pair.rejected_finished]
+        finished = (pair.chosen_finished, pair.rejected_finished)
+        fields = (pair.prompt, pair.chosen, pair.rejected, *finished, pair.weight, pair.margin)
         digest.update(json.dumps(fields).encode() + b"\n")
     return digest.hexdigest()[:12]
 
@@ -96,6 +94,9 @@ def _read(source: PairSource, stamp: object) -> PairData:
     rows, first = _peek(read_rows(Path(source.path)) if source.path else _hub_rows(source))
     found = _format(source, first)
     data = _rated(rows, source) if found == "scores" else _paired(rows, found, source)
+    if data.rejected and not too_many_bad(source, data):
+        lines = "; ".join(first_of(data.rejected))
+        log.warning("%s: %d of %d rows left out: %s", source.name, len(data.rejected), data.rows, lines)
     return replace(data, pairs=data.pairs[: source.limit])
 
 

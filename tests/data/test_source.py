@@ -340,8 +340,10 @@ def test_the_hash_covers_what_training_sees() -> None:
         PreferencePair("p", "r", "c"),
         PreferencePair("p", "c", "r", chosen_finished=False),
         PreferencePair("p", "c", "r", rejected_finished=False),
+        PreferencePair("p", "c", "r", weight=0.5),
+        PreferencePair("p", "c", "r", margin=0.5),
     ]
-    assert len({pairs_hash([each]) for each in (pair, *others)} | {pairs_hash([]), pairs_hash([pair, pair])}) == 8
+    assert len({pairs_hash([each]) for each in (pair, *others)} | {pairs_hash([]), pairs_hash([pair, pair])}) == 10
     assert pairs_hash([pair]) == pairs_hash((PreferencePair("p", "c", "r", chosen_reward=1.0),))
 
 
