@@ -1,4 +1,4 @@
-"""The command line: `mva-ray fetch`, `explore`, `report` and `pareto`. Thin: it parses and calls."""
+"""The command line: `mva-ray fetch`, `explore`, `data check`, `report` and `pareto`. Thin: it parses and calls."""
 
 import os
 import sys
@@ -20,6 +20,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+data = typer.Typer(help="Look at the preference data of a config.", no_args_is_help=True)
+app.add_typer(data, name="data")
+
+Config = Annotated[Path, typer.Option(help="YAML file, such as tune_configs/quickstart.yaml.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, as printed by explore.", show_default=False)]
 
 
@@ -44,7 +48,7 @@ def pareto(
 
 @app.command()
 def explore(
-    config: Annotated[Path, typer.Option(help="YAML file, such as tune_configs/quickstart.yaml.")],
+    config: Config,
     run: Annotated[Path | None, typer.Option(help="Run directory; runs/<name of the config> if left out.")] = None,
 ) -> None:
     """Train the value adapters, search the coefficients, fill the Pareto table."""
@@ -67,6 +71,14 @@ def report(run: Run) -> None:
     from mva_ray.report import write_report
 
     typer.echo(write_report(run))
+
+
+@data.command()
+def check(config: Config) -> None:
+    """Count pairs, bad rows, lengths, prompts in two places, and how often values prefer opposite answers."""
+    from mva_ray.data_check import check_data
+
+    check_data(config, sys.stdout)
 
 
 def main() -> None:

@@ -18,9 +18,11 @@ from pydantic import (
 )
 
 from mva_ray.config_checks import (
+    A_DATA_SET,
     A_MODEL,
     absolute_path,
     check_bounds,
+    check_data_set,
     check_function,
     check_model,
     check_value_name,
@@ -32,6 +34,8 @@ from mva_ray.config_yaml import Document, Problem, read_yaml
 from mva_ray.errors import ConfigError
 
 A_NAME = "a name of at most 32 lower-case letters, digits and _ that begins with a letter"
+
+A_DATA_FILE = "the path of a JSONL, JSON, CSV or Parquet file"
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$", description=A_NAME)]
 Text = Annotated[str, Field(min_length=1, description="a text")]
@@ -46,7 +50,9 @@ Interval = Annotated[
     Field(strict=False, description="[lower, upper], two numbers"),
     AfterValidator(check_bounds),
 ]
-FilePath = Annotated[str, Field(min_length=1, description="the path of a JSONL file"), AfterValidator(absolute_path)]
+FilePath = Annotated[str, Field(min_length=1, description=A_DATA_FILE), AfterValidator(absolute_path)]
+DataSet = Annotated[str, Field(description=A_DATA_SET), AfterValidator(check_data_set)]
+Share = Annotated[float, Field(ge=0, lt=1, description="a number >= 0 and < 1")]
 Model = Annotated[str, Field(min_length=1, description=A_MODEL), AfterValidator(check_model)]
 Function = Annotated[str, Field(description="package.module:function"), AfterValidator(check_function)]
 
@@ -58,7 +64,7 @@ class Section(BaseModel):
 
 
 class PromptFile(Section):
-    """A JSONL file, one {"prompt": "..."} a line; `count` takes the first lines only."""
+    """A JSONL, JSON, CSV or Parquet file with a column `prompt`; `count` takes the first rows only."""
 
     path: FilePath
     count: Several | None = None
@@ -136,6 +142,63 @@ class Reward(Section):
         return self._directory
 
 
+class PairSource(Section):
+    """Preference pairs of a file (`path`) or of a data set on the hub. Formats and options: docs/data.md.
+
+    A text in place of the mapping is the path. `limit` takes the first pairs only; more bad rows than
+    `max_bad_share` of all rows are an error, as many or fewer are left out.
+    """
+
+    path: FilePath | None = None
+    hub: DataSet | None = None
+    config: Text | None = None
+    data_dir: Text | None = None
+    split: Text = "train"
+    revision: Text | None = None
+    format: Annotated[
+        Literal["auto", "pairs", "dialogues", "safe_rlhf", "scores"],
+        Field(description="one of auto, pairs, dialogues, safe_rlhf, scores"),
+    ] = "auto"
+    preference: Annotated[Literal["better", "safer"], Field(description="one of better, safer")] | None = None
+    attribute: Text | None = None
+    min_difference: NonNegative = 0.0
+    limit: Count | None = None
+    max_bad_share: Share = 0.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, source: Any) -> Any:
+        return {"path": source} if isinstance(source, str) else source
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.path is None) == (self.hub is None):
+            raise ValueError("give exactly one of 'path' (a file) and 'hub' (a data set, org/name)")
+        return self
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> Self:
+        fitting = {
+            **dict.fromkeys(
+                ("config", "data_dir", "split", "revision"), (self.hub is not None, "a data set of the hub")
+            ),
+            "preference": (self.format in ("auto", "safe_rlhf"), "format safe_rlhf"),
+            "attribute": (self.format in ("auto", "scores") and not self.preference, "format scores"),
+            "min_difference": (self.attribute is not None, "an attribute"),
+        }
+        for option in sorted(self.model_fields_set & fitting.keys()):
+            fits, owner = fitting[option]
+            if not fits:
+                raise ValueError(f"{option} belongs to {owner}")
+        return self
+
+    @property
+    def name(self) -> str:
+        """The file or the data set, as messages call it."""
+        part = (self.config, self.data_dir, self.split)
+        return self.path or f"{self.hub} ({', '.join(filter(None, part))})"
+
+
 class Value(Section):
     """One human value: its reward, and its preference pairs or the margin to make them with.
 
@@ -144,7 +207,7 @@ class Value(Section):
 
     name: Annotated[Name, AfterValidator(check_value_name)]
     reward: Annotated[Reward, Field(description="package.module:function or a mapping with function or model")]
-    pairs: FilePath | None = None
+    pairs: Annotated[PairSource, Field(description=f"{A_DATA_FILE} or a mapping with path or hub")] | None = None
     margin: NonNegative = 0.0
     bounds: Interval | None = None
 
@@ -152,7 +215,7 @@ class Value(Section):
 class Lora(Section):
     r: Count = 16
     alpha: Count = 32
-    dropout: Annotated[float, Field(ge=0, lt=1, description="a number >= 0 and < 1")] = 0.0
+    dropout: Share = 0.0
     target_modules: Annotated[list[Text], Field(min_length=1, description="a list of module names")] = [
         "q_proj",
         "k_proj",

@@ -19,6 +19,7 @@ from pydantic import ValidationInfo
 from mva_ray.records import RESERVED_COLUMNS
 
 A_MODEL = "a hub id (org/name), a model directory or a .gguf file"
+A_DATA_SET = "the id of a data set on the hub (org/name)"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
@@ -72,6 +73,13 @@ def check_model(model: str, info: ValidationInfo) -> str:
             f"{model!r} is no hub id (org/name), and there is no such directory or .gguf file next to the config"
         )
     return model
+
+
+def check_data_set(data_set: str, info: ValidationInfo) -> str:
+    """A hub id."""
+    if directory_of(info) is not None and not HUB_ID.fullmatch(data_set):
+        raise ValueError(f"expected {A_DATA_SET}, got {data_set!r}; a local file is a path")
+    return data_set
 
 
 def _check_model_path(path: Path) -> None:

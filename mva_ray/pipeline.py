@@ -19,9 +19,9 @@ from mva_ray.adapters.hashes import adapter_hash
 from mva_ray.config import RunConfig, Value, check_writable
 from mva_ray.data.check import load_checked_config
 from mva_ray.data.conflict import within_prompt_correlation
-from mva_ray.data.files import read_pairs
 from mva_ray.data.pairs import PairSet, best_against_worst
 from mva_ray.data.samples import SampleStore
+from mva_ray.data.source import read_pairs
 from mva_ray.errors import CandidateFailure, ConfigError, RunError
 from mva_ray.evaluation.evaluate import EvaluationSetting
 from mva_ray.evaluation.ray_evaluation import (
@@ -113,8 +113,8 @@ class _Run:
         write_json(path, timings)
 
     def preference_pairs(self) -> dict[str, tuple[PreferencePair, ...]]:
-        """Pairs of every value: from its file, or from the base model's samples and its reward."""
-        pairs = {value.name: tuple(read_pairs(Path(value.pairs))) for value in self._config.values if value.pairs}
+        """Pairs of every value: from its data, or from the base model's samples and its reward."""
+        pairs = {value.name: read_pairs(value.pairs) for value in self._config.values if value.pairs}
         on_policy = [value for value in self._config.values if not value.pairs]
         if on_policy:
             with self.timed("preference pairs"):

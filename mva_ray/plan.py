@@ -11,6 +11,7 @@ from mva_ray.adapters.fetch import local_directory
 from mva_ray.adapters.hashes import model_hash
 from mva_ray.config import RunConfig
 from mva_ray.data.files import read_prompts
+from mva_ray.data.source import pairs_hash, read_pairs
 from mva_ray.evaluation.reward import reward_version
 from mva_ray.records import SPLITS
 
@@ -53,7 +54,7 @@ def make_plan(config: RunConfig) -> Plan:
     samples = key(model, prompts["train"], config.sampling.model_dump(), config.seed, config.generation.batch_size)
     scores = {value: key(samples, reward) for value, reward in rewards.items()}
     pairs = {
-        value.name: _file_hash(value.pairs) if value.pairs else key(scores[value.name], value.margin)
+        value.name: pairs_hash(read_pairs(value.pairs)) if value.pairs else key(scores[value.name], value.margin)
         for value in config.values
     }
     adapters: dict[str, str] = {}
@@ -83,7 +84,3 @@ def changed_settings(before: Mapping[str, Any], after: Mapping[str, Any], prefix
 def _prompts(config: RunConfig, split: str) -> tuple[str, ...]:
     file = getattr(config.prompts, split)
     return tuple(read_prompts(Path(file.path))[: file.count])
-
-
-def _file_hash(path: str) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]

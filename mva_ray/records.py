@@ -28,6 +28,12 @@ RESERVED_COLUMNS = frozenset(
 )
 """Columns of `ParetoTable.frame` and of the CLI that are not a value's: no value may have one of these names."""
 
+Turn = tuple[str, str]
+"""Who speaks ("system", "user" or "assistant") and what is said."""
+
+Prompt = str | tuple[Turn, ...]
+"""One message of a user, or the turns of a dialogue up to the answer."""
+
 Coefficients = tuple[float, ...]
 """One number a value, in the order of the config."""
 
@@ -42,11 +48,11 @@ class PreferencePair:
     """Two completions of one prompt, `chosen` preferred.
 
     `*_finished` is False where the completion was cut off by the token limit, so that training does not
-    teach the model to stop there. Rewards are None for pairs that came with the data. `weight` scales the pair's
-    loss (DPO-LW), `margin` is how far ahead `chosen` must be beyond a tie, in nats (MODPO).
+    teach the model to stop there. Rewards are None for pairs that came with the data, unless it was scored. `weight`
+    scales the pair's loss (DPO-LW), `margin` is how far ahead `chosen` must be beyond a tie, in nats (MODPO).
     """
 
-    prompt: str
+    prompt: Prompt
     chosen: str
     rejected: str
     chosen_finished: bool = True

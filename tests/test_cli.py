@@ -133,6 +133,11 @@ def test_explore_fetch_and_report_pass_their_arguments_on(monkeypatch: pytest.Mo
     assert runner.invoke(app, ["report", "runs/b"]).stdout == "runs/b/report.html\n"
 
 
+def test_data_check_passes_its_config_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_module(monkeypatch, "mva_ray.data_check", check_data=lambda config, output: output.write(f"{config}\n"))
+    assert CliRunner().invoke(app, ["data", "check", "--config", "a.yaml"]).stdout == "a.yaml\n"
+
+
 def test_a_query_imports_nothing_heavy(run: Path) -> None:
     script = """
 import sys

@@ -1,5 +1,6 @@
 """Configs: every malformed one gets its exact message, all problems come at once, good ones load."""
 
+import json
 import pickle
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mva_ray.config import Penalty, Resources, RunConfig, check_writable, load_config
+from mva_ray.config import PairSource, Penalty, Resources, RunConfig, check_writable, load_config
 from mva_ray.config_checks import import_function
 from mva_ray.data.check import load_checked_config
 from mva_ray.errors import ConfigError
@@ -48,6 +49,7 @@ RUN_KEYS = "name, base_model, seed, prompts, generation, sampling, values, train
 A_NAME = "a name of at most 32 lower-case letters, digits and _ that begins with a letter"
 A_MODEL = "a hub id (org/name), a model directory or a .gguf file"
 A_PENALTY = "hsic, paper, orthogonal, none or a mapping with kind and weight"
+A_SOURCE = "the path of a JSONL, JSON, CSV or Parquet file or a mapping with path or hub"
 TAKEN = "is taken by the Pareto table (its own columns, coefficients w_... and errors ..._se); choose another name"
 
 
@@ -60,6 +62,7 @@ def directory(tmp_path: Path) -> Path:
     (tmp_path / "config_test_broken.py").write_text("import no_such_library\n")
     (tmp_path / "config_test_raising.py").write_text("raise RuntimeError('no luck')\n")
     (tmp_path / "config_test_exiting.py").write_text("import sys; sys.exit('bye')\n")
+    (tmp_path / "good.jsonl").write_text('{"prompt": "p", "chosen": "c", "rejected": "r"}\n')
     (tmp_path / "notes.txt").write_text("not a model")
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
     (tmp_path / "empty_model").mkdir()
@@ -398,6 +401,74 @@ MALFORMED = {
         "training: {penalty: {on: lora_a}, lora: {r: 2}}\nsearch:\n",
         "line 14, training: lora.r (2) must be at least 4 for HSIC on lora_a: its rows are the samples",
     ),
+    # Pairs
+    "pairs of no file": (
+        "    margin: 0.5",
+        "    pairs: 3",
+        f"line 12, values[1].pairs: expected {A_SOURCE}, got 3",
+    ),
+    "pairs of a file and the hub": (
+        "    margin: 0.5",
+        "    pairs: {path: good.jsonl, hub: org/pairs}",
+        "line 12, values[1].pairs: give exactly one of 'path' (a file) and 'hub' (a data set, org/name)",
+    ),
+    "pairs of nothing": (
+        "    margin: 0.5",
+        "    pairs: {limit: 3}",
+        "line 12, values[1].pairs: give exactly one of 'path' (a file) and 'hub' (a data set, org/name)",
+    ),
+    "a file as data set": (
+        "    margin: 0.5",
+        "    pairs: {hub: ./good.jsonl}",
+        "line 12, values[1].pairs.hub: expected the id of a data set on the hub (org/name), got './good.jsonl'; "
+        "a local file is a path",
+    ),
+    "unknown format": (
+        "    margin: 0.5",
+        "    pairs: {path: good.jsonl, format: hh}",
+        "line 12, values[1].pairs.format: expected one of auto, pairs, dialogues, safe_rlhf, scores, got 'hh'",
+    ),
+    "unknown preference": (
+        "    margin: 0.5",
+        "    pairs: {path: good.jsonl, preference: best}",
+        "line 12, values[1].pairs.preference: expected one of better, safer, got 'best'",
+    ),
+    "revision of a file": (
+        "    margin: 0.5",
+        "    pairs: {path: good.jsonl, revision: main}",
+        "line 12, values[1].pairs: revision belongs to a data set of the hub",
+    ),
+    "preference of dialogues": (
+        "    margin: 0.5",
+        "    pairs: {path: good.jsonl, format: dialogues, preference: safer}",
+        "line 12, values[1].pairs: preference belongs to format safe_rlhf",
+    ),
+    "attribute and preference": (
+        "    margin: 0.5",
+        "    pairs: {path: good.jsonl, attribute: honesty, preference: safer}",
+        "line 12, values[1].pairs: attribute belongs to format scores",
+    ),
+    "difference of nothing": (
+        "    margin: 0.5",
+        "    pairs: {path: good.jsonl, min_difference: 1}",
+        "line 12, values[1].pairs: min_difference belongs to an attribute",
+    ),
+    "all rows may be bad": (
+        "    margin: 0.5",
+        "    pairs: {path: good.jsonl, max_bad_share: 1}",
+        "line 12, values[1].pairs.max_bad_share: expected a number >= 0 and < 1, got 1",
+    ),
+    "missing file in a mapping": (
+        "    margin: 0.5",
+        "    pairs: {path: other.jsonl, limit: 2}",
+        "line 12, values[1].pairs: DIR/other.jsonl: no such file",
+    ),
+    "an attribute that is not there": (
+        "    margin: 0.5",
+        "    pairs: {path: good.jsonl, format: scores}",
+        "line 12, values[1].pairs: DIR/good.jsonl: it has scores: add `attribute:`, the name of the score to make "
+        "pairs by",
+    ),
     # Models
     "missing .gguf": ("org/model", "other.gguf", "line 2, base_model: there is no file DIR/other.gguf"),
     "missing directory": (
@@ -505,6 +576,57 @@ def test_pair_files_are_checked_with_the_config(directory: Path, content: str, m
     assert problems_of(directory, text) == [f"line 12, values[1].pairs: {message}"]
 
 
+BAD_PAIRS = '{"prompt": "p", "chosen": "c", "rejected": "c"}\n' * 2
+
+
+def test_bad_rows_within_the_limit_are_no_problem(directory: Path) -> None:
+    (directory / "pairs.jsonl").write_text('{"prompt": "p", "chosen": "c", "rejected": "r"}\n' * 2 + BAD_PAIRS)
+    text = GOOD.replace("    margin: 0.5", "    pairs: {path: pairs.jsonl, max_bad_share: 0.5}")
+    assert load_checked_config(write(directory, text)).values[1].pairs is not None
+    assert problems_of(directory, text.replace("0.5}", "0.4}")) == [
+        f"line 12, values[1].pairs: DIR/pairs.jsonl: {problem}"
+        for problem in (
+            "line 3: 'chosen' and 'rejected' are the same text",
+            "line 4: 'chosen' and 'rejected' are the same text",
+            "2 of 4 rows are bad, more than max_bad_share = 0.4",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("split", "pair"),
+    [
+        ("search", {"prompt": " d", "chosen": "c", "rejected": "r"}),
+        ("search", {"chosen": "\n\nHuman: d\n\nAssistant: c", "rejected": "\n\nHuman: d\n\nAssistant: r"}),
+        ("held_out", {"prompt": [{"role": "user", "content": "d"}], "chosen": "c", "rejected": "r"}),
+    ],
+    ids=["text", "dialogue", "messages"],
+)
+def test_training_on_what_one_is_judged_by_is_a_problem(directory: Path, split: str, pair: dict[str, object]) -> None:
+    """Also where the prompt is written as a dialogue, and where the config has other problems."""
+    (directory / "pairs.jsonl").write_text(json.dumps(pair) + "\n" + json.dumps(pair))
+    text = GOOD.replace("    margin: 0.5", "    pairs: pairs.jsonl").replace("candidates: 16", "candidates: 7")
+    if split == "held_out":
+        text = text.replace("search: {path: search.jsonl}", "search: {path: held_out.jsonl}", 1)
+        text = text.replace("held_out: {path: held_out.jsonl}", "held_out: {path: search.jsonl}", 1)
+    assert problems_of(directory, text) == [
+        f"line 12, values[1].pairs: DIR/pairs.jsonl trains on prompts that prompts.{split} judges by: 'd'",
+        "line 14, search: candidates (7) must be at least population (8)",
+    ]
+
+
+def test_train_prompts_may_be_those_of_the_pairs(directory: Path) -> None:
+    (directory / "pairs.jsonl").write_text('{"prompt": "a", "chosen": "c", "rejected": "r"}\n')
+    load_checked_config(write(directory, GOOD.replace("    margin: 0.5", "    pairs: pairs.jsonl")))
+
+
+def test_prompts_that_count_leaves_out_are_not_judged_by(directory: Path) -> None:
+    (directory / "search.jsonl").write_text(PROMPTS["search.jsonl"] + '{"prompt": "p"}\n')
+    text = GOOD.replace("    margin: 0.5", "    pairs: good.jsonl")
+    assert len(problems_of(directory, text)) == 1
+    load_checked_config(write(directory, text.replace("{path: search.jsonl}", "{path: search.jsonl, count: 2}")))
+
+
 def test_all_problems_come_at_once_in_the_order_of_the_file(directory: Path) -> None:
     text = """\
 name: demo
@@ -607,7 +729,7 @@ def test_relative_paths_become_absolute(directory: Path, monkeypatch: pytest.Mon
     config = load_checked_config(Path("../configs/run.yaml"))
     assert config.base_model == str(directory / "model")
     assert config.prompts.train.path == str(directory / "train.jsonl")
-    assert config.values[1].pairs == str(directory / "pairs.jsonl")
+    assert config.values[1].pairs == PairSource(path=str(directory / "pairs.jsonl"))
 
 
 @pytest.mark.parametrize(("written", "read"), [("model", "DIR/model"), ("model.gguf", "DIR/model.gguf"), ("gpt2",) * 2])

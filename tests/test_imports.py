@@ -31,13 +31,14 @@ ARROWS: dict[str, set[str]] = {
     "compare": EVERYONE | STAGES,
     "pipeline": EVERYONE | STAGES,
     "explore": EVERYONE | {"config", "pipeline", "service"},
+    "data_check": EVERYONE | {"config", "data", "adapters"},
     "cli": EVERYONE | {"service"},
 }
 """What each part may import of the project, besides itself; a dotted name stands for that module alone."""
 
 LAZY_ARROWS: dict[str, set[str]] = {
     "service": {"adapters"},
-    "cli": {"adapters", "compare", "explore", "pipeline", "report"},
+    "cli": {"adapters", "compare", "data_check", "explore", "pipeline", "report"},
 }
 """What a part may import besides, inside functions only: queries start fast."""
 

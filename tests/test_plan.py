@@ -187,6 +187,18 @@ def test_a_file_under_another_name_is_the_same(settings: Settings, tmp_path: Pat
     assert plan(settings) == before
 
 
+def test_only_settings_that_change_the_pairs_train_anew(settings: Settings, tmp_path: Path) -> None:
+    """Their key hashes the pairs themselves, so that it covers the file, every setting of the source and the reader."""
+    rows = [{"prompt": "p", "response": str(n), "kind": n, "short": -n} for n in range(3)]
+    (tmp_path / "scores.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"bad": "row"}\n')
+    source = {"path": str(tmp_path / "scores.jsonl"), "attribute": "kind", "max_bad_share": 0.5}
+    before = plan(edited(settings, "values.0.pairs", source))
+    same = {"format": "scores", "min_difference": 2.0, "limit": 5, "max_bad_share": 0.3}
+    assert plan(edited(settings, "values.0.pairs", source | same)) == before
+    other = plan(edited(settings, "values.0.pairs", source | {"attribute": "short"}))
+    assert changed(before, other) == {"pairs 'given'", *ADAPTERS, "evaluations"}
+
+
 def test_search_prompts_are_told_apart_by_their_own_hash(settings: Settings) -> None:
     """They are in no key: an evaluation names its prompts itself, and those of the old prompts are kept beside."""
     before, after = plan(settings), plan(edited(settings, "prompts.search.count", 3))

@@ -1,22 +1,40 @@
 """How a user's prompt becomes the tokens a model sees: one place for sampling, training and evaluation."""
 
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
+from mva_ray.records import PreferencePair, Prompt, Turn
 
-def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str, system_prompt: str | None) -> str:
-    """The prompt in the model's chat template; the bare text where the tokenizer has none.
+SPEAKERS = {"user": "Human", "assistant": "Assistant"}
+BATCH_TEXTS = 1024
 
-    `system_prompt=None` keeps the template's own system turn.
+
+def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, system_prompt: str | None) -> str:
+    """The prompt in the model's chat template. Where the tokenizer has none, a text is left as it is.
+
+    A dialogue then becomes `\\n\\nHuman: ...\\n\\nAssistant:`, as in Anthropic's HH. `system_prompt=None` keeps the
+    template's own system turn; a dialogue that begins with one keeps that.
     """
-    if tokenizer.chat_template is None:
+    turns = (("user", prompt),) if isinstance(prompt, str) else prompt
+    if system_prompt is not None and turns[0][0] != "system":
+        turns = (("system", system_prompt), *turns)
+    if tokenizer.chat_template is not None:
+        messages = [{"role": role, "content": text} for role, text in turns]
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    if isinstance(prompt, str):
         return f"{system_prompt}\n\n{prompt}" if system_prompt else prompt
-    messages = [{"role": "user", "content": prompt}]
-    if system_prompt is not None:
-        messages.insert(0, {"role": "system", "content": system_prompt})
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    return "".join(map(_as_text, turns)) + "\n\nAssistant:"
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str, system_prompt: str | None) -> list[int]:
+def _as_text(turn: Turn) -> str:
+    role, text = turn
+    return text if role == "system" else f"\n\n{SPEAKERS[role]}: {text}"
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, system_prompt: str | None) -> list[int]:
     """Token ids of the rendered prompt; special tokens are added only where no template wrote them."""
     text = render_prompt(tokenizer, prompt, system_prompt)
     return list(tokenizer(text, add_special_tokens=tokenizer.chat_template is None)["input_ids"])
@@ -26,3 +44,25 @@ def completion_ids(tokenizer: PreTrainedTokenizerBase, completion: str, finished
     """Token ids of a completion, with the end token only where the model ended it itself."""
     ids = list(tokenizer(completion, add_special_tokens=False)["input_ids"])
     return [*ids, tokenizer.eos_token_id] if finished else ids
+
+
+def pair_lengths(
+    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[PreferencePair], system_prompt: str | None
+) -> NDArray[np.int64]:
+    """Tokens as training counts them, [pairs, 3]: of the rendered prompt, of chosen and of rejected."""
+    prompts = _lengths(
+        tokenizer,
+        [render_prompt(tokenizer, pair.prompt, system_prompt) for pair in pairs],
+        add_special_tokens=tokenizer.chat_template is None,
+    )
+    chosen = _lengths(tokenizer, [pair.chosen for pair in pairs]) + [pair.chosen_finished for pair in pairs]
+    rejected = _lengths(tokenizer, [pair.rejected for pair in pairs]) + [pair.rejected_finished for pair in pairs]
+    return np.stack([prompts, chosen, rejected], axis=1)
+
+
+def _lengths(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], add_special_tokens: bool = False
+) -> NDArray[np.int64]:
+    starts = range(0, len(texts), BATCH_TEXTS)
+    batches = (tokenizer(list(texts[i : i + BATCH_TEXTS]), add_special_tokens=add_special_tokens) for i in starts)
+    return np.array([len(ids) for batch in batches for ids in batch["input_ids"]], dtype=np.int64)

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mva_ray.compare.judge import Judge, Match, Verdict
-from mva_ray.config import JudgeSettings
 from mva_ray.compare.results import Candidate, ComparisonResult, JudgedPair, JudgeResult
+from mva_ray.config import JudgeSettings
 from mva_ray.maths.pareto import augmented_chebyshev
 
 Chosen = dict[tuple[str, int], Candidate]

@@ -1,41 +1,59 @@
 """The whole check of a config before anything is computed: the file itself and the data files it names."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
 
-from mva_ray.config import Draft, RunConfig, read_config
+from pydantic import ValidationError
+
+from mva_ray.config import Draft, PairSource, RunConfig, read_config
 from mva_ray.config_yaml import Location, Problem
-from mva_ray.data.files import read_pairs, read_prompts
+from mva_ray.data.conflict import shared_prompts
+from mva_ray.data.files import read_prompts
+from mva_ray.data.source import read_source, too_many_bad
 from mva_ray.errors import ConfigError
-from mva_ray.records import SPLITS
+from mva_ray.records import SPLITS, Prompt
+
+JUDGING = ("search", "held_out")
+"""Splits whose prompts no adapter may have been trained on."""
 
 FEWEST_PROMPTS = 2
 """A standard error needs two."""
 
 
 def load_checked_config(path: Path) -> RunConfig:
-    """Reads a config and checks it with its prompt and pair files.
+    """Reads a config and checks it with its prompts and pairs.
 
     Raises:
         ConfigError: with every problem of the config and of the files, in the order of the config.
     """
     draft = read_config(path)
-    return draft.finish([*_prompt_problems(draft), *_pair_problems(draft)])
+    return draft.finish(data_problems(draft))
 
 
-def _prompt_problems(draft: Draft) -> Iterator[Problem]:
+def data_problems(draft: Draft) -> list[Problem]:
+    """What is wrong with the prompts and pairs that a config names, also where the config itself is not right."""
+    prompts, problems = _read_prompts(draft)
+    return [*problems, *_shared_prompts(draft, prompts), *_pair_problems(draft, prompts)]
+
+
+def _read_prompts(draft: Draft) -> tuple[dict[str, list[str]], list[Problem]]:
+    """The prompts of every split that can be read, as many as `count` leaves."""
     prompts: dict[str, list[str]] = {}
+    problems: list[Problem] = []
     for split in SPLITS:
         location = ("prompts", split, "path")
         if file := draft.file_at(*location):
             try:
-                prompts[split] = read_prompts(file)
+                read = read_prompts(file)
             except ConfigError as error:
-                yield from _file_problems(draft, location, error)
+                problems += _file_problems(draft, location, error)
             else:
-                yield from _size_problems(draft, split, file, len(prompts[split]))
-    yield from _shared_prompts(draft, prompts)
+                problems += _size_problems(draft, split, file, len(read))
+                count = draft.document.get("prompts", split, "count")
+                prompts[split] = read[: count if isinstance(count, int) else None]
+    return prompts, problems
 
 
 def _size_problems(draft: Draft, split: str, file: Path, size: int) -> Iterator[Problem]:
@@ -47,35 +65,44 @@ def _size_problems(draft: Draft, split: str, file: Path, size: int) -> Iterator[
         yield draft.document.problem(("prompts", split, "count"), f"{count} is more than the {size} prompts of {file}")
 
 
-def _shared_prompts(draft: Draft, prompts: dict[str, list[str]]) -> Iterator[Problem]:
+def _shared_prompts(draft: Draft, prompts: Mapping[str, Sequence[str]]) -> Iterator[Problem]:
     """A prompt in two splits would let the search, or the training, see what it is judged on."""
-    used = {split: _used(draft, split, texts) for split, texts in prompts.items()}
-    for first, second in combinations(used, 2):
-        shared = [text for text in used[second] if text in used[first]]
-        if shared:
-            more = f" and {len(shared) - 1} more" if len(shared) > 1 else ""
-            message = f"a prompt belongs to one split only, and these are in prompts.{first} too: {shared[0]!r}{more}"
+    for (first, earlier), (second, later) in combinations(prompts.items(), 2):
+        if shared := shared_prompts(later, earlier):
+            message = f"a prompt belongs to one split only, and these are in prompts.{first} too: {_listed(shared)}"
             yield draft.document.problem(("prompts", second, "path"), message)
 
 
-def _used(draft: Draft, split: str, texts: list[str]) -> dict[str, None]:
-    """The prompts that `count` leaves, without repetitions, in the order of the file."""
-    count = draft.document.get("prompts", split, "count")
-    return dict.fromkeys(text.strip() for text in texts[: count if isinstance(count, int) else None])
+def _pair_problems(draft: Draft, prompts: Mapping[str, Sequence[str]]) -> Iterator[Problem]:
+    for location, source in _pair_sources(draft):
+        try:
+            data = read_source(source)
+        except ConfigError as error:
+            yield from _file_problems(draft, location, error)
+            continue
+        yield from _file_problems(draft, location, ConfigError(source.name, too_many_bad(source, data)))
+        if not data.pairs and not data.rejected:
+            yield draft.document.problem(location, f"{source.name} has no pairs")
+        for split in JUDGING:
+            if shared := shared_prompts([pair.prompt for pair in data.pairs], prompts.get(split, ())):
+                message = f"{source.name} trains on prompts that prompts.{split} judges by: {_listed(shared)}"
+                yield draft.document.problem(location, message)
 
 
-def _pair_problems(draft: Draft) -> Iterator[Problem]:
+def _pair_sources(draft: Draft) -> Iterator[tuple[Location, PairSource]]:
+    """The sources that are written as they have to be; what is wrong with the others is said by the draft."""
     values = draft.document.get("values")
     for index in range(len(values) if isinstance(values, list) else 0):
         location = ("values", index, "pairs")
-        if file := draft.file_at(*location):
-            try:
-                pairs = read_pairs(file)
-            except ConfigError as error:
-                yield from _file_problems(draft, location, error)
-            else:
-                if not pairs:
-                    yield draft.document.problem(location, f"{file} has no pairs")
+        if written := draft.document.get(*location):
+            with suppress(ValidationError):
+                yield location, PairSource.model_validate(written, context={"directory": draft.path.absolute().parent})
+
+
+def _listed(prompts: Sequence[Prompt]) -> str:
+    more = f" and {len(prompts) - 1} more" if len(prompts) > 1 else ""
+    first = prompts[0] if isinstance(prompts[0], str) else prompts[0][-1][1]
+    return f"{first.strip()[:80]!r}{more}"
 
 
 def _file_problems(draft: Draft, location: Location, error: ConfigError) -> Iterator[Problem]:

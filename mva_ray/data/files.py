@@ -1,79 +1,214 @@
-"""Prompt and preference pair files: JSONL, UTF-8, one object a line; empty lines and further keys are passed over."""
+"""Rows of data files: JSONL, JSON, CSV (each also as .gz) and Parquet, each with the place where it stands."""
 
+import csv
+import gzip
 import json
-from collections.abc import Callable, Iterator
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TextIO
 
 from mva_ray.errors import ConfigError
-from mva_ray.records import PreferencePair
 
-SHOWN_LINES = 5
-"""Bad lines that are listed one by one; the others are counted."""
+SHOWN_ROWS = 5
+"""Bad rows that are listed one by one; the others are counted."""
 
-T = TypeVar("T")
+LONGEST_FIELD = 2**31 - 1
+"""Of a CSV file, in characters; Python's own limit of 131,072 is less than some dialogues have."""
+
+
+BATCH_ROWS = 4096
+"""Rows of Parquet and of the hub that are unpacked at a time."""
+
+
+class BadRow(ValueError):
+    """A row that cannot be used: `reason` says what is wrong with all rows of its kind, the text with this one."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        self.reason = reason
+        super().__init__(text)
+
+
+class Row(NamedTuple):
+    """One row and its place, such as `line 12` (of a text file) or `row 12` (of any other), from 1."""
+
+    place: str
+    content: Mapping[str, Any] | BadRow
+
+
+class Rejected(NamedTuple):
+    """A bad row as people see it."""
+
+    place: str
+    reason: str
+    text: str
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """The rows of a data file; empty lines are passed over. What is not called .json, .csv or .parquet is JSONL.
+
+    Raises:
+        ConfigError: while iterating, where the file cannot be read.
+    """
+    kinds = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
+    read = {".parquet": _parquet_rows, ".csv": _csv_rows, ".json": _json_rows}.get("".join(kinds[-1:]), _jsonl_rows)
+    try:
+        yield from read(path)
+    except FileNotFoundError as error:
+        raise ConfigError(str(path), ["no such file"]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(str(path), [f"not UTF-8 text; expected {_KINDS.get(read, 'JSONL')}"]) from error
+    except OSError as error:
+        raise ConfigError(str(path), [f"cannot be read: {error.strerror or error}"]) from error
+    except (EOFError, zlib.error) as error:
+        raise ConfigError(str(path), [f"cannot be unpacked, is it complete? {error}"]) from error
 
 
 def read_prompts(path: Path) -> list[str]:
-    """The prompts of a file of `{"prompt": "..."}` lines, in its order.
+    """The prompts of a file of rows with a column `prompt`, in its order.
 
     Raises:
-        ConfigError: the file cannot be read, or has bad lines: the first five are listed, the others counted.
+        ConfigError: the file cannot be read, or has bad rows: the first five are listed, the others counted.
     """
-    return _read_lines(path, lambda entry: _text(entry, "prompt"))
-
-
-def read_pairs(path: Path) -> list[PreferencePair]:
-    """The pairs of a file of `{"prompt": "...", "chosen": "...", "rejected": "..."}` lines, in its order.
-
-    Raises:
-        ConfigError: the file cannot be read, or has bad lines: the first five are listed, the others counted.
-    """
-    return _read_lines(
-        path,
-        lambda entry: PreferencePair(_text(entry, "prompt"), _text(entry, "chosen"), _text(entry, "rejected")),
-    )
-
-
-def _read_lines(path: Path, parse: Callable[[Any], T]) -> list[T]:
-    parsed, problems = [], []
-    for number, line in _lines(path):
+    prompts, rejected = [], []
+    for row in read_rows(path):
         try:
-            parsed.append(parse(_json_object(line)))
-        except ValueError as error:
-            problems.append(f"line {number}: {error}")
-    if len(problems) > SHOWN_LINES:
-        problems[SHOWN_LINES:] = [f"and {len(problems) - SHOWN_LINES} more bad lines"]
-    if problems:
-        raise ConfigError(str(path), problems)
-    return parsed
+            prompts.append(text_of(content_of(row), "prompt"))
+        except BadRow as error:
+            rejected.append(Rejected(row.place, error.reason, str(error)))
+    if rejected:
+        raise ConfigError(str(path), first_of(rejected))
+    return prompts
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise ConfigError(str(path), ["no such file"]) from error
-    except OSError as error:
-        raise ConfigError(str(path), [f"cannot be read: {error.strerror}"]) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(str(path), ["not UTF-8 text; expected JSONL"]) from error
-    return ((number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip())
+def first_of(rejected: Sequence[Rejected]) -> list[str]:
+    """One line for each of the first five bad rows, and one that counts the others."""
+    lines = [f"{place}: {text}" for place, _, text in rejected[:SHOWN_ROWS]]
+    if len(rejected) > SHOWN_ROWS:
+        unit = rejected[0].place.partition(" ")[0]
+        lines.append(f"and {len(rejected) - SHOWN_ROWS} more bad {unit}s")
+    return lines
 
 
-def _json_object(line: str) -> dict[str, Any]:
+def reasons_of(rejected: Sequence[Rejected]) -> Counter[str]:
+    """How many bad rows there are of each kind."""
+    return Counter(row.reason for row in rejected)
+
+
+def content_of(row: Row) -> Mapping[str, Any]:
+    """The columns of a row.
+
+    Raises:
+        BadRow: it has none that could be read.
+    """
+    if isinstance(row.content, BadRow):
+        raise row.content
+    return row.content
+
+
+def text_of(row: Mapping[str, Any], key: str) -> str:
+    """The text in a column.
+
+    Raises:
+        BadRow: it is missing, no text, empty, or holds half of a surrogate pair, which no tokenizer takes.
+    """
+    text = row.get(key)
+    if isinstance(text, str) and text.strip():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise BadRow(f"{key} is not Unicode", f"{key!r} is not valid Unicode: {error.reason}") from error
+        return text
+    found = "it is missing" if key not in row else f"got {shown(text)}"
+    what = "missing" if text is None else "empty" if isinstance(text, str) else "not a text"
+    raise BadRow(f"{key} is {what}", f"expected a non-empty text for {key!r}, {found}")
+
+
+def shown(value: Any) -> str:
+    """What a row has, short enough for a message."""
+    return json.dumps(value, ensure_ascii=False, default=str)[:60]
+
+
+def arrow_rows(batches: Iterable[Any]) -> Iterator[Row]:
+    """The rows of Arrow tables or batches, numbered through."""
+    contents = chain.from_iterable(batch.to_pylist() for batch in batches)
+    return (Row(f"row {number}", content) for number, content in enumerate(contents, start=1))
+
+
+@contextmanager
+def _open(path: Path, newline: str) -> Iterator[TextIO]:
+    unpack = gzip.open if path.suffix.lower() == ".gz" else open
+    with unpack(path, "rt", encoding="utf-8-sig", newline=newline) as file:
+        yield file
+
+
+def _jsonl_rows(path: Path) -> Iterator[Row]:
+    with _open(path, "\n") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield Row(f"line {number}", _parsed(line))
+
+
+def _parsed(line: str) -> Mapping[str, Any] | BadRow:
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"not valid JSON: {error}") from error
-    if not isinstance(entry, dict):
-        raise ValueError('expected an object such as {"prompt": "..."}')
-    return entry
+        return BadRow("not valid JSON", f"not valid JSON: {error}")
+    return _object(entry)
 
 
-def _text(entry: dict[str, Any], key: str) -> str:
-    text = entry.get(key)
-    if not isinstance(text, str) or not text.strip():
-        found = "it is missing" if key not in entry else f"got {json.dumps(text, ensure_ascii=False)[:60]}"
-        raise ValueError(f"expected a non-empty text for {key!r}, {found}")
-    return text
+def _object(entry: Any) -> Mapping[str, Any] | BadRow:
+    if isinstance(entry, dict):
+        return entry
+    return BadRow("not an object", 'expected an object such as {"prompt": "..."}')
+
+
+def _json_rows(path: Path) -> Iterator[Row]:
+    """A list of objects, or JSONL under this name, as many published files are."""
+    with _open(path, "\n") as file:
+        if not file.read(4096).lstrip().startswith("["):
+            yield from _jsonl_rows(path)
+            return
+        file.seek(0)
+        try:
+            entries = json.load(file)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise ConfigError(str(path), [f"not valid JSON: {error}"]) from error
+    for number, entry in enumerate(entries, start=1):
+        yield Row(f"entry {number}", _object(entry))
+
+
+def _csv_rows(path: Path) -> Iterator[Row]:
+    csv.field_size_limit(LONGEST_FIELD)
+    with _open(path, "") as file:
+        reader = csv.DictReader(file, strict=True)
+        before = 1
+        try:
+            for row in reader:
+                yield Row(f"line {before + 1}", _columns(row))
+                before = reader.line_num
+        except csv.Error as error:
+            raise ConfigError(str(path), [f"line {before + 1}: not valid CSV: {error}"]) from error
+
+
+def _columns(row: dict[str | Any, Any]) -> Mapping[str, Any] | BadRow:
+    if None in row:
+        return BadRow("more fields than columns", f"more fields than the header has columns ({len(row) - 1})")
+    return row
+
+
+def _parquet_rows(path: Path) -> Iterator[Row]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with path.open("rb") as raw, pq.ParquetFile(raw) as file:
+            yield from arrow_rows(file.iter_batches(BATCH_ROWS))
+    except pa.ArrowException as error:
+        raise ConfigError(str(path), [f"not a readable Parquet file: {error}"]) from error
+
+
+_KINDS = {_csv_rows: "CSV", _json_rows: "JSON"}

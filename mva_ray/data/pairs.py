@@ -30,12 +30,23 @@ def best_against_worst(
     """
     pairs = []
     for generations, scores in zip(samples, rewards, strict=True):
-        best = max(range(len(scores)), key=scores.__getitem__)
-        worst = min(range(len(scores)), key=scores.__getitem__)
-        gap = scores[best] - scores[worst]
-        if gap > 0 and gap >= margin:
+        if found := best_and_worst(scores, margin):
+            best, worst = found
             pairs.append(_pair(generations[best], generations[worst], scores[best], scores[worst]))
     return PairSet(tuple(pairs), len(samples), len(samples) - len(pairs))
+
+
+def best_and_worst(scores: Sequence[float], margin: float) -> tuple[int, int] | None:
+    """Where the highest and the lowest score are, the first of equals; None where they differ by less than the margin.
+
+    Equal scores are a tie at any margin; so are none, or one alone.
+    """
+    if not scores:
+        return None
+    best = max(range(len(scores)), key=scores.__getitem__)
+    worst = min(range(len(scores)), key=scores.__getitem__)
+    gap = scores[best] - scores[worst]
+    return (best, worst) if gap > 0 and gap >= margin else None
 
 
 def _pair(chosen: Generation, rejected: Generation, chosen_reward: float, rejected_reward: float) -> PreferencePair:

@@ -6,7 +6,8 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from mva_ray.adapters.base_model import load_tokenizer
-from mva_ray.adapters.prompting import completion_ids, prompt_ids, render_prompt
+from mva_ray.adapters.prompting import BATCH_TEXTS, completion_ids, pair_lengths, prompt_ids, render_prompt
+from mva_ray.records import PreferencePair
 
 
 @pytest.fixture
@@ -33,6 +34,49 @@ def test_without_a_template_the_prompt_is_the_text_itself(plain: PreTrainedToken
     assert render_prompt(plain, "Hi", None) == "Hi"
     assert render_prompt(plain, "Hi", "") == "Hi"
     assert render_prompt(plain, "Hi", "Be kind.") == "Be kind.\n\nHi"
+
+
+DIALOGUE = (("user", "Hi"), ("assistant", "Yes?"), ("user", "Why"))
+
+
+def test_a_dialogue_is_rendered_turn_by_turn(chat: PreTrainedTokenizerBase) -> None:
+    turns = "<s>user Hi</s><s>assistant Yes?</s><s>user Why</s><s>assistant "
+    assert render_prompt(chat, DIALOGUE, None) == turns
+    assert render_prompt(chat, DIALOGUE, "Be kind.") == f"<s>system Be kind.</s>{turns}"
+    assert render_prompt(chat, (("user", "Hi"),), "Be kind.") == render_prompt(chat, "Hi", "Be kind.")
+
+
+def test_a_dialogue_without_a_template_is_that_of_hh(plain: PreTrainedTokenizerBase) -> None:
+    text = "\n\nHuman: Hi\n\nAssistant: Yes?\n\nHuman: Why\n\nAssistant:"
+    assert render_prompt(plain, DIALOGUE, None) == text
+    assert render_prompt(plain, DIALOGUE, "Be kind.") == f"Be kind.{text}"
+    assert render_prompt(plain, DIALOGUE, "") == text
+    assert render_prompt(plain, (("user", "Hi"),), None) == "\n\nHuman: Hi\n\nAssistant:"
+
+
+@pytest.mark.parametrize("tokenizer", ["chat", "plain"])
+def test_a_dialogue_keeps_its_own_system_turn(tokenizer: str, request: pytest.FixtureRequest) -> None:
+    loaded = request.getfixturevalue(tokenizer)
+    own = (("system", "Be brief."), *DIALOGUE)
+    assert render_prompt(loaded, own, "Be kind.") == render_prompt(loaded, DIALOGUE, "Be brief.")
+
+
+@pytest.mark.parametrize("tokenizer", ["chat", "plain"])
+def test_lengths_are_those_that_training_sees(tokenizer: str, request: pytest.FixtureRequest) -> None:
+    """A cut-off answer has no end token. More pairs than are tokenised at a time."""
+    loaded = request.getfixturevalue(tokenizer)
+    pairs = [PreferencePair("Hi", "You can", ""), PreferencePair(DIALOGUE, "bake", "bread", rejected_finished=False)]
+    by_hand = [
+        [
+            len(prompt_ids(loaded, pair.prompt, "Be kind.")),
+            len(completion_ids(loaded, pair.chosen, pair.chosen_finished)),
+            len(completion_ids(loaded, pair.rejected, pair.rejected_finished)),
+        ]
+        for pair in pairs
+    ]
+    many = BATCH_TEXTS // 2 + 1
+    assert pair_lengths(loaded, pairs * many, "Be kind.").tolist() == by_hand * many
+    assert pair_lengths(loaded, [], None).shape == (0, 3)
 
 
 def test_special_tokens_of_the_template_are_single_tokens_and_not_doubled(chat: PreTrainedTokenizerBase) -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mva_ray.config import JudgeSettings
 from mva_ray.compare.results import Candidate, ComparisonResult, JudgedPair, JudgeResult, MethodResult
 from mva_ray.compare.wins import choose, criteria, judge_methods, judged_wins, reward_wins
+from mva_ray.config import JudgeSettings
 from tests.comparisons import make_result
 from tests.judges import endpoint
 

@@ -1,12 +1,15 @@
-"""Prompt and pair files: what is read, and each bad line with its number."""
+"""Data files: the same rows from every format, and each bad row with its place."""
 
+import gzip
+import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from mva_ray.data.files import read_pairs, read_prompts
+from mva_ray.data.files import BATCH_ROWS, read_prompts
 from mva_ray.errors import ConfigError
-from mva_ray.records import PreferencePair
 
 
 @pytest.fixture
@@ -77,18 +80,93 @@ def test_unreadable_files(tmp_path: Path) -> None:
     assert problems_of(tmp_path / "binary") == ["not UTF-8 text; expected JSONL"]
 
 
-def test_pairs(file: Path) -> None:
-    file.write_text(
-        '{"prompt": "p", "chosen": "c", "rejected": "r"}\n{"prompt": "q", "chosen": "d", "rejected": "s"}\n'
-    )
-    assert read_pairs(file) == [PreferencePair("p", "c", "r"), PreferencePair("q", "d", "s")]
+ROWS = [{"prompt": 'a\u2028\nb, "c"'}, {"prompt": "日本"}]
+LINES = "".join(json.dumps(row) + "\n" for row in ROWS)
+CSV = 'prompt,topic\r\n"a\u2028\nb, ""c""",1\r\n日本,2\r\n'
 
 
-def test_pairs_need_all_three_texts(file: Path) -> None:
-    file.write_text('{"prompt": "p", "chosen": "c"}\n{"prompt": "p", "chosen": [], "rejected": "r"}\n')
-    with pytest.raises(ConfigError) as caught:
-        read_pairs(file)
-    assert caught.value.problems == [
-        "line 1: expected a non-empty text for 'rejected', it is missing",
-        "line 2: expected a non-empty text for 'chosen', got []",
+def write_gzip(path: Path, text: str) -> None:
+    path.write_bytes(gzip.compress(text.encode()))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", LINES),
+        ("a.txt", LINES),
+        ("a.json", LINES),
+        ("a.json", json.dumps(ROWS, indent=1)),
+        ("a.json", "\n" + json.dumps(ROWS)),
+        ("A.CSV", CSV),
+        ("a.v1.csv", "\ufeff" + CSV),
+        ("a.jsonl.gz", LINES),
+        ("a.gz", LINES),
+        ("a.csv.gz", CSV),
+        ("a.json.GZ", json.dumps(ROWS)),
+    ],
+)
+def test_prompts_are_the_same_in_every_text_format(tmp_path: Path, name: str, content: str) -> None:
+    path = tmp_path / name
+    if name.lower().endswith("gz"):
+        write_gzip(path, content)
+    else:
+        path.write_bytes(content.encode())
+    assert read_prompts(path) == [row["prompt"] for row in ROWS]
+
+
+def test_prompts_of_parquet(tmp_path: Path) -> None:
+    """More rows than are unpacked at a time."""
+    prompts = [f"prompt {number}" for number in range(2 * BATCH_ROWS + 1)]
+    pq.write_table(pa.table({"prompt": prompts}), tmp_path / "a.parquet")
+    assert read_prompts(tmp_path / "a.parquet") == prompts
+    pq.write_table(pa.table({"prompt": [*prompts, None]}), tmp_path / "a.parquet")
+    [problem] = problems_of(tmp_path / "a.parquet")
+    assert problem == f"row {len(prompts) + 1}: expected a non-empty text for 'prompt', got null"
+
+
+def test_lines_of_csv_are_those_where_the_rows_begin(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('prompt,x\n"a\nb\nc",1\n,2\n"d\ne",3\nf,4,5\n')
+    assert problems_of(path) == [
+        "line 5: expected a non-empty text for 'prompt', got \"\"",
+        "line 8: more fields than the header has columns (2)",
     ]
+    path.write_text("topic\nb\n")
+    assert problems_of(path) == ["line 2: expected a non-empty text for 'prompt', it is missing"]
+
+
+def test_a_long_field_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"prompt\n{'a' * 200_000}\n")
+    assert len(read_prompts(tmp_path / "a.csv")[0]) == 200_000
+
+
+def test_entries_of_a_json_list_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('[{"prompt": "a"}, 3, {}]')
+    assert problems_of(tmp_path / "a.json") == [
+        'entry 2: expected an object such as {"prompt": "..."}',
+        "entry 3: expected a non-empty text for 'prompt', it is missing",
+    ]
+
+
+def test_half_a_surrogate_pair_is_no_text(file: Path) -> None:
+    """JSON can hold it; tokenizers raise."""
+    file.write_text('{"prompt": "a\\ud800b"}\n{"prompt": "\\ud83d\\ude00"}\n')
+    assert problems_of(file) == ["line 1: 'prompt' is not valid Unicode: surrogates not allowed"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("a.jsonl.gz", b"plain", "cannot be read: Not a gzipped file"),
+        ("a.jsonl.gz", gzip.compress(LINES.encode())[:-12], "cannot be unpacked, is it complete?"),
+        ("a.parquet", b"plain", "not a readable Parquet file: "),
+        ("a.json", b'[{"prompt": "a"}', "not valid JSON: "),
+        ("a.csv", b'prompt\n"a', "line 2: not valid CSV: unexpected end of data"),
+        ("a.csv", b"\xff", "not UTF-8 text; expected CSV"),
+        ("a.json", b"\xff", "not UTF-8 text; expected JSON"),
+    ],
+)
+def test_broken_files(tmp_path: Path, name: str, content: bytes, problem: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    [found] = problems_of(tmp_path / name)
+    assert found.startswith(problem)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mva_ray.data.pairs import best_against_worst
+from mva_ray.data.pairs import best_against_worst, best_and_worst
 from mva_ray.records import Generation, PreferencePair
 
 
@@ -49,6 +49,11 @@ def test_of_equally_good_samples_the_first_is_taken() -> None:
     assert (pair.chosen, pair.rejected) == ("a", "b")
 
 
+def test_no_scores_have_no_best() -> None:
+    """All responses of a prompt may be unrated."""
+    assert best_and_worst([], 0.0) is best_and_worst([1.0], 0.0) is None
+
+
 def test_no_samples_no_pairs() -> None:
     made = best_against_worst([], [], margin=0.0)
     assert (made.pairs, made.prompts, made.ties) == ((), 0, 0)
@@ -65,8 +70,8 @@ def test_every_prompt_gives_its_widest_pair_or_is_a_tie(rewards: list[list[float
     tables = [samples(str(i), *map(str, range(len(row)))) for i, row in enumerate(rewards)]
     made = best_against_worst(tables, rewards, margin)
     assert made.prompts == len(rewards) == len(made.pairs) + made.ties
-    pairs = {int(pair.prompt): pair for pair in made.pairs}
-    assert [int(pair.prompt) for pair in made.pairs] == sorted(pairs)
+    pairs = {int(str(pair.prompt)): pair for pair in made.pairs}
+    assert [int(str(pair.prompt)) for pair in made.pairs] == sorted(pairs)
     for i, row in enumerate(rewards):
         wide = max(row) - min(row) >= margin and max(row) > min(row)
         assert (i in pairs) == wide
