@@ -47,6 +47,7 @@ Interval = Annotated[
     AfterValidator(check_bounds),
 ]
 FilePath = Annotated[str, Field(min_length=1, description="the path of a JSONL file"), AfterValidator(absolute_path)]
+LoraDirectory = Annotated[str, Field(min_length=1, description="a PEFT LoRA directory"), AfterValidator(absolute_path)]
 Model = Annotated[str, Field(min_length=1, description=A_MODEL), AfterValidator(check_model)]
 Function = Annotated[str, Field(description="package.module:function"), AfterValidator(check_function)]
 
@@ -137,16 +138,25 @@ class Reward(Section):
 
 
 class Value(Section):
-    """One human value: its reward, and its preference pairs or the margin to make them with.
+    """One human value: its reward, and its preference pairs, the margin to make them with, or a finished adapter.
 
+    An `adapter` counts as trained before all others: it is blended as it is, and they are penalised against it.
     `bounds` are the search interval of its coefficient; the lower one may be negative, the upper above 1.
     """
 
     name: Annotated[Name, AfterValidator(check_value_name)]
     reward: Annotated[Reward, Field(description="package.module:function or a mapping with function or model")]
     pairs: FilePath | None = None
+    adapter: LoraDirectory | None = None
     margin: NonNegative = 0.0
     bounds: Interval | None = None
+
+    @model_validator(mode="after")
+    def _train_or_bring(self) -> Self:
+        given = [key for key in ("pairs", "margin") if key in self.model_fields_set]
+        if self.adapter is not None and given:
+            raise ValueError(f"{' and '.join(given)} would train an adapter, and 'adapter' brings one: keep one")
+        return self
 
 
 class Lora(Section):
@@ -210,6 +220,11 @@ class RunConfig(Section):
     @property
     def value_names(self) -> list[str]:
         return [value.name for value in self.values]
+
+    @property
+    def training_order(self) -> list[Value]:
+        """Values that bring an adapter, then the others, each in the order of the config."""
+        return sorted(self.values, key=lambda value: value.adapter is None)
 
     @property
     def bounds(self) -> list[tuple[float, float]]:

@@ -43,7 +43,7 @@ def fine(prompts, completions, **kwargs):
 number = 3
 """
 
-VALUE_KEYS = "name, reward, pairs, margin, bounds"
+VALUE_KEYS = "name, reward, pairs, adapter, margin, bounds"
 RUN_KEYS = "name, base_model, seed, prompts, generation, sampling, values, training, search"
 A_NAME = "a name of at most 32 lower-case letters, digits and _ that begins with a letter"
 A_MODEL = "a hub id (org/name), a model directory or a .gguf file"
@@ -260,6 +260,29 @@ MALFORMED = {
         "    pairs: pairs.jsonl\n",
         "line 10, values[1]: reward is missing: every value needs one to score candidates",
         "line 11, values[1].pairs: DIR/pairs.jsonl: no such file",
+    ),
+    "adapter without reward": (
+        "    reward: mva_ray.rewards:brief\n    margin: 0.5\n",
+        "    adapter: mine\n",
+        "line 10, values[1]: reward is missing: every value needs one to score candidates",
+    ),
+    "adapter with pairs and margin": (
+        "    margin: 0.5",
+        "    margin: 0.5\n    pairs: train.jsonl\n    adapter: mine",
+        "line 10, values[1]: pairs and margin would train an adapter, and 'adapter' brings one: keep one",
+        "line 13, values[1].pairs: DIR/train.jsonl: line 1: expected a non-empty text for 'chosen', it is missing",
+        "line 13, values[1].pairs: DIR/train.jsonl: line 2: expected a non-empty text for 'chosen', it is missing",
+        "line 13, values[1].pairs: DIR/train.jsonl: line 3: expected a non-empty text for 'chosen', it is missing",
+    ),
+    "adapter with margin": (
+        "    margin: 0.5",
+        "    margin: 0.5\n    adapter: mine",
+        "line 10, values[1]: margin would train an adapter, and 'adapter' brings one: keep one",
+    ),
+    "adapter that is a list": (
+        "    margin: 0.5",
+        "    adapter: [mine]",
+        "line 12, values[1].adapter: expected a PEFT LoRA directory, got ['mine']",
     ),
     "empty reward": (
         "reward: mva_ray.rewards:brief",
@@ -531,6 +554,13 @@ def test_relative_paths_become_absolute(directory: Path, monkeypatch: pytest.Mon
     assert config.base_model == str(directory / "model")
     assert config.prompts.train.path == str(directory / "train.jsonl")
     assert config.values[1].pairs == str(directory / "pairs.jsonl")
+
+
+def test_an_adapter_is_found_from_the_config_and_comes_first_in_training(directory: Path) -> None:
+    config = load_config(write(directory, GOOD.replace("    margin: 0.5", "    adapter: mine")))
+    assert config.values[1].adapter == str(directory / "mine")
+    assert [value.name for value in config.training_order] == ["short", "warm"]
+    assert config.value_names == ["warm", "short"]
 
 
 @pytest.mark.parametrize(("written", "read"), [("model", "DIR/model"), ("model.gguf", "DIR/model.gguf"), ("gpt2",) * 2])

@@ -21,7 +21,12 @@ def load_checked_config(path: Path) -> RunConfig:
         ConfigError: with every problem of the config and of the files, in the order of the config.
     """
     draft = read_config(path)
-    return draft.finish([*_prompt_problems(draft), *_pair_problems(draft)])
+    return draft.finish(data_problems(draft))
+
+
+def data_problems(draft: Draft) -> list[Problem]:
+    """What is wrong with the prompt and pair files of a config, each at the line that names the file."""
+    return [*_prompt_problems(draft), *_pair_problems(draft)]
 
 
 def _prompt_problems(draft: Draft) -> Iterator[Problem]:
