@@ -172,9 +172,13 @@ class Lora(Section):
 
 
 class Training(Section):
-    """DPO (Rafailov et al. 2023) with the HSIC penalty of MVA (arXiv 2511.17579)."""
+    """DPO (Rafailov et al. 2023) with the HSIC penalty of MVA (arXiv 2511.17579).
+
+    The length is a number of optimiser steps, the same for every value, or of `epochs` over each value's pairs.
+    """
 
     steps: Count = 24
+    epochs: Positive | None = None
     pairs_per_step: Count = 4
     learning_rate: Positive = 5e-4
     beta: Positive = 0.1
@@ -182,6 +186,19 @@ class Training(Section):
     max_length: Count = 512
     lora: Lora = Lora()
     num_workers: Count = 1
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if self.epochs is not None and "steps" in self.model_fields_set:
+            raise ValueError("give 'steps' (optimiser steps) or 'epochs' (passes over a value's pairs), not both")
+        return self
+
+    def for_pairs(self, count: int) -> "Training":
+        """The training of a value that has so many pairs: `epochs` as steps."""
+        if self.epochs is None:
+            return self
+        steps = max(1, round(self.epochs * count / self.pairs_per_step))
+        return self.model_copy(update={"steps": steps, "epochs": None})
 
 
 class Search(Section):

@@ -7,7 +7,10 @@ and LoRA, frozen weights and fused attention: the per-layer counting of Korthika
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+
+from transformers import AutoModelForSequenceClassification
 
 from mva_ray.adapters.base_model import linear_shapes, load_skeleton
 from mva_ray.config import Lora
@@ -38,6 +41,7 @@ class ModelSize:
         return {name: shape for name, shape in self.linear.items() if f".{name}".endswith(ends)}
 
 
+@lru_cache
 def model_size(directory: Path) -> ModelSize:
     """Sizes by config.json.
 
@@ -49,7 +53,7 @@ def model_size(directory: Path) -> ModelSize:
     heads = config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
     return ModelSize(
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        parameters=model.num_parameters(),
         layers=config.num_hidden_layers,
         hidden=config.hidden_size,
         attention=heads * width,
@@ -58,6 +62,15 @@ def model_size(directory: Path) -> ModelSize:
         vocabulary=config.vocab_size,
         linear=linear_shapes(model),
     )
+
+
+def classifier_parameters(directory: Path) -> int:
+    """Parameters of a reward model by its config.json.
+
+    Raises:
+        ValueError: transformers knows no such architecture.
+    """
+    return int(load_skeleton(directory, AutoModelForSequenceClassification).num_parameters())
 
 
 def adapter_parameters(size: ModelSize, lora: Lora) -> int:

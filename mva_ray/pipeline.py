@@ -251,7 +251,7 @@ class _Run:
                 system_prompt=self._config.generation.system_prompt,
                 pairs=pairs[value.name],
                 earlier=tuple(outputs[:place]),
-                training=self._config.training,
+                training=self._config.training.for_pairs(len(pairs[value.name])),
                 seed=self._config.seed + place,
                 output=outputs[place],
             )

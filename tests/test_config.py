@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mva_ray.config import Resources, RunConfig, check_writable, load_config
+from mva_ray.config import Resources, RunConfig, Training, check_writable, load_config
 from mva_ray.config_checks import import_function
 from mva_ray.data.check import load_checked_config
 from mva_ray.errors import ConfigError
@@ -206,6 +206,11 @@ MALFORMED = {
         "candidates: 16",
         "candidates: 7",
         "line 14, search: candidates (7) must be at least population (8)",
+    ),
+    "steps and epochs": (
+        "search:\n",
+        "training: {steps: 24, epochs: 3}\nsearch:\n",
+        "line 14, training: give 'steps' (optimiser steps) or 'epochs' (passes over a value's pairs), not both",
     ),
     # Bounds
     "bounds upside down": (
@@ -593,6 +598,23 @@ def test_numbers_as_in_yaml_1_2(directory: Path) -> None:
     text = GOOD + "training: {learning_rate: 5e-4, beta: 1E+1, hsic_weight: .5, steps: 12}\nseed: 0\n"
     training = load_config(write(directory, text)).training
     assert (training.learning_rate, training.beta, training.hsic_weight, training.steps) == (5e-4, 10.0, 0.5, 12)
+
+
+@pytest.mark.parametrize(
+    ("training", "pairs", "steps"),
+    [
+        (Training(), 1000, 24),
+        (Training(steps=7), 1000, 7),
+        (Training(epochs=3, pairs_per_step=8), 10_000, 3750),
+        (Training(epochs=0.1, pairs_per_step=3), 30, 1),
+        (Training(epochs=0.5, pairs_per_step=64), 3, 1),
+    ],
+)
+def test_epochs_are_steps_of_each_value(training: Training, pairs: int, steps: int) -> None:
+    of_value = training.for_pairs(pairs)
+    assert (of_value.steps, of_value.epochs) == (steps, None)
+    assert of_value.for_pairs(1) == of_value
+    assert pickle.loads(pickle.dumps(of_value)) == of_value
 
 
 def test_words_that_yaml_1_1_takes_for_truth_are_text(directory: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForSequenceClassification, LlamaConfig, LlamaForCausalLM
 
 from mva_ray.config import Lora
 from mva_ray.estimate import (
@@ -15,6 +15,7 @@ from mva_ray.estimate import (
     FLOAT32,
     activation_bytes,
     adapter_parameters,
+    classifier_parameters,
     generation_bytes,
     model_size,
     readable,
@@ -71,18 +72,23 @@ def kept_bytes(model: Any, autocast: bool = False) -> int:
     return sum(storage.nbytes() for storage in kept.values())
 
 
-@pytest.mark.parametrize("fixture", ["tiny_model", "tiny_gpt2", "tiny_classifier"])
+@pytest.mark.parametrize("fixture", ["tiny_model", "tiny_gpt2"])
 def test_parameters_are_those_of_the_model(fixture: str, request: pytest.FixtureRequest) -> None:
     directory = request.getfixturevalue(fixture)
     counted = sum(parameter.numel() for parameter in load(directory)[0].parameters())
     assert model_size(directory).parameters == counted
 
 
-def test_shared_embeddings_count_once(narrow: Path) -> None:
-    apart = model_size(narrow).parameters
-    path = narrow / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"tie_word_embeddings": True}))
-    assert apart - model_size(narrow).parameters == 300 * 64
+def test_parameters_of_a_reward_model_are_those_of_the_classifier(tiny_classifier: Path) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_classifier)
+    assert classifier_parameters(tiny_classifier) == sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_shared_embeddings_count_once(narrow: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    tied = tmp_path_factory.mktemp("tied")
+    config = json.loads((narrow / "config.json").read_text())
+    (tied / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": True}))
+    assert model_size(narrow).parameters - model_size(tied).parameters == 300 * 64
 
 
 @pytest.mark.parametrize("targets", [["q_proj", "k_proj", "v_proj", "o_proj"], MLP, ["q_proj"], ["nothing"]])

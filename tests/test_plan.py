@@ -89,6 +89,7 @@ def changed(before: Plan, after: Plan) -> set[str]:
             set(),
         ),
         ("training.steps", 25, ADAPTERS | {"evaluations"}),
+        ("training.epochs", 2.0, ADAPTERS | {"evaluations"}),
         ("training.pairs_per_step", 2, ADAPTERS | {"evaluations"}),
         ("training.learning_rate", 1e-4, ADAPTERS | {"evaluations"}),
         ("training.beta", 0.2, ADAPTERS | {"evaluations"}),

@@ -1,6 +1,7 @@
 """Load the base model: a hub id, a local directory, or a local .gguf. Safetensors only, no remote code."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,15 +27,15 @@ def load_base_model(base_model: str) -> PreTrainedModel:
     return model.to("cuda" if on_gpu else "cpu").eval()
 
 
-def load_skeleton(directory: Path) -> PreTrainedModel:
-    """The model without its weights (on torch's meta device); the directory needs no more than config.json.
+def load_skeleton(directory: Path, architecture: Any = AutoModelForCausalLM) -> PreTrainedModel:
+    """A model without its weights (on torch's meta device); the directory needs no more than config.json.
 
     Raises:
         ValueError: transformers knows no such architecture.
     """
     config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        return architecture.from_config(config, trust_remote_code=False)
 
 
 def linear_shapes(model: nn.Module) -> dict[str, tuple[int, int]]:
