@@ -66,7 +66,7 @@ def _lengths(forecast: Forecast) -> Table:
     how = "by the model's tokenizer" if forecast.measured else "estimated: 4 a 3 words, without the chat template"
     table = _table(f"Tokens ({how})", "text", "number", "mean", "longest", numbers=("number", "mean", "longest"))
     rows: dict[str, Lengths] = {f"{split} prompts": lengths for split, lengths in forecast.prompts.items()}
-    rows |= {f"pairs '{name}', longer sequence": lengths for name, lengths in forecast.pairs.items()}
+    rows |= {f"pairs '{name}'": lengths for name, lengths in forecast.pairs.items()}
     for name, lengths in rows.items():
         table.add_row(name, f"{lengths.number:,}", f"{lengths.mean:,.0f}", f"{lengths.longest:,}")
     return table
@@ -111,7 +111,7 @@ def _training_memory(forecast: Forecast, size: ModelSize, number: int) -> Mappin
     """On a GPU with gradient checkpointing, on a CPU without, as training does it."""
     training = forecast.config.training
     longest = max((lengths.longest for lengths in forecast.pairs.values()), default=0)
-    tokens = 2 * max(1, training.pairs_per_step // training.num_workers) * longest
+    tokens = max(1, training.pairs_per_step // training.num_workers) * longest
     return training_bytes(size, training.lora, tokens, number, number == BFLOAT16, len(forecast.config.values) - 1)
 
 

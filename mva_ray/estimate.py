@@ -24,7 +24,10 @@ _ADAM = 4 * FLOAT32
 
 @dataclass(frozen=True)
 class ModelSize:
-    """The sizes of a decoder: `attention` and `key_value` are heads times their width, `linear` (in, out) by name."""
+    """The sizes of a decoder: `attention` and `key_value` are heads times their width, `linear` (in, out) by name.
+
+    `window` is how many tokens back it attends, None for all.
+    """
 
     parameters: int
     layers: int
@@ -33,6 +36,7 @@ class ModelSize:
     key_value: int
     intermediate: int
     vocabulary: int
+    window: int | None
     linear: Mapping[str, tuple[int, int]]
 
     def adapted(self, targets: Iterable[str]) -> dict[str, tuple[int, int]]:
@@ -60,6 +64,7 @@ def model_size(directory: Path) -> ModelSize:
         key_value=(getattr(config, "num_key_value_heads", None) or heads) * width,
         intermediate=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
         vocabulary=config.vocab_size,
+        window=getattr(config, "sliding_window", None),
         linear=linear_shapes(model),
     )
 
@@ -102,10 +107,11 @@ def training_bytes(
 ) -> dict[str, int]:
     """Bytes on each training worker, by what they are for.
 
-    Logits count three times: as computed, their gradient, and a float32 copy for the log-softmax.
+    Logits as computed, and two tensors of float32 for their log-softmax and its gradient; as many as there are tokens,
+    though they are computed for those of completions alone.
 
     Args:
-        tokens: of one step's sequences on this worker, padding too.
+        tokens: of one step's pairs on this worker, padding too.
         number: bytes a number of the base model.
         earlier: frozen adapters that the penalty compares with.
     """
@@ -114,7 +120,7 @@ def training_bytes(
         "adapter, its gradient, Adam": adapter_parameters(size, lora) * _ADAM,
         "adapters before it": adapter_parameters(size, lora) * FLOAT32 * earlier,
         "activations": activation_bytes(size, lora, tokens, number, checkpointing),
-        "logits": tokens * size.vocabulary * (2 * number + FLOAT32),
+        "logits": tokens * size.vocabulary * (number + 2 * FLOAT32),
     }
 
 

@@ -77,7 +77,7 @@ class Forecast:
 
     @cached_property
     def pairs(self) -> dict[str, Lengths]:
-        """Pairs of each value that is trained, by the longer one of their two sequences, prompt and answer.
+        """Pairs of each value that is trained: the prompt and both completions, as training packs them in one row.
 
         Of pairs that are yet to be sampled, the most there can be.
         """
@@ -111,15 +111,18 @@ class Forecast:
         return has_weights and all(known_directory(model) for model in rewards)
 
     def _pairs(self, value: Value) -> Lengths:
-        limit = self.config.training.max_length
         if value.pairs:
-            return _lengths(read_pairs(Path(value.pairs)), self._longer_of_pair, limit)
+            return _lengths(read_pairs(Path(value.pairs)), self._packed)
         prompts, new = self.prompts["train"], self.config.generation.max_new_tokens
-        return Lengths(prompts.number, min(limit, prompts.mean + new), min(limit, prompts.longest + new))
+        limit = self.config.training.max_length
+        mean, longest = (prompt + 2 * max(0, min(new, limit - prompt)) for prompt in (prompts.mean, prompts.longest))
+        return Lengths(prompts.number, mean, round(longest))
 
-    def _longer_of_pair(self, pair: PreferencePair) -> int:
-        completion = max(self._count_completion(pair.chosen), self._count_completion(pair.rejected))
-        return self._count_prompt(pair.prompt) + completion
+    def _packed(self, pair: PreferencePair) -> int:
+        """The prompt once and both completions, each cut where it reaches max_length with its prompt."""
+        prompt = self._count_prompt(pair.prompt)
+        room = max(0, self.config.training.max_length - prompt)
+        return prompt + sum(min(room, self._count_completion(text)) for text in (pair.chosen, pair.rejected))
 
     def _sampling(self) -> Iterator[Stage]:
         config = self.config
@@ -158,7 +161,7 @@ class Forecast:
         bound = "" if value.pairs else "at least " if self.config.training.epochs is None else "at most "
         return (
             f"{training.steps:,} steps of {training.pairs_per_step} pairs, {bound}{epochs:.2g} epochs, "
-            f"about {2 * used * pairs.mean:,.0f} tokens"
+            f"about {used * pairs.mean:,.0f} tokens"
         )
 
     def _evaluations(self, split: str) -> Stage:
@@ -214,7 +217,7 @@ def _model_problems(draft: Draft, config: RunConfig, base: Path) -> list[Problem
     except Exception as error:  # whatever transformers makes of somebody's config.json
         message = f"{base / 'config.json'} describes no causal language model: {last_line(error)}"
         return [draft.document.problem(("base_model",), message)]
-    return [*fit_problems(draft, base), *_target_problems(draft, config, base)]
+    return [*fit_problems(draft, base), *_target_problems(draft, config, base), *_window_problems(draft, config, base)]
 
 
 def _target_problems(draft: Draft, config: RunConfig, base: Path) -> Iterator[Problem]:
@@ -226,6 +229,13 @@ def _target_problems(draft: Draft, config: RunConfig, base: Path) -> Iterator[Pr
             hint = did_you_mean(target, known) or f"; there are {', '.join(sorted(known))}"
             location = ("training", "lora", "target_modules", index)
             yield draft.document.problem(location, f"the base model has no linear layer {target!r}{hint}")
+
+
+def _window_problems(draft: Draft, config: RunConfig, base: Path) -> Iterator[Problem]:
+    window = model_size(base).window
+    if window and config.training.max_length > window:
+        message = f"{config.training.max_length} is beyond the base model's attention window of {window} tokens"
+        yield draft.document.problem(("training", "max_length"), message)
 
 
 def _prompts(config: RunConfig, split: str) -> list[str]:
@@ -252,9 +262,9 @@ def _by_words(text: str) -> int:
     return round(TOKENS_A_WORD * len(text.split()))
 
 
-def _lengths(rows: Sequence[T], count: Callable[[T], int], limit: int | None = None) -> Lengths:
+def _lengths(rows: Sequence[T], count: Callable[[T], int]) -> Lengths:
     spread = rows[:: max(1, len(rows) // MEASURED_ROWS)]
-    tokens = [min(count(row), limit) if limit else count(row) for row in spread]
+    tokens = [count(row) for row in spread]
     return Lengths(len(rows), sum(tokens) / max(1, len(tokens)), max(tokens, default=0))
 
 

@@ -141,7 +141,9 @@ class _Run:
     def value_adapters(self, pairs: Mapping[str, tuple[PreferencePair, ...]]) -> list[AdapterRef]:
         """One adapter a value, in the order of the config: brought with it, or trained against those before it."""
         config = self._config
-        directories = {name: self._dir / "adapters" / f"{name}-{self._plan.adapters[name]}" for name in config.value_names}
+        directories = {
+            name: self._dir / "adapters" / f"{name}-{self._plan.adapters[name]}" for name in config.value_names
+        }
         for value in config.values:
             if value.adapter and not directories[value.name].is_dir():
                 copy_adapter(Path(value.adapter), directories[value.name])

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import ray
 import yaml
+from transformers import MistralConfig
 
 from mva_ray.config import Training
 from mva_ray.dry_run import dry_run
@@ -94,14 +95,16 @@ def test_tokens_are_those_of_the_models_tokenizer(tmp_path: Path, settings: dict
     prompt = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
     ids = [len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in (prompt, "Because.", "No.")]
     assert found.measured
-    longer = ids[0] + max(ids[1:]) + 1
-    assert found.pairs["given"] == Lengths(10, longer, longer)
-    assert found.pairs["brief"].longest == found.prompts["train"].longest + 7
+    row = sum(ids) + 2
+    assert found.pairs["given"] == Lengths(10, row, row)
+    assert found.pairs["brief"].longest == found.prompts["train"].longest + 2 * 7
 
 
 def test_long_pairs_are_cut_as_training_cuts_them(tmp_path: Path, settings: dict[str, Any]) -> None:
-    settings["training"]["max_length"] = 9
-    assert forecast(tmp_path, settings).pairs["given"] == Lengths(10, 9, 9)
+    """Each completion by itself, where it reaches max_length with its prompt: two tokens of each are left."""
+    prompt = forecast(tmp_path, settings)._count_prompt("Why is the sky blue?")
+    settings["training"]["max_length"] = prompt + 2
+    assert forecast(tmp_path, settings).pairs["given"] == Lengths(10, prompt + 4, prompt + 4)
 
 
 def test_what_an_earlier_run_left_is_kept(tmp_path: Path, settings: dict[str, Any]) -> None:
@@ -127,7 +130,7 @@ def test_without_the_model_the_rest_is_still_there(
     found = forecast(tmp_path, settings | {"base_model": "org/absent"})
     assert (found.size, found.measured, found.plan) == (None, False, None)
     assert {stage.key for stage in found.stages()} == {None}
-    assert found.pairs["given"].longest == round(5 * 4 / 3) + 1
+    assert found.pairs["given"].longest == round(5 * 4 / 3) + 1 + 1
     dry_run(write(tmp_path, settings | {"base_model": "org/absent"}), None)
     output = capsys.readouterr().out
     assert "not here yet: mva-ray fetch org/absent" in output
@@ -160,6 +163,18 @@ def test_modules_that_are_not_there_are_a_problem(tmp_path: Path, settings: dict
         "line 28, training.lora.target_modules[1]: the base model has no linear layer 'v_porj'; did you mean 'v_proj'?",
         "line 29, training.lora.target_modules[2]: the base model has no linear layer 'c_attn'; there are down_proj, "
         "gate_proj, k_proj, lm_head, o_proj, q_proj, up_proj, v_proj",
+    ]
+
+
+def test_pairs_longer_than_the_attention_window_are_a_problem(tmp_path: Path, settings: dict[str, Any]) -> None:
+    (tmp_path / "narrow").mkdir()
+    small = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "vocab_size": 9}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1}
+    MistralConfig(**small, **heads, sliding_window=100).save_pretrained(tmp_path / "narrow")
+    settings["values"].pop()
+    settings["training"]["max_length"] = 101
+    assert problems_of(tmp_path, settings | {"base_model": "narrow"}) == [
+        "line 27, training.max_length: 101 is beyond the base model's attention window of 100 tokens"
     ]
 
 

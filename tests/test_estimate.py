@@ -155,7 +155,7 @@ def test_llama_2_7b_by_hand(tmp_path: Path) -> None:
     assert parts["base model"] == 2 * size.parameters
     assert parts["adapter, its gradient, Adam"] == 16 * 67_108_864
     assert parts["adapters before it"] == 4 * 67_108_864
-    assert parts["logits"] == 1000 * 32000 * (2 + 2 + 4)
+    assert parts["logits"] == 1000 * 32000 * (2 + 4 + 4)
     cache = generation_bytes(size, lora, 10, 60, 40, BFLOAT16, adapters=2)["key-value cache"]
     assert cache == 2 * 32 * 4096 * 10 * 100 * 2
 
