@@ -50,11 +50,12 @@ def pareto(
 def explore(
     config: Config,
     run: Annotated[Path | None, typer.Option(help="Run directory; runs/<name of the config> if left out.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and print the plan only.")] = False,
 ) -> None:
     """Train the value adapters, search the coefficients, fill the Pareto table."""
-    from mva_ray.explore import explore_and_show
+    from mva_ray.explore import explore_and_show, show_plan
 
-    explore_and_show(config, run)
+    (show_plan if dry_run else explore_and_show)(config, run)
 
 
 @app.command()

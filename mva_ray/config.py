@@ -53,6 +53,7 @@ Interval = Annotated[
 FilePath = Annotated[str, Field(min_length=1, description=A_DATA_FILE), AfterValidator(absolute_path)]
 DataSet = Annotated[str, Field(description=A_DATA_SET), AfterValidator(check_data_set)]
 Share = Annotated[float, Field(ge=0, lt=1, description="a number >= 0 and < 1")]
+LoraDirectory = Annotated[str, Field(min_length=1, description="a PEFT LoRA directory"), AfterValidator(absolute_path)]
 Model = Annotated[str, Field(min_length=1, description=A_MODEL), AfterValidator(check_model)]
 Function = Annotated[str, Field(description="package.module:function"), AfterValidator(check_function)]
 
@@ -200,16 +201,25 @@ class PairSource(Section):
 
 
 class Value(Section):
-    """One human value: its reward, and its preference pairs or the margin to make them with.
+    """One human value: its reward, and its preference pairs, the margin to make them with, or a finished adapter.
 
+    An `adapter` counts as trained before all others: it is blended as it is, and they are penalised against it.
     `bounds` are the search interval of its coefficient; the lower one may be negative, the upper above 1.
     """
 
     name: Annotated[Name, AfterValidator(check_value_name)]
     reward: Annotated[Reward, Field(description="package.module:function or a mapping with function or model")]
     pairs: Annotated[PairSource, Field(description=f"{A_DATA_FILE} or a mapping with path or hub")] | None = None
+    adapter: LoraDirectory | None = None
     margin: NonNegative = 0.0
     bounds: Interval | None = None
+
+    @model_validator(mode="after")
+    def _train_or_bring(self) -> Self:
+        given = [key for key in ("pairs", "margin") if key in self.model_fields_set]
+        if self.adapter is not None and given:
+            raise ValueError(f"{' and '.join(given)} would train an adapter, and 'adapter' brings one: keep one")
+        return self
 
 
 class Lora(Section):
@@ -275,9 +285,13 @@ class Penalty(Section):
 
 
 class Training(Section):
-    """DPO (Rafailov et al. 2023) with the decorrelation penalty of MVA (arXiv 2511.17579)."""
+    """DPO (Rafailov et al. 2023) with the decorrelation penalty of MVA (arXiv 2511.17579).
+
+    The length is a number of optimiser steps, the same for every value, or of `epochs` over each value's pairs.
+    """
 
     steps: Count = 24
+    epochs: Positive | None = None
     pairs_per_step: Count = 4
     learning_rate: Positive = 5e-4
     beta: Positive = 0.1
@@ -291,6 +305,18 @@ class Training(Section):
         if (self.penalty.kind, self.penalty.on) == ("hsic", "lora_a") and self.lora.r < 4:
             raise ValueError(f"lora.r ({self.lora.r}) must be at least 4 for HSIC on lora_a: its rows are the samples")
         return self
+
+    def _one_length(self) -> Self:
+        if self.epochs is not None and "steps" in self.model_fields_set:
+            raise ValueError("give 'steps' (optimiser steps) or 'epochs' (passes over a value's pairs), not both")
+        return self
+
+    def for_pairs(self, count: int) -> "Training":
+        """The training of a value that has so many pairs: `epochs` as steps."""
+        if self.epochs is None:
+            return self
+        steps = max(1, round(self.epochs * count / self.pairs_per_step))
+        return self.model_copy(update={"steps": steps, "epochs": None})
 
 
 class Search(Section):
@@ -377,6 +403,11 @@ class RunConfig(Section):
     @property
     def value_names(self) -> list[str]:
         return [value.name for value in self.values]
+
+    @property
+    def training_order(self) -> list[Value]:
+        """Values that bring an adapter, then the others, each in the order of the config."""
+        return sorted(self.values, key=lambda value: value.adapter is None)
 
     @property
     def bounds(self) -> list[tuple[float, float]]:

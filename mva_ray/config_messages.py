@@ -45,7 +45,7 @@ def _unknown(key: str, known: list[str]) -> str:
 
 def _missing(key: str, parent: dict[str, Any], config: Section, location: Location) -> str:
     if key == "reward":
-        return NO_REWARD if "pairs" in parent else NO_REWARD_NO_PAIRS
+        return NO_REWARD if {"pairs", "adapter"} & parent.keys() else NO_REWARD_NO_PAIRS
     return f"{key} is missing: expected {_expected(config, location)[1]}"
 
 

@@ -18,13 +18,21 @@ def explore_and_show(config: Path, run_dir: Path | None = None) -> None:
     print(f"plot:   {run_dir / 'front.png'}\nreport: {run_dir / 'report.html'}\ntable:  {run_dir / 'table'}")
 
 
+def show_plan(config: Path, run_dir: Path | None = None) -> None:
+    """Check the config and print what `explore_and_show` would do."""
+    from mva_ray.dry_run import dry_run
+
+    dry_run(config, run_dir)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="mva_ray.explore", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="a YAML file, see tune_configs/")
     parser.add_argument("--run", type=Path, help="run directory; runs/<name of the config> unless given")
+    parser.add_argument("--dry-run", action="store_true", help="check everything and print the plan only")
     arguments = parser.parse_args()
     try:
-        explore_and_show(arguments.config, arguments.run)
+        (show_plan if arguments.dry_run else explore_and_show)(arguments.config, arguments.run)
     except MvaError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -14,10 +14,12 @@ from ray.actor import ActorHandle
 from ray.util import ActorPool
 from tqdm.auto import tqdm
 
+from mva_ray.adapters.check import adapter_problems, fit_problems, other_bases
 from mva_ray.adapters.fetch import local_directory
 from mva_ray.adapters.hashes import adapter_hash
-from mva_ray.config import RunConfig, Value, check_writable
-from mva_ray.data.check import load_checked_config
+from mva_ray.adapters.lora import copy_adapter
+from mva_ray.config import RunConfig, Value, check_writable, read_config
+from mva_ray.data.check import data_problems
 from mva_ray.data.conflict import within_prompt_correlation
 from mva_ray.data.pairs import PairSet, best_against_worst
 from mva_ray.data.samples import SampleStore
@@ -61,10 +63,14 @@ def explore(config_path: Path, run_dir: Path | None = None) -> Path:
         ConfigError: with everything that is wrong with the config.
         RunError: where the job cannot go on; what was computed until then is kept.
     """
-    config = load_checked_config(config_path)
+    draft = read_config(config_path)
+    config = draft.finish([*data_problems(draft), *adapter_problems(draft)])
     run_dir = (run_dir or Path("runs") / config.name).absolute()
     check_writable(run_dir)
     _find_models(config, config_path)
+    draft.finish(list(fit_problems(draft, local_directory(config.base_model))))
+    for line in other_bases(config):
+        log.warning(line)
     run = _Run(config, make_plan(config), run_dir)
     run.announce_changes()
     with run.timed("whole run"):
@@ -115,7 +121,7 @@ class _Run:
     def preference_pairs(self) -> dict[str, tuple[PreferencePair, ...]]:
         """Pairs of every value: from its data, or from the base model's samples and its reward."""
         pairs = {value.name: read_pairs(value.pairs) for value in self._config.values if value.pairs}
-        on_policy = [value for value in self._config.values if not value.pairs]
+        on_policy = [value for value in self._config.values if not value.pairs and not value.adapter]
         if on_policy:
             with self.timed("preference pairs"):
                 samples = self._samples()
@@ -133,11 +139,18 @@ class _Run:
         return pairs
 
     def value_adapters(self, pairs: Mapping[str, tuple[PreferencePair, ...]]) -> list[AdapterRef]:
-        """One adapter a value, in the order of the config, each trained against those before it."""
-        jobs = self._training_jobs(pairs)
+        """One adapter a value, in the order of the config: brought with it, or trained against those before it."""
+        config = self._config
+        directories = {
+            name: self._dir / "adapters" / f"{name}-{self._plan.adapters[name]}" for name in config.value_names
+        }
+        for value in config.values:
+            if value.adapter and not directories[value.name].is_dir():
+                copy_adapter(Path(value.adapter), directories[value.name])
+        jobs = self._training_jobs(pairs, directories)
         if any(not Path(job.output).is_dir() for job in jobs):
             self._train(jobs)
-        adapters = [AdapterRef(job.name, job.output, adapter_hash(Path(job.output))) for job in jobs]
+        adapters = [AdapterRef(name, str(path), adapter_hash(path)) for name, path in directories.items()]
         write_json(self._dir / "adapters.json", {ref.value: ref.path for ref in adapters})
         return adapters
 
@@ -228,21 +241,24 @@ class _Run:
             write_atomically(path, "".join(json.dumps(asdict(pair)) + "\n" for pair in pair_set.pairs).encode())
         write_json(self._dir / "pairs.json", summary)
 
-    def _training_jobs(self, pairs: Mapping[str, tuple[PreferencePair, ...]]) -> list[TrainingJob]:
-        names = self._config.value_names
-        outputs = [str(self._dir / "adapters" / f"{name}-{self._plan.adapters[name]}") for name in names]
+    def _training_jobs(
+        self, pairs: Mapping[str, tuple[PreferencePair, ...]], directories: Mapping[str, Path]
+    ) -> list[TrainingJob]:
+        order = self._config.training_order
+        outputs = [str(directories[value.name]) for value in order]
         return [
             TrainingJob(
-                name=name,
+                name=value.name,
                 base_model=self._config.base_model,
                 system_prompt=self._config.generation.system_prompt,
-                pairs=pairs[name],
+                pairs=pairs[value.name],
                 earlier=tuple(outputs[:place]),
-                training=self._config.training,
+                training=self._config.training.for_pairs(len(pairs[value.name])),
                 seed=self._config.seed + place,
                 output=outputs[place],
             )
-            for place, name in enumerate(names)
+            for place, value in enumerate(order)
+            if not value.adapter
         ]
 
     def _train(self, jobs: Sequence[TrainingJob]) -> None:

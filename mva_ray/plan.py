@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mva_ray.adapters.fetch import local_directory
-from mva_ray.adapters.hashes import model_hash
+from mva_ray.adapters.hashes import delta_hash, model_hash
 from mva_ray.config import RunConfig
 from mva_ray.data.files import read_prompts
 from mva_ray.data.source import pairs_hash, read_pairs
@@ -20,8 +20,9 @@ from mva_ray.records import SPLITS
 class Plan:
     """Keys of all stages; each hashes everything the stage's result depends on.
 
-    `scores`, `pairs` and `adapters` are per value; `context` is that of `Evaluation`. `rewards` maps each value to
-    its reward's name and version, `prompts` each split to its prompts.
+    `scores`, `pairs` (of those that are trained) and `adapters` (in the order of training) are per value; `context`
+    is that of `Evaluation`. `rewards` maps each value to its reward's name and version, `prompts` each split to its
+    prompts.
     """
 
     base_hash: str
@@ -56,10 +57,15 @@ def make_plan(config: RunConfig) -> Plan:
     pairs = {
         value.name: pairs_hash(read_pairs(value.pairs)) if value.pairs else key(scores[value.name], value.margin)
         for value in config.values
+        if not value.adapter
     }
     adapters: dict[str, str] = {}
-    for value in config.value_names:
-        adapters[value] = key(model, pairs[value], config.training.model_dump(), config.seed, list(adapters.values()))
+    for value in config.training_order:
+        adapters[value.name] = (
+            delta_hash(Path(value.adapter))[:12]
+            if value.adapter
+            else key(model, pairs[value.name], config.training.model_dump(), config.seed, list(adapters.values()))
+        )
     context = key(model, adapters, rewards)
     return Plan(base_hash, prompts, rewards, samples, scores, pairs, adapters, context)
 

@@ -2,10 +2,11 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import ray
+import torch
 from ray.exceptions import RayError
 
 from mva_ray.config import RunConfig
@@ -48,17 +49,40 @@ def ray_session(config: RunConfig) -> Iterator[None]:
 
 def _check_resources(config: RunConfig) -> None:
     """Refuse what would wait without a word; a cluster may grow, and there it waits."""
-    there = ray.cluster_resources()
+    if lines := shortages(config, ray.cluster_resources()):
+        raise RunError("; ".join(lines))
+
+
+def shortages(config: RunConfig, there: Mapping[str, float]) -> list[str]:
+    """One line for each resource (`CPU`, `GPU`) that the config asks for at once and that is not there."""
+    lines = []
+    for setting, resources in needed_resources(config).items():
+        for kind, amount in resources.items():
+            if amount > there.get(kind, 0):
+                lines.append(f"{setting} need {amount:g} {kind}, this machine has {there.get(kind, 0):g}")
+    return lines
+
+
+def needed_resources(config: RunConfig) -> dict[str, dict[str, float]]:
+    """What runs at the same time, by the settings that ask for it."""
     search = config.search
     rewards = [value.reward.resources for value in config.values]
-    needed: dict[str, dict[str, float]] = {
+    return {
         "training.num_workers": {"CPU": config.training.num_workers},
         "search.evaluators and the rewards' resources": {
             "CPU": search.evaluators * search.resources.num_cpus + sum(reward.num_cpus for reward in rewards),
             "GPU": search.evaluators * search.resources.num_gpus + sum(reward.num_gpus for reward in rewards),
         },
     }
-    for setting, resources in needed.items():
-        for kind, amount in resources.items():
-            if amount > there.get(kind, 0):
-                raise RunError(f"{setting} need {amount:g} {kind}, this machine has {there.get(kind, 0):g}")
+
+
+def resources_there() -> dict[str, float]:
+    """What there is to run on: the cluster that RAY_ADDRESS names, else this machine, without starting Ray on it."""
+    if "RAY_ADDRESS" not in os.environ:
+        return {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}
+    ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        resources: dict[str, float] = ray.cluster_resources()
+        return resources
+    finally:
+        ray.shutdown()

@@ -128,6 +128,9 @@ def test_explore_fetch_and_report_pass_their_arguments_on(monkeypatch: pytest.Mo
     runner.invoke(app, ["explore", "--config", "a.yaml"])
     runner.invoke(app, ["explore", "--config", "a.yaml", "--run", "runs/b"])
     assert calls == [(Path("a.yaml"), None), (Path("a.yaml"), Path("runs/b"))]
+    fake_module(monkeypatch, "mva_ray.dry_run", dry_run=lambda config, run_dir: calls.append((config, run_dir, "dry")))
+    runner.invoke(app, ["explore", "--config", "c.yaml", "--dry-run"])
+    assert calls[2:] == [(Path("c.yaml"), None, "dry")]
     assert runner.invoke(app, ["fetch"]).stdout == f"cache/{DEFAULT_MODEL}\n"
     assert runner.invoke(app, ["fetch", "org/other"]).stdout == "cache/org/other\n"
     assert runner.invoke(app, ["report", "runs/b"]).stdout == "runs/b/report.html\n"

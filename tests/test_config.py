@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mva_ray.config import PairSource, Penalty, Resources, RunConfig, check_writable, load_config
+from mva_ray.config import PairSource, Penalty, Resources, RunConfig, Training, check_writable, load_config
 from mva_ray.config_checks import import_function
 from mva_ray.data.check import load_checked_config
 from mva_ray.errors import ConfigError
@@ -44,7 +44,7 @@ def fine(prompts, completions, **kwargs):
 number = 3
 """
 
-VALUE_KEYS = "name, reward, pairs, margin, bounds"
+VALUE_KEYS = "name, reward, pairs, adapter, margin, bounds"
 RUN_KEYS = "name, base_model, seed, prompts, generation, sampling, values, training, search"
 A_NAME = "a name of at most 32 lower-case letters, digits and _ that begins with a letter"
 A_MODEL = "a hub id (org/name), a model directory or a .gguf file"
@@ -211,6 +211,11 @@ MALFORMED = {
         "candidates: 7",
         "line 14, search: candidates (7) must be at least population (8)",
     ),
+    "steps and epochs": (
+        "search:\n",
+        "training: {steps: 24, epochs: 3}\nsearch:\n",
+        "line 14, training: give 'steps' (optimiser steps) or 'epochs' (passes over a value's pairs), not both",
+    ),
     # Bounds
     "bounds upside down": (
         "bounds: [-0.5, 2]",
@@ -264,6 +269,29 @@ MALFORMED = {
         "    pairs: pairs.jsonl\n",
         "line 10, values[1]: reward is missing: every value needs one to score candidates",
         "line 11, values[1].pairs: DIR/pairs.jsonl: no such file",
+    ),
+    "adapter without reward": (
+        "    reward: mva_ray.rewards:brief\n    margin: 0.5\n",
+        "    adapter: mine\n",
+        "line 10, values[1]: reward is missing: every value needs one to score candidates",
+    ),
+    "adapter with pairs and margin": (
+        "    margin: 0.5",
+        "    margin: 0.5\n    pairs: train.jsonl\n    adapter: mine",
+        "line 10, values[1]: pairs and margin would train an adapter, and 'adapter' brings one: keep one",
+        "line 13, values[1].pairs: DIR/train.jsonl: line 1: expected a non-empty text for 'chosen', it is missing",
+        "line 13, values[1].pairs: DIR/train.jsonl: line 2: expected a non-empty text for 'chosen', it is missing",
+        "line 13, values[1].pairs: DIR/train.jsonl: line 3: expected a non-empty text for 'chosen', it is missing",
+    ),
+    "adapter with margin": (
+        "    margin: 0.5",
+        "    margin: 0.5\n    adapter: mine",
+        "line 10, values[1]: margin would train an adapter, and 'adapter' brings one: keep one",
+    ),
+    "adapter that is a list": (
+        "    margin: 0.5",
+        "    adapter: [mine]",
+        "line 12, values[1].adapter: expected a PEFT LoRA directory, got ['mine']",
     ),
     "empty reward": (
         "reward: mva_ray.rewards:brief",
@@ -732,6 +760,13 @@ def test_relative_paths_become_absolute(directory: Path, monkeypatch: pytest.Mon
     assert config.values[1].pairs == PairSource(path=str(directory / "pairs.jsonl"))
 
 
+def test_an_adapter_is_found_from_the_config_and_comes_first_in_training(directory: Path) -> None:
+    config = load_config(write(directory, GOOD.replace("    margin: 0.5", "    adapter: mine")))
+    assert config.values[1].adapter == str(directory / "mine")
+    assert [value.name for value in config.training_order] == ["short", "warm"]
+    assert config.value_names == ["warm", "short"]
+
+
 @pytest.mark.parametrize(("written", "read"), [("model", "DIR/model"), ("model.gguf", "DIR/model.gguf"), ("gpt2",) * 2])
 def test_base_models(directory: Path, written: str, read: str) -> None:
     config = load_config(write(directory, GOOD.replace("org/model", written)))
@@ -762,6 +797,23 @@ def test_numbers_as_in_yaml_1_2(directory: Path) -> None:
     text = GOOD + "training: {learning_rate: 5e-4, beta: 1E+1, penalty: {weight: .5}, steps: 12}\nseed: 0\n"
     training = load_config(write(directory, text)).training
     assert (training.learning_rate, training.beta, training.penalty.weight, training.steps) == (5e-4, 10.0, 0.5, 12)
+
+
+@pytest.mark.parametrize(
+    ("training", "pairs", "steps"),
+    [
+        (Training(), 1000, 24),
+        (Training(steps=7), 1000, 7),
+        (Training(epochs=3, pairs_per_step=8), 10_000, 3750),
+        (Training(epochs=0.1, pairs_per_step=3), 30, 1),
+        (Training(epochs=0.5, pairs_per_step=64), 3, 1),
+    ],
+)
+def test_epochs_are_steps_of_each_value(training: Training, pairs: int, steps: int) -> None:
+    of_value = training.for_pairs(pairs)
+    assert (of_value.steps, of_value.epochs) == (steps, None)
+    assert of_value.for_pairs(1) == of_value
+    assert pickle.loads(pickle.dumps(of_value)) == of_value
 
 
 def test_words_that_yaml_1_1_takes_for_truth_are_text(directory: Path) -> None:

@@ -42,7 +42,11 @@ LAZY_ARROWS: dict[str, set[str]] = {
 }
 """What a part may import besides, inside functions only: queries start fast."""
 
-PART_OF: dict[str, str] = {"__init__": "mva_ray", "__main__": "cli", "plan": "pipeline", "ray_session": "pipeline"}
+PART_OF: dict[str, str] = {
+    "__init__": "mva_ray",
+    "__main__": "cli",
+    **dict.fromkeys(("plan", "forecast", "dry_run", "estimate", "ray_session"), "pipeline"),
+}
 """Modules that belong to the part of another name; config_*.py belong to config."""
 
 SLOW = {"ray", "torch", "transformers"}

@@ -14,7 +14,12 @@ import pandas as pd
 import pytest
 import yaml
 
+from mva_ray.adapters.hashes import WEIGHTS_FILE
+from mva_ray.config import load_config
+from mva_ray.pipeline import _Run
+from mva_ray.plan import make_plan
 from mva_ray.table import ParetoTable
+from tests.tiny import random_adapter
 
 VALUES = ["brief", "thorough"]
 PATIENCE_S = 240
@@ -159,3 +164,51 @@ def test_a_changed_config_says_what_it_invalidates(
     frame = ParetoTable(run_dir).frame("search")
     assert len(frame) == 12
     assert made < evaluations_made(run_dir) <= made + 4
+
+
+def test_an_adapter_that_is_brought_is_blended_and_not_trained(tiny_model: Path, tmp_path: Path) -> None:
+    """It stands in the table beside the one that is trained against it, and the run keeps a copy."""
+    brought = random_adapter(tmp_path / "mine", tiny_model, seed=3, r=4, alpha=2, use_rslora=True)
+    values = [
+        {"name": "thorough", "reward": "mva_ray.rewards:thorough"},
+        {"name": "brief", "reward": "mva_ray.rewards:brief", "adapter": str(brought)},
+    ]
+    search = {"candidates": 6, "population": 4, "convex_partitions": 1}
+    run_dir = tmp_path / "run"
+    output = finish(write_config(tmp_path, tiny_model, values=values, search=search), run_dir)
+    assert "training 'thorough'" in output
+    assert "training 'brief'" not in output
+    frame = ParetoTable(run_dir).frame("search")
+    assert (len(frame), set(frame["status"])) == (6, {"ok"})
+    adapters = {value: Path(path) for value, path in json.loads((run_dir / "adapters.json").read_text()).items()}
+    assert list(adapters) == ["thorough", "brief"]
+    assert adapters["brief"].parent == run_dir / "adapters"
+    assert (adapters["brief"] / WEIGHTS_FILE).read_bytes() == (brought / WEIGHTS_FILE).read_bytes()
+    assert json.loads((adapters["thorough"] / "training.jsonl").read_text().splitlines()[0])["hsic"] > 0
+
+
+def test_where_every_adapter_is_brought_nothing_is_sampled_or_trained(tiny_model: Path, tmp_path: Path) -> None:
+    """There is no Ray here that could do it."""
+    values = [
+        {"name": name, "reward": f"mva_ray.rewards:{name}", "adapter": str(directory)}
+        for seed, name in enumerate(VALUES)
+        for directory in [random_adapter(tmp_path / name, tiny_model, seed, r=seed + 2, alpha=4)]
+    ]
+    config = load_config(write_config(tmp_path, tiny_model, values=values))
+    run = _Run(config, make_plan(config), tmp_path / "run")
+    pairs = run.preference_pairs()
+    assert pairs == {}
+    refs = run.value_adapters(pairs)
+    assert [ref.value for ref in refs] == VALUES
+    assert run.value_adapters(pairs) == refs
+
+
+def test_an_adapter_that_cannot_be_blended_ends_it_before_anything_starts(tiny_model: Path, tmp_path: Path) -> None:
+    adapter = random_adapter(tmp_path / "dora", tiny_model, seed=3, r=4, alpha=2, use_dora=True)
+    values = [{"name": name, "reward": f"mva_ray.rewards:{name}", "adapter": str(adapter)} for name in VALUES]
+    process = start(write_config(tmp_path, tiny_model, values=values), tmp_path / "run")
+    output, _ = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 2
+    assert output.count("use_dora is set: only plain LoRA") == 2
+    assert "Traceback" not in output
+    assert not (tmp_path / "run").exists()

@@ -10,7 +10,7 @@ import pytest
 
 from mva_ray.config import RunConfig
 from mva_ray.plan import Plan, changed_settings, key, make_plan
-from tests.tiny import make_llama
+from tests.tiny import make_llama, random_adapter
 
 Settings = dict[str, Any]
 SAMPLED = {"samples", "pairs 'warm'", "pairs 'brief'"}
@@ -89,6 +89,7 @@ def changed(before: Plan, after: Plan) -> set[str]:
             set(),
         ),
         ("training.steps", 25, ADAPTERS | {"evaluations"}),
+        ("training.epochs", 2.0, ADAPTERS | {"evaluations"}),
         ("training.pairs_per_step", 2, ADAPTERS | {"evaluations"}),
         ("training.learning_rate", 1e-4, ADAPTERS | {"evaluations"}),
         ("training.beta", 0.2, ADAPTERS | {"evaluations"}),
@@ -197,6 +198,49 @@ def test_only_settings_that_change_the_pairs_train_anew(settings: Settings, tmp_
     assert plan(edited(settings, "values.0.pairs", source | same)) == before
     other = plan(edited(settings, "values.0.pairs", source | {"attribute": "short"}))
     assert changed(before, other) == {"pairs 'given'", *ADAPTERS, "evaluations"}
+
+
+@pytest.fixture
+def with_adapter(settings: Settings, tmp_path: Path, tiny_model: Path) -> Settings:
+    """The last value brings an adapter."""
+    directory = random_adapter(tmp_path / "mine", tiny_model, seed=1, r=2, alpha=4)
+    settings["values"][2]["adapter"] = str(directory)
+    return settings
+
+
+def test_an_adapter_that_is_brought_comes_before_those_that_are_trained(with_adapter: Settings) -> None:
+    """All others are penalised against it, whatever its place; it needs no pairs."""
+    stages = plan(with_adapter).stages()
+    names = ["samples", "pairs 'given'", "pairs 'warm'", *(f"adapter '{name}'" for name in ("brief", "given", "warm"))]
+    assert list(stages) == [*names, "evaluations"]
+
+
+def rewrite(path: Path, **settings: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+
+
+@pytest.mark.parametrize(
+    ("edit", "expected"),
+    [
+        (lambda path, model: random_adapter(path, model, seed=2, r=2, alpha=4), ADAPTERS | {"evaluations"}),
+        (lambda path, model: rewrite(path / "adapter_config.json", lora_alpha=8), ADAPTERS | {"evaluations"}),
+        (lambda path, model: rewrite(path / "adapter_config.json", use_rslora=True), ADAPTERS | {"evaluations"}),
+        (lambda path, model: rewrite(path / "adapter_config.json", lora_dropout=0.5), set()),
+    ],
+    ids=["other weights", "other alpha", "rsLoRA", "other dropout"],
+)
+def test_what_an_adapter_adds_is_its_key(
+    with_adapter: Settings, tmp_path: Path, tiny_model: Path, edit: Callable[[Path, Path], None], expected: set[str]
+) -> None:
+    """The same weights with another scale are another adapter."""
+    before = plan(with_adapter)
+    edit(tmp_path / "mine", tiny_model)
+    assert changed(before, plan(with_adapter)) == expected
+
+
+def test_training_settings_do_not_change_an_adapter_that_is_brought(with_adapter: Settings) -> None:
+    found = changed(plan(with_adapter), plan(edited(with_adapter, "training.steps", 25)))
+    assert found == {"adapter 'given'", "adapter 'warm'", "evaluations"}
 
 
 def test_search_prompts_are_told_apart_by_their_own_hash(settings: Settings) -> None:

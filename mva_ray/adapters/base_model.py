@@ -1,7 +1,12 @@
 """Load the base model: a hub id, a local directory, or a local .gguf. Safetensors only, no remote code."""
 
+from pathlib import Path
+from typing import Any
+
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.pytorch_utils import Conv1D
 
 from mva_ray.adapters.fetch import local_directory
 
@@ -20,6 +25,28 @@ def load_base_model(base_model: str) -> PreTrainedModel:
     dtype = torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported() else torch.float32
     model = AutoModelForCausalLM.from_pretrained(local_directory(base_model), dtype=dtype, use_safetensors=True)
     return model.to("cuda" if on_gpu else "cpu").eval()
+
+
+def load_skeleton(directory: Path, architecture: Any = AutoModelForCausalLM) -> PreTrainedModel:
+    """A model without its weights (on torch's meta device); the directory needs no more than config.json.
+
+    Raises:
+        ValueError: transformers knows no such architecture.
+    """
+    config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
+    with torch.device("meta"):
+        return architecture.from_config(config, trust_remote_code=False)
+
+
+def linear_shapes(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """(in, out) features of each module that an adapter can change: nn.Linear and GPT-2's Conv1D."""
+    shapes = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear):
+            shapes[name] = (module.in_features, module.out_features)
+        elif isinstance(module, Conv1D):
+            shapes[name] = (module.nx, module.nf)
+    return shapes
 
 
 def allow_bfloat16_products() -> None:

@@ -46,6 +46,16 @@ def local_directory(model: str) -> Path:
     return fetch(model)
 
 
+def known_directory(model: str) -> Path | None:
+    """The directory that holds `model` where it is on this machine already; fetches and converts nothing."""
+    path = Path(model).expanduser()
+    if path.suffix == ".gguf":
+        path = _conversion_of(path) if path.is_file() else path
+    elif not path.is_dir():
+        path = _fetched(model)
+    return path if path.is_dir() else None
+
+
 def fetch(model: str = SMOLLM2) -> Path:
     """Put a hub model into the cache and return its directory; at once where it is there already.
 
@@ -54,7 +64,7 @@ def fetch(model: str = SMOLLM2) -> Path:
     Raises:
         RunError: where neither has it.
     """
-    directory = cache_directory() / "models" / model.replace("/", "--")
+    directory = _fetched(model)
     if directory.is_dir():
         return directory
     if _hub_answers(model):
@@ -66,6 +76,10 @@ def fetch(model: str = SMOLLM2) -> Path:
         f"model '{model}' is not in {directory.parent} and no model hub answers; "
         "go online, or give base_model a local directory or .gguf file"
     )
+
+
+def _fetched(model: str) -> Path:
+    return cache_directory() / "models" / model.replace("/", "--")
 
 
 def _hub_answers(model: str) -> bool:
@@ -125,8 +139,12 @@ def _verify(wheel: Path) -> None:
 def _converted(gguf: Path) -> Path:
     if not gguf.is_file():
         raise ConfigError("base_model", [f"{gguf} is not a file"])
-    directory = cache_directory() / "gguf" / _sha256(gguf)[:16]
+    directory = _conversion_of(gguf)
     return directory if directory.is_dir() else _place(directory, lambda target: convert_gguf(gguf, target))
+
+
+def _conversion_of(gguf: Path) -> Path:
+    return cache_directory() / "gguf" / _sha256(gguf)[:16]
 
 
 def convert_gguf(gguf: Path, target: Path) -> None:

@@ -183,6 +183,7 @@ def _dpo_lw(of: Ingredients) -> Method:
 
 def _modpo(of: Ingredients) -> Method:
     """The pairs of the value that is wanted most, with the others' rewards as margin."""
+
     def recipe(weights: Coefficients) -> Recipe:
         index = weights.index(max(weights))
         value = of.values[index]
@@ -233,7 +234,11 @@ METHODS: dict[str, tuple[str, str, Callable[[Ingredients], Method]]] = {
         "plain DPO adapters, free coefficients",
         _mva(Penalty(kind="none", weight=0.0)),
     ),
-    "mva_no_extrapolation": ("MVA without extrapolation", "decorrelated adapters, convex coefficients", _mva(None, True)),
+    "mva_no_extrapolation": (
+        "MVA without extrapolation",
+        "decorrelated adapters, convex coefficients",
+        _mva(None, True),
+    ),
     "soup": (
         "SOUP",
         "rewarded soups (arXiv 2306.04488): plain DPO adapters, convex coefficients",

@@ -28,7 +28,12 @@ class EvaluationSetting:
 
     @property
     def prompts_hash(self) -> str:
-        return hashlib.sha256(json.dumps(self.prompts).encode()).hexdigest()[:16]
+        return hash_prompts(self.prompts)
+
+
+def hash_prompts(prompts: Sequence[str]) -> str:
+    """Names the prompts of a split in the table: other prompts, other evaluations."""
+    return hashlib.sha256(json.dumps(prompts).encode()).hexdigest()[:16]
 
 
 def candidate_id(adapters: Sequence[str], coefficients: Sequence[float]) -> str:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mva_ray.adapters.hashes import WEIGHTS_FILE, adapter_hash
-from mva_ray.adapters.lora import load_factors
+from mva_ray.adapters.hashes import WEIGHTS_FILE, adapter_hash, delta_hash
+from mva_ray.adapters.lora import copy_adapter, load_factors
 from mva_ray.errors import ConfigError
 from tests.tiny import LLAMA_MODULES, random_adapter
 
@@ -72,11 +72,43 @@ def test_what_peft_writes_beyond_plain_lora_is_refused(
     assert "can be blended" in found
 
 
-@pytest.mark.parametrize("init", ["pissa", "pissa_niter_4", "olora"])
+@pytest.mark.parametrize("init", ["pissa", "pissa_niter_4", "olora", "loftq", "corda", "lora_ga", "something_new"])
 def test_initialisations_that_change_the_base_weights_are_refused(adapter: Path, init: str) -> None:
     """PiSSA and OLoRA take their first B @ A out of the base weights: the adapter does not fit the base as it is."""
     [found] = problems_of(edit(adapter, init_lora_weights=init))
-    assert found.startswith(f"init_lora_weights is '{init}'")
+    assert found.startswith(f"init_lora_weights is {init!r}")
+    assert "convert the adapter to plain LoRA" in found
+
+
+@pytest.mark.parametrize("init", [True, False, "gaussian", "eva", "orthogonal", "mica"])
+def test_initialisations_that_leave_the_base_alone_are_read(adapter: Path, init: bool | str) -> None:
+    assert load_factors(edit(adapter, init_lora_weights=init)).scaling == 1.5
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kasa_config": {"beta": 1e-4}},
+        {"arrow_config": {"top_k": 1}},
+        {"alora_invocation_tokens": [3]},
+        {"use_qalora": True},
+        {"target_parameters": ["mlp.experts.gate_up_proj"]},
+        {"layer_replication": [[0, 2]]},
+        {"of_a_later_peft": 1},
+    ],
+)
+def test_settings_whose_effect_is_not_known_are_refused(adapter: Path, settings: dict[str, Any]) -> None:
+    """What a later PEFT adds is refused too, until someone has read what it does."""
+    [key] = settings
+    assert problems_of(edit(adapter, **settings)) == [
+        f"{key} is set: only plain LoRA (delta = scaling * B @ A on linear layers) can be blended"
+    ]
+
+
+def test_every_setting_of_an_adapter_as_peft_saves_it_is_known(adapter: Path) -> None:
+    """Defaults that are not empty, such as qalora_group_size, are no reason to refuse."""
+    assert len(json.loads((adapter / "adapter_config.json").read_text())) > 30
+    load_factors(adapter)
 
 
 def test_all_problems_come_at_once_and_name_the_file(adapter: Path) -> None:
@@ -100,6 +132,55 @@ def test_weights_that_are_no_lora_factors_are_refused(adapter: Path) -> None:
     assert "model.embed_tokens.lora_embedding_A" in found
 
 
+def test_resized_embeddings_are_refused_by_name(adapter: Path) -> None:
+    tensors = load_file(adapter / WEIGHTS_FILE)
+    save_file(tensors | {"base_model.model.model.embed_tokens.weight": torch.ones(4, 3)}, adapter / WEIGHTS_FILE)
+    [found] = problems_of(adapter)
+    assert "embed_tokens.weight" in found
+    assert "were embeddings resized, or trained?" in found
+
+
+def test_factors_that_do_not_belong_together_are_refused(adapter: Path) -> None:
+    """A file of another rank than its settings would be blended at a wrong scale."""
+    names = [f"base_model.model.model.layers.{layer}.self_attn.q_proj.lora" for layer in (0, 1)]
+    tensors = load_file(adapter / WEIGHTS_FILE)
+    del tensors[f"{names[0]}_B.weight"]
+    tensors[f"{names[1]}_A.weight"] = torch.full((4, 32), torch.nan)
+    for factor, shape in (("A", (2, 32)), ("B", (16, 2))):
+        tensors[f"{names[1].replace('q_proj', 'k_proj')}_{factor}.weight"] = torch.ones(shape)
+    save_file(tensors, adapter / WEIGHTS_FILE)
+    assert problems_of(adapter) == [
+        "model.layers.0.self_attn.q_proj has only one of lora_A and lora_B",
+        "model.layers.1.self_attn.k_proj has factors [2, 32] and [16, 2], which are not of rank r = 4",
+        "model.layers.1.self_attn.q_proj has factors that are not finite",
+    ]
+
+
+@pytest.mark.parametrize("rank", [None, 0, "4"])
+def test_a_rank_that_is_none_is_refused(adapter: Path, rank: object) -> None:
+    assert problems_of(edit(adapter, r=rank)) == [f"expected a number > 0 for r, got {rank!r}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("adapter_config.json", b"{", "not valid JSON: "),
+        ("adapter_config.json", b"[]", "expected the settings of a PEFT adapter, a JSON object"),
+        (WEIGHTS_FILE, b"PK", "no safetensors file: "),
+    ],
+)
+def test_damaged_files_are_refused(adapter: Path, name: str, content: bytes, problem: str) -> None:
+    (adapter / name).write_bytes(content)
+    [found] = problems_of(adapter)
+    assert found.startswith(problem)
+
+
+def test_pickled_weights_are_refused(adapter: Path) -> None:
+    (adapter / WEIGHTS_FILE).rename(adapter / "adapter_model.bin")
+    [found] = problems_of(adapter)
+    assert found == "adapter_model.bin is a pickle, which may run code when it is read: save it as safetensors"
+
+
 @pytest.mark.parametrize("missing", ["adapter_config.json", WEIGHTS_FILE])
 def test_half_a_directory_is_refused(adapter: Path, missing: str) -> None:
     (adapter / missing).unlink()
@@ -118,3 +199,17 @@ def test_the_hash_is_that_of_the_weights_alone(tmp_path: Path, tiny_model: Path)
     )
     (same / "training.jsonl").write_text("{}\n")
     assert adapter_hash(one) == adapter_hash(same) != adapter_hash(other)
+
+
+def test_the_hash_of_the_delta_is_that_of_weights_and_scale(adapter: Path) -> None:
+    before = delta_hash(adapter)
+    assert delta_hash(edit(adapter, lora_dropout=0.5, base_model_name_or_path="other")) == before
+    assert len({before, *(delta_hash(edit(adapter, lora_alpha=alpha)) for alpha in (7, 8))}) == 3
+
+
+def test_a_copy_has_the_same_factors_and_nothing_else(adapter: Path, tmp_path: Path) -> None:
+    (tmp_path / "copies" / "mine.partial").mkdir(parents=True)
+    copy_adapter(adapter, tmp_path / "copies" / "mine")
+    assert [path.name for path in (tmp_path / "copies").iterdir()] == ["mine"]
+    assert delta_hash(tmp_path / "copies" / "mine") == delta_hash(adapter)
+    assert not (tmp_path / "copies" / "mine" / "README.md").exists()

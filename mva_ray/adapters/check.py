@@ -1,0 +1,70 @@
+"""Adapters that a config brings: what is wrong with them, before anything is computed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from mva_ray.adapters.lora import LoraFactors, and_more, load_factors, read_settings
+from mva_ray.config import Draft, RunConfig
+from mva_ray.config_yaml import Location, Problem
+from mva_ray.errors import ConfigError
+
+
+def adapter_problems(draft: Draft) -> Iterator[Problem]:
+    """Directories that are no plain LoRA in safetensors."""
+    for location, directory in _brought(draft):
+        try:
+            load_factors(directory)
+        except ConfigError as error:
+            for problem in error.problems:
+                yield draft.document.problem(location, f"{error.source}: {problem}")
+
+
+def fit_problems(draft: Draft, base: Path) -> Iterator[Problem]:
+    """Adapters whose modules the base model does not have, or has in other shapes.
+
+    Args:
+        draft: without `adapter_problems`.
+        base: the base model's directory; its config.json is enough.
+    """
+    from mva_ray.adapters.base_model import linear_shapes, load_skeleton
+
+    if brought := list(_brought(draft)):
+        shapes = linear_shapes(load_skeleton(base))
+        for location, directory in brought:
+            for problem in _misfits(load_factors(directory), shapes):
+                yield draft.document.problem(location, f"{directory}: {problem}")
+
+
+def other_bases(config: RunConfig) -> Iterator[str]:
+    """A line for each adapter that says it was trained on a model of another name than the config's."""
+    for value in config.values:
+        if value.adapter:
+            base = read_settings(Path(value.adapter)).get("base_model_name_or_path")
+            if base and _name(base) != _name(config.base_model):
+                yield f"the adapter of '{value.name}' was trained on {base}, and base_model is {config.base_model}"
+
+
+def _brought(draft: Draft) -> Iterator[tuple[Location, Path]]:
+    values = draft.document.get("values")
+    for index in range(len(values) if isinstance(values, list) else 0):
+        location = ("values", index, "adapter")
+        if directory := draft.file_at(*location):
+            yield location, directory
+
+
+def _misfits(factors: LoraFactors, shapes: dict[str, tuple[int, int]]) -> Iterator[str]:
+    if missing := sorted(factors.a.keys() - shapes.keys()):
+        yield f"the base model has no linear layer {and_more(missing)}: an adapter of another base model?"
+    known = sorted(factors.a.keys() & shapes.keys())
+    found = {name: (factors.a[name].shape[1], len(factors.b[name])) for name in known}
+    if odd := [name for name, shape in found.items() if shape != shapes[name]]:
+        (had, gave), (takes, gives) = found[odd[0]], shapes[odd[0]]
+        yield (
+            f"{and_more(odd)} maps {had} to {gave} features in the adapter and {takes} to {gives} in the base model: "
+            "an adapter of another base model?"
+        )
+
+
+def _name(model: str) -> str:
+    """The last part of a hub id or a path, also of one in the cache (org--name)."""
+    return model.rstrip("/").replace("--", "/").rpartition("/")[2].lower()
