@@ -59,6 +59,20 @@ def explore(
 
 
 @app.command()
+def compare(
+    config: Config,
+    directory: Annotated[
+        Path | None, typer.Option("--run", help="Where it goes; runs/<name of the config>_compare if left out.")
+    ] = None,
+) -> None:
+    """Train and evaluate MVA, its ablations and the baselines alike, over several seeds, and write one report."""
+    from mva_ray.compare.ray_compare import compare as run_comparison
+
+    found = run_comparison(config, directory)
+    typer.echo(f"report: {found / 'report.html'}\nsummary: {found / 'README.md'}")
+
+
+@app.command()
 def fetch(model: Annotated[str, typer.Argument(help="Hub id.")] = DEFAULT_MODEL) -> None:
     """Put a base model into the cache and print where it is."""
     from mva_ray.adapters.fetch import fetch as fetch_model

@@ -67,11 +67,11 @@ def explore(config_path: Path, run_dir: Path | None = None) -> Path:
     config = draft.finish([*data_problems(draft), *adapter_problems(draft)])
     run_dir = (run_dir or Path("runs") / config.name).absolute()
     check_writable(run_dir)
-    _find_models(config, config_path)
+    find_models(config, config_path)
     draft.finish(list(fit_problems(draft, local_directory(config.base_model))))
     for line in other_bases(config):
         log.warning(line)
-    run = _Run(config, make_plan(config), run_dir)
+    run = Run(config, make_plan(config), run_dir)
     run.announce_changes()
     with run.timed("whole run"):
         with ray_session(config):
@@ -83,7 +83,7 @@ def explore(config_path: Path, run_dir: Path | None = None) -> Path:
     return run_dir
 
 
-class _Run:
+class Run:
     """One config, its plan and its directory; each method is a stage that keeps what is already there."""
 
     def __init__(self, config: RunConfig, plan: Plan, run_dir: Path) -> None:
@@ -149,7 +149,8 @@ class _Run:
                 copy_adapter(Path(value.adapter), directories[value.name])
         jobs = self._training_jobs(pairs, directories)
         if any(not Path(job.output).is_dir() for job in jobs):
-            self._train(jobs)
+            for name, seconds in train_with_progress(jobs, self._dir / "ray").items():
+                self._add_time(f"adapter '{name}'", seconds)
         adapters = [AdapterRef(name, str(path), adapter_hash(path)) for name, path in directories.items()]
         write_json(self._dir / "adapters.json", {ref.value: ref.path for ref in adapters})
         return adapters
@@ -261,26 +262,6 @@ class _Run:
             if not value.adapter
         ]
 
-    def _train(self, jobs: Sequence[TrainingJob]) -> None:
-        """Train what is missing; the time since the step before counts for the adapter whose step it is."""
-        seconds: dict[str, float] = defaultdict(float)
-        before = time.monotonic()
-        steps = sum(job.training.steps for job in jobs if not Path(job.output).is_dir())
-        with tqdm(total=steps, desc="training", unit="step") as bar:
-
-            def on_step(name: str, row: Mapping[str, float]) -> None:
-                nonlocal before
-                bar.set_description(f"training '{name}'")
-                bar.set_postfix(loss=f"{row['loss']:.3f}", accuracy=f"{row['reward_accuracy']:.2f}")
-                bar.update()
-                now = time.monotonic()
-                seconds[name] += now - before
-                before = now
-
-            train_on_ray(jobs, self._dir / "ray", on_step)
-        for name, spent in seconds.items():
-            self._add_time(f"adapter '{name}'", spent)
-
     def _setting(self, split: str, adapters: Sequence[AdapterRef]) -> EvaluationSetting:
         return EvaluationSetting(
             context=self._plan.context,
@@ -337,7 +318,31 @@ class _Run:
             pass
 
 
-def _find_models(config: RunConfig, config_path: Path) -> None:
+def train_with_progress(jobs: Sequence[TrainingJob], storage: Path) -> dict[str, float]:
+    """Train what is missing, in order. Seconds by job: a step's time since the step before belongs to its job.
+
+    Raises:
+        RunError: where a job failed; the outputs of those before it are kept.
+    """
+    seconds: dict[str, float] = defaultdict(float)
+    before = time.monotonic()
+    steps = sum(job.training.steps for job in jobs if not Path(job.output).is_dir())
+    with tqdm(total=steps, desc="training", unit="step") as bar:
+
+        def on_step(name: str, row: Mapping[str, float]) -> None:
+            nonlocal before
+            bar.set_description(f"training '{name}'")
+            bar.set_postfix(loss=f"{row['loss']:.3f}", accuracy=f"{row['reward_accuracy']:.2f}")
+            bar.update()
+            now = time.monotonic()
+            seconds[name] += now - before
+            before = now
+
+        train_on_ray(jobs, storage, on_step)
+    return dict(seconds)
+
+
+def find_models(config: RunConfig, config_path: Path) -> None:
     """Bring every model the config names to this machine before anything is computed.
 
     Raises:

@@ -28,7 +28,7 @@ ARROWS: dict[str, set[str]] = {
     "table": EVERYONE | {"maths.pareto"},
     "report": EVERYONE | {"config", "table"},
     "service": EVERYONE | {"config", "table", "maths.pareto"},
-    "compare": EVERYONE | STAGES,
+    "compare": EVERYONE | STAGES | {"pipeline"},
     "pipeline": EVERYONE | STAGES,
     "explore": EVERYONE | {"config", "pipeline", "service"},
     "data_check": EVERYONE | {"config", "data", "adapters"},

@@ -16,7 +16,7 @@ import yaml
 
 from mva_ray.adapters.hashes import WEIGHTS_FILE
 from mva_ray.config import load_config
-from mva_ray.pipeline import _Run
+from mva_ray.pipeline import Run
 from mva_ray.plan import make_plan
 from mva_ray.table import ParetoTable
 from tests.tiny import random_adapter
@@ -195,7 +195,7 @@ def test_where_every_adapter_is_brought_nothing_is_sampled_or_trained(tiny_model
         for directory in [random_adapter(tmp_path / name, tiny_model, seed, r=seed + 2, alpha=4)]
     ]
     config = load_config(write_config(tmp_path, tiny_model, values=values))
-    run = _Run(config, make_plan(config), tmp_path / "run")
+    run = Run(config, make_plan(config), tmp_path / "run")
     pairs = run.preference_pairs()
     assert pairs == {}
     refs = run.value_adapters(pairs)

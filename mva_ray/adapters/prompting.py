@@ -26,7 +26,12 @@ def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, system_pro
         return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
     if isinstance(prompt, str):
         return f"{system_prompt}\n\n{prompt}" if system_prompt else prompt
-    return "".join(map(_as_text, turns)) + "\n\nAssistant:"
+    return plain_text(turns)
+
+
+def plain_text(prompt: Prompt) -> str:
+    """A prompt without a template, as base models and rewards see it: a text as it is, turns in the form of HH."""
+    return prompt if isinstance(prompt, str) else "".join(map(_as_text, prompt)) + "\n\nAssistant:"
 
 
 def _as_text(turn: Turn) -> str:

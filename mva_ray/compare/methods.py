@@ -9,18 +9,20 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mva_ray.config import Penalty, Training
+from mva_ray.config import PENALTY_WEIGHTS, Penalty, Training
 from mva_ray.errors import RunError
 from mva_ray.maths.consistency import consistency
 from mva_ray.maths.dpo import modpo_margin, modpo_scale
 from mva_ray.records import Coefficients, PreferencePair
 from mva_ray.training.job import TrainingJob
 
+NO_PENALTY = Penalty(kind="none", weight=0.0)
 SMALLEST_WEIGHT = 0.05
 """MODPO divides by the preference weight of the value it trains on; a smaller one counts as this."""
 
@@ -58,15 +60,15 @@ class Recipe:
             yield from recipe.needed()
         yield self
 
-    def job(self, adapters: str, base_model: str, system_prompt: str | None) -> TrainingJob:
+    def job(self, adapters: Path, base_model: str, system_prompt: str | None) -> TrainingJob:
         """Its training into the directory `adapters`, where what it depends on is or will be."""
         return TrainingJob(
-            name=self.name,
+            name=self.directory,
             base_model=base_model,
             system_prompt=system_prompt,
             pairs=self.pairs,
             earlier=tuple(f"{adapters}/{recipe.directory}" for recipe in self.earlier),
-            training=self.training,
+            training=self.training.for_pairs(len(self.pairs)),
             seed=self.seed,
             output=f"{adapters}/{self.directory}",
             start=f"{adapters}/{self.start.directory}" if self.start else None,
@@ -124,7 +126,7 @@ class Ingredients:
         recipes: list[Recipe] = []
         for place, (value, of_value) in enumerate((pairs or self.pairs).items()):
             earlier = tuple(recipes) if penalty and penalty.kind != "none" else ()
-            form = penalty if penalty and earlier else Penalty(kind="none", weight=0.0)
+            form = penalty if penalty and earlier else NO_PENALTY
             training = self.training.model_copy(update={"penalty": form})
             name = value if form.kind == "none" else f"{value}_{form.kind}"
             recipes.append(Recipe(name, of_value, training, self.seed + place, earlier))
@@ -175,8 +177,8 @@ def _dpo_lw(of: Ingredients) -> Method:
             for weight, pairs in zip(weights, of.pairs.values(), strict=True)
             for pair in pairs
         )
-        steps = {"steps": of.training.steps * len(of.pairs), "penalty": Penalty(kind="none", weight=0.0)}
-        return Recipe(f"dpo_lw_{_slug(weights)}", pooled, of.training.model_copy(update=steps), of.seed)
+        changes = {"steps": of.training.steps * len(of.pairs), "penalty": NO_PENALTY}
+        return Recipe(f"dpo_lw_{_slug(weights)}", pooled, of.training.model_copy(update=changes), of.seed)
 
     return of.trained(recipe)
 
@@ -193,7 +195,7 @@ def _modpo(of: Ingredients) -> Method:
         )
         changes = {
             "beta": of.training.beta * modpo_scale(weights, index, SMALLEST_WEIGHT),
-            "penalty": Penalty(kind="none", weight=0.0),
+            "penalty": NO_PENALTY,
         }
         return Recipe(f"modpo_{_slug(weights)}", pairs, of.training.model_copy(update=changes), of.seed)
 
@@ -217,40 +219,42 @@ def _slug(weights: Sequence[float]) -> str:
     return "_".join(f"{weight:.2f}" for weight in weights)
 
 
-METHODS: dict[str, tuple[str, str, Callable[[Ingredients], Method]]] = {
-    "mva": ("MVA", "decorrelated adapters (training.penalty), free coefficients", _mva()),
-    "mva_paper": (
+class Named(NamedTuple):
+    """How people see a method, and how it is made."""
+
+    title: str
+    description: str
+    make: Callable[[Ingredients], Method]
+
+
+METHODS: dict[str, Named] = {
+    "mva": Named("MVA", "decorrelated adapters (training.penalty), free coefficients", _mva()),
+    "mva_paper": Named(
         "MVA, paper's HSIC",
-        "the paper's penalty exactly: RBF of bandwidth 1 on lora_A, weight 10; free coefficients",
-        _mva(Penalty(kind="paper", weight=10.0)),
+        "the paper's penalty exactly (RBF of bandwidth 1 on lora_A, weight 10), free coefficients",
+        _mva(Penalty(kind="paper", weight=PENALTY_WEIGHTS["paper"])),
     ),
-    "mva_orthogonal": (
+    "mva_orthogonal": Named(
         "MVA, orthogonal",
-        "orthogonality in place of HSIC; free coefficients",
-        _mva(Penalty.model_validate("orthogonal")),
+        "orthogonality in place of HSIC, free coefficients",
+        _mva(Penalty(kind="orthogonal", weight=PENALTY_WEIGHTS["orthogonal"])),
     ),
-    "mva_no_hsic": (
-        "MVA without HSIC",
-        "plain DPO adapters, free coefficients",
-        _mva(Penalty(kind="none", weight=0.0)),
+    "mva_no_hsic": Named("MVA without HSIC", "plain DPO adapters, free coefficients", _mva(NO_PENALTY)),
+    "mva_no_extrapolation": Named(
+        "MVA without extrapolation", "decorrelated adapters, convex coefficients", _mva(convex=True)
     ),
-    "mva_no_extrapolation": (
-        "MVA without extrapolation",
-        "decorrelated adapters, convex coefficients",
-        _mva(None, True),
-    ),
-    "soup": (
+    "soup": Named(
         "SOUP",
         "rewarded soups (arXiv 2306.04488): plain DPO adapters, convex coefficients",
-        _mva(Penalty(kind="none", weight=0.0), True),
+        _mva(NO_PENALTY, convex=True),
     ),
-    "vc_soup": (
+    "vc_soup": Named(
         "VC-Soup",
         "plain DPO on the pairs whose values agree (arXiv 2603.18113), convex coefficients",
         _vc_soup,
     ),
-    "dpo_lw": ("DPO-LW", "one model a preference, on the weighted sum of the values' losses", _dpo_lw),
-    "dpo_seqt": ("DPO-SeqT", "one model, the values in turn; every rotation of their order", _dpo_seqt),
-    "modpo": ("MODPO", "one model a preference, the other values' rewards as margin (arXiv 2310.03708)", _modpo),
+    "dpo_lw": Named("DPO-LW", "one model a preference, on the weighted sum of the values' losses", _dpo_lw),
+    "dpo_seqt": Named("DPO-SeqT", "one model, the values in turn, for every rotation of their order", _dpo_seqt),
+    "modpo": Named("MODPO", "one model a preference, the other values' rewards as margin (arXiv 2310.03708)", _modpo),
 }
-"""Name, title, description, and how it is made. Every stage of training has training.steps; DPO-LW that for each value."""
+"""By the name in the config. Every adapter and stage trains as `training` says; DPO-LW as long for each value."""

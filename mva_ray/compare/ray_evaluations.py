@@ -7,6 +7,7 @@ from typing import Self
 import ray
 from tqdm.auto import tqdm
 
+from mva_ray.compare.scoring import Blend
 from mva_ray.config import RunConfig
 from mva_ray.evaluation.evaluate import EvaluationSetting
 from mva_ray.evaluation.ray_evaluation import (
@@ -18,9 +19,6 @@ from mva_ray.evaluation.ray_evaluation import (
 )
 from mva_ray.records import AdapterRef, Evaluation
 from mva_ray.table import ParetoTable
-
-Blend = Mapping[str, float]
-"""Coefficients by adapter key; an adapter that is not named has 0."""
 
 
 class Evaluations:
@@ -56,24 +54,23 @@ class Evaluations:
             ray.kill(actor)
 
     def evaluate(self, split: str, blends: Sequence[Blend], what: str) -> list[Evaluation]:
-        """The evaluations of the blends, in their order, without generations; failures are rows too."""
+        """The evaluations of the blends, in their order, with generations; failures are rows too."""
         known = self._known[split]
         missing = list({_identity(blend): blend for blend in blends if _identity(blend) not in known}.values())
         setting = self._settings[split]
         vectors = [tuple(float(blend.get(name, 0.0)) for name in setting.adapters) for blend in missing]
         size = group_size(self._config.generation.batch_size, len(setting.prompts))
         done = evaluate_all(self._broker, split, vectors, size)
-        for row in tqdm(done, total=len(vectors), desc=f"{what}, {split} prompts", unit="model", disable=not vectors):
-            known[_identity(row.coefficients)] = row
-        return [known[_identity(blend)] for blend in blends]
+        rows = tqdm(done, total=len(vectors), desc=f"{what} on {split}", unit="model", disable=not vectors)
+        failed = {_identity(row.coefficients): row for row in rows if row.status != "ok"}
+        if missing:
+            known |= self._read(split)
+        return [known.get(_identity(blend)) or failed[_identity(blend)] for blend in blends]
 
-    def with_generations(self, split: str) -> dict[frozenset[tuple[str, float]], Evaluation]:
-        """Every successful evaluation on a split, by its coefficients other than 0."""
-        return self._read(split, with_generations=True)
-
-    def _read(self, split: str, with_generations: bool = False) -> dict[frozenset[tuple[str, float]], Evaluation]:
+    def _read(self, split: str) -> dict[frozenset[tuple[str, float]], Evaluation]:
+        """Every successful evaluation there is, by its coefficients other than 0."""
         setting = self._settings[split]
-        rows = self._table.evaluations(setting.context, split, with_generations)
+        rows = self._table.evaluations(setting.context, split, with_generations=True)
         return {
             _identity(row.coefficients): row
             for row in rows

@@ -11,8 +11,7 @@ def reference_candidates(n_values: int, convex_partitions: int) -> list[Coeffici
 
     Args:
         n_values: number of value adapters.
-        convex_partitions: the simplex lattice of Das and Dennis (1998): coefficients are multiples of
-            1 / convex_partitions that sum to 1.
+        convex_partitions: see `convex_candidates`.
 
     Returns:
         distinct vectors of length n_values.
@@ -20,6 +19,11 @@ def reference_candidates(n_values: int, convex_partitions: int) -> list[Coeffici
     base = [(0.0,) * n_values]
     singles = [tuple(row) for row in np.eye(n_values).tolist()]
     ones = [(1.0,) * n_values]
-    lattice = get_reference_directions("das-dennis", n_values, n_partitions=convex_partitions)
-    convex = [tuple(row) for row in np.asarray(lattice).tolist()]
+    convex = convex_candidates(n_values, convex_partitions)
     return list(dict.fromkeys(rounded(row) for row in [*base, *singles, *ones, *convex]))
+
+
+def convex_candidates(n_values: int, partitions: int) -> list[Coefficients]:
+    """The simplex lattice of Das and Dennis (1998): multiples of 1 / partitions, at least 0, that sum to 1."""
+    lattice = get_reference_directions("das-dennis", n_values, n_partitions=partitions)
+    return [rounded(row) for row in np.asarray(lattice).tolist()]

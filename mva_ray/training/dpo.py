@@ -104,7 +104,7 @@ def train_adapter(job: TrainingJob, on_step: Callable[[Mapping[str, float]], Non
     trainer = DecorrelatedDPOTrainer(
         model=model,
         args=_arguments(job),
-        train_dataset=_tokenise(job, tokenizer),
+        train_dataset=_shared(Dataset.from_list(tokenise(job, tokenizer)), f"{_scratch(job)}/pairs"),
         data_collator=partial(pack, pad_token_id=tokenizer.pad_token_id),
         processing_class=tokenizer,
         peft_config=_lora_config(job.training),
@@ -159,7 +159,12 @@ class _StepMetrics(TrainerCallback):
         self._on_step(row)
 
 
-def _tokenise(job: TrainingJob, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+def tokenise(job: TrainingJob, tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
+    """The rows that `pack` takes, of all pairs whose prompt leaves room under training.max_length.
+
+    Raises:
+        RunError: where no pair does.
+    """
     limit = job.training.max_length
     rows: list[dict[str, Any]] = [
         {
@@ -174,7 +179,7 @@ def _tokenise(job: TrainingJob, tokenizer: PreTrainedTokenizerBase) -> Dataset:
     rows = [_cut(row, limit) for row in rows if len(row["prompt_ids"]) < limit]
     if not rows:
         raise RunError(f"no pair of '{job.name}' has a prompt under training.max_length = {limit} tokens")
-    return _shared(Dataset.from_list(rows), f"{_scratch(job)}/pairs")
+    return rows
 
 
 def _cut(row: dict[str, Any], limit: int) -> dict[str, Any]:

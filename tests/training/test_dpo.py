@@ -23,7 +23,7 @@ from mva_ray.config import Lora, Penalty, Training
 from mva_ray.errors import RunError
 from mva_ray.maths.hsic import hsic
 from mva_ray.records import PreferencePair
-from mva_ray.training.dpo import DecorrelatedDPOTrainer, _tokenise, train_adapter
+from mva_ray.training.dpo import DecorrelatedDPOTrainer, tokenise, train_adapter
 from mva_ray.training.job import METRICS_FILE, TrainingJob
 from tests.tiny import LLAMA_MODULES, load
 
@@ -181,7 +181,7 @@ def test_completions_that_were_cut_off_get_no_end_token(tiny_model: Path, tmp_pa
         PreferencePair("Hi?", "Say yes.", "Say no.", chosen_finished=chosen, rejected_finished=rejected)
         for chosen, rejected in ((True, True), (True, False), (False, True), (False, False))
     )
-    rows = _tokenise(job(tiny_model, tmp_path, pairs=pairs, system_prompt="Be kind."), tokenizer)
+    rows = tokenise(job(tiny_model, tmp_path, pairs=pairs, system_prompt="Be kind."), tokenizer)
     for pair, row in zip(pairs, rows, strict=True):
         assert row["prompt_ids"] == prompt_ids(tokenizer, "Hi?", "Be kind.")
         chosen, rejected = tokenizer.decode(row["chosen_ids"]), tokenizer.decode(row["rejected_ids"])
@@ -192,10 +192,10 @@ def test_completions_that_were_cut_off_get_no_end_token(tiny_model: Path, tmp_pa
 def test_pairs_whose_prompt_leaves_no_room_are_left_out(tiny_model: Path, tmp_path: Path) -> None:
     tokenizer = load_tokenizer(str(tiny_model))
     long = PreferencePair("Why? " * 60, "Say yes.", "Say no.")
-    rows = _tokenise(job(tiny_model, tmp_path, pairs=(PAIRS[0], long, PAIRS[1]), max_length=100), tokenizer)
+    rows = tokenise(job(tiny_model, tmp_path, pairs=(PAIRS[0], long, PAIRS[1]), max_length=100), tokenizer)
     assert [row["prompt_ids"] for row in rows] == [prompt_ids(tokenizer, pair.prompt, None) for pair in PAIRS[:2]]
     with pytest.raises(RunError, match=r"no pair of 'brief' has a prompt under training\.max_length = 100 tokens"):
-        _tokenise(job(tiny_model, tmp_path, pairs=(long,), max_length=100), tokenizer)
+        tokenise(job(tiny_model, tmp_path, pairs=(long,), max_length=100), tokenizer)
 
 
 def test_training_adds_nothing_to_what_the_model_sees(

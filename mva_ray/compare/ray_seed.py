@@ -1,0 +1,244 @@
+"""One seed of a comparison: its pairs, the adapters of all methods, and the evaluation of each method's models."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+
+from mva_ray.adapters.hashes import adapter_hash
+from mva_ray.adapters.prompting import plain_text
+from mva_ray.compare.interference import interference, means
+from mva_ray.compare.methods import METHODS, Ingredients, Method, Recipe
+from mva_ray.compare.ray_evaluations import Evaluations
+from mva_ray.compare.results import AdapterInterference, AlphaResult, MethodResult, Rewards, SingleResult
+from mva_ray.compare.scoring import Scoring, rewards_of
+from mva_ray.config import RunConfig
+from mva_ray.errors import CandidateFailure, RunError
+from mva_ray.evaluation.evaluate import EvaluationSetting
+from mva_ray.evaluation.ray_evaluation import start_rewards
+from mva_ray.files import read_json, write_json
+from mva_ray.maths.consistency import reward_gaps
+from mva_ray.pipeline import Run, train_with_progress
+from mva_ray.plan import key, make_plan
+from mva_ray.records import AdapterRef, PreferencePair
+from mva_ray.search.designs import convex_candidates
+from mva_ray.table import ParetoTable
+
+EVALUATED = ("search", "held_out")
+
+
+@dataclass
+class SeedResult:
+    """What one seed adds to the comparison; the base model's rewards are the same for all."""
+
+    prompts: list[str]
+    prompts_hash: str
+    base: Rewards = field(default_factory=dict)
+    methods: list[MethodResult] = field(default_factory=list)
+    singles: list[SingleResult] = field(default_factory=list)
+    interference: list[AdapterInterference] = field(default_factory=list)
+    alphas: list[AlphaResult] = field(default_factory=list)
+
+
+def compare_seed(config: RunConfig, seed: int, directory: Path) -> SeedResult:
+    """Everything of one seed, kept under `directory`.
+
+    Raises:
+        RunError: where there are no pairs to train on. A method that fails is a failure in the result.
+    """
+    return _Seed(config.model_copy(update={"seed": seed}), directory).compare()
+
+
+class _Seed:
+    def __init__(self, config: RunConfig, directory: Path) -> None:
+        self._config = config
+        self._plan = make_plan(config)
+        self._directory = directory
+        self._own = directory / f"seed-{config.seed}"
+        self._broken: dict[str, str] = {}
+
+    def compare(self) -> SeedResult:
+        print(f"comparison, seed {self._config.seed}")
+        ingredients = self._ingredients()
+        methods, failures = self._methods(ingredients)
+        alphas = self._alphas(ingredients)
+        recipes = _distinct(recipe for method in (*methods.values(), *alphas.values()) for recipe in method.recipes)
+        seconds = self._train(_distinct(needed for recipe in recipes for needed in recipe.needed()))
+        for name, method in list(methods.items()):
+            if problem := self._problem(method):
+                failures[name] = problem
+                del methods[name]
+        alphas = {alpha: method for alpha, method in alphas.items() if not self._problem(method)}
+        settings = self._settings([recipe for recipe in recipes if recipe.key not in self._broken])
+        adapters = [AdapterRef(name, str(self._path(name)), sha) for name, sha in settings["search"].adapters.items()]
+        result = SeedResult(list(settings["held_out"].prompts), settings["held_out"].prompts_hash)
+        with Evaluations(self._config, adapters, settings, ParetoTable(self._directory)) as evaluations:
+            scoring = Scoring(self._config, evaluations)
+            for name, method in methods.items():
+                scoring.search(name, method)
+            blended = {name: method for name, method in methods.items() if method.adapters and not method.convex}
+            scoring.hold_out([*blended.values(), *alphas.values()])
+        result.base = scoring.base
+        for name in self._config.compare.methods:
+            result.methods.append(self._method_result(name, methods.get(name), failures.get(name), scoring, seconds))
+        for method in blended.values():
+            self._add_adapters(result, method, scoring)
+        result.alphas = [self._alpha_result(alpha, method, scoring) for alpha, method in alphas.items()]
+        return result
+
+    def _ingredients(self) -> Ingredients:
+        pairs = Run(self._config, self._plan, self._own).preference_pairs()
+        pairs = {value: pairs[value] for value in self._config.value_names}
+        return Ingredients(
+            pairs=pairs,
+            gaps=self._gaps(pairs),
+            training=self._config.training,
+            seed=self._config.seed,
+            weights=convex_candidates(len(pairs), self._config.compare.weight_partitions),
+            consistency=self._config.compare.consistency,
+        )
+
+    def _gaps(self, pairs: Mapping[str, Sequence[PreferencePair]]) -> dict[str, NDArray[np.float64]]:
+        """Every value's reward gap of every pair, [pairs, values] for each value's pairs."""
+        files = {
+            value: self._own / "scores" / f"pairs-{value}-{key(self._plan.pairs[value], dict(self._plan.rewards))}.json"
+            for value in pairs
+        }
+        tables: dict[str, Any] = {value: read_json(path) for value, path in files.items()}
+        missing = [value for value, table in tables.items() if table is None]
+        actors = start_rewards(self._config) if missing else {}
+        for value in missing:
+            prompts = [plain_text(pair.prompt) for pair in pairs[value]]
+            sides = ([pair.chosen for pair in pairs[value]], [pair.rejected for pair in pairs[value]])
+            tables[value] = [
+                [_finite(name, ray.get(actor.score.remote(prompts, side))) for name, actor in actors.items()]
+                for side in sides
+            ]
+            write_json(files[value], tables[value])
+        for actor in actors.values():
+            ray.kill(actor)
+        return {value: reward_gaps(*(np.array(side).T for side in table)) for value, table in tables.items()}
+
+    def _methods(self, ingredients: Ingredients) -> tuple[dict[str, Method], dict[str, str]]:
+        methods: dict[str, Method] = {}
+        failures: dict[str, str] = {}
+        for name in self._config.compare.methods:
+            try:
+                methods[name] = METHODS[name].make(ingredients)
+            except RunError as error:
+                failures[name] = str(error)
+        return methods, failures
+
+    def _alphas(self, ingredients: Ingredients) -> dict[float, Method]:
+        penalty = self._config.training.penalty
+        return {
+            alpha: Method(ingredients.adapters(penalty.model_copy(update={"weight": alpha})))
+            for alpha in self._config.compare.alphas
+        }
+
+    def _path(self, directory: str) -> Path:
+        return self._own / "adapters" / directory
+
+    def _train(self, recipes: Sequence[Recipe]) -> dict[str, float]:
+        """Train what is missing, seconds by directory; a recipe that fails is kept from the others."""
+        path = self._own / "training_seconds.json"
+        seconds: dict[str, float] = read_json(path) or {}
+        while missing := [recipe for recipe in recipes if self._is_missing(recipe)]:
+            jobs = [
+                recipe.job(self._own / "adapters", self._config.base_model, self._config.generation.system_prompt)
+                for recipe in missing
+            ]
+            try:
+                seconds |= train_with_progress(jobs, self._own / "ray")
+            except RunError as error:
+                self._broken[next(recipe.key for recipe in missing if self._is_missing(recipe))] = str(error)
+            write_json(path, seconds)
+        return seconds
+
+    def _is_missing(self, recipe: Recipe) -> bool:
+        return not self._path(recipe.directory).is_dir() and not self._problem(Method((recipe,)))
+
+    def _problem(self, method: Method) -> str | None:
+        """Why a method cannot be evaluated: the first adapter it builds on that could not be trained."""
+        needed = (recipe for outer in method.recipes for recipe in outer.needed())
+        return next((self._broken[recipe.key] for recipe in needed if recipe.key in self._broken), None)
+
+    def _settings(self, recipes: Sequence[Recipe]) -> dict[str, EvaluationSetting]:
+        plan, generation = self._plan, self._config.generation
+        context = key(plan.base_hash, generation.max_new_tokens, generation.system_prompt, dict(plan.rewards))
+        adapters = {recipe.directory: adapter_hash(self._path(recipe.directory)) for recipe in recipes}
+        return {
+            split: EvaluationSetting(
+                context=context,
+                split=split,
+                prompts=plan.prompts[split],
+                values=tuple(self._config.value_names),
+                base_model=f"{self._config.base_model} {plan.base_hash[:12]}",
+                adapters=adapters,
+                rewards=plan.rewards,
+                seed=self._config.seed,
+            )
+            for split in EVALUATED
+        }
+
+    def _method_result(
+        self, name: str, method: Method | None, failure: str | None, scoring: Scoring, seconds: Mapping[str, float]
+    ) -> MethodResult:
+        recipes = _distinct(needed for recipe in method.recipes for needed in recipe.needed()) if method else []
+        scored = scoring.of(name)
+        return MethodResult(
+            name=name,
+            title=METHODS[name].title,
+            description=METHODS[name].description,
+            seed=self._config.seed,
+            candidates=scored.candidates,
+            failures=[failure] if failure else scored.failures,
+            training_seconds=sum(seconds.get(recipe.directory, 0.0) for recipe in recipes),
+            evaluations=scored.evaluations,
+        )
+
+    def _add_adapters(self, result: SeedResult, method: Method, scoring: Scoring) -> None:
+        """Each adapter alone, and what the adapters of two values share."""
+        penalty, values = method.adapters[-1].training.penalty.kind, self._config.value_names
+        if penalty in {single.penalty for single in result.singles}:
+            return
+        for value, recipe in zip(values, method.adapters, strict=True):
+            if row := scoring.held_out({recipe.directory: 1.0}):
+                single = SingleResult(penalty=penalty, value=value, seed=self._config.seed, rewards=rewards_of(row))
+                result.singles.append(single)
+        for (first, one), (second, other) in combinations(zip(values, method.adapters, strict=True), 2):
+            shared = interference(self._path(one.directory), self._path(other.directory))
+            result.interference.append(
+                AdapterInterference(penalty=penalty, seed=self._config.seed, first=first, second=second, modules=shared)
+            )
+
+    def _alpha_result(self, alpha: float, method: Method, scoring: Scoring) -> AlphaResult:
+        pairs = combinations([self._path(recipe.directory) for recipe in method.adapters], 2)
+        cosine, cka = means(module for one, other in pairs for module in interference(one, other))
+        own = {}
+        for value, recipe in zip(self._config.value_names, method.adapters, strict=True):
+            if row := scoring.held_out({recipe.directory: 1.0}):
+                own[value] = rewards_of(row)[value]
+        return AlphaResult(
+            penalty=self._config.training.penalty.kind,
+            alpha=alpha,
+            seed=self._config.seed,
+            cosine=cosine,
+            cka=cka,
+            own=own,
+        )
+
+
+def _distinct(recipes: Iterable[Recipe]) -> list[Recipe]:
+    return list({recipe.key: recipe for recipe in recipes}.values())
+
+
+def _finite(value: str, scores: list[float] | CandidateFailure) -> list[float]:
+    if isinstance(scores, CandidateFailure):
+        raise RunError(f"the reward of '{value}' cannot score the preference pairs: {scores}")
+    return scores

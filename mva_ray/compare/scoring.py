@@ -1,0 +1,163 @@
+"""From a method's adapters to its candidates: searched on the search prompts, its front scored on held-out ones."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from mva_ray.compare.methods import Method
+from mva_ray.compare.results import Candidate, Rewards
+from mva_ray.config import RunConfig
+from mva_ray.maths.pareto import front_mask
+from mva_ray.records import Evaluation
+from mva_ray.search.designs import convex_candidates
+from mva_ray.search.nsga2 import Nsga2Proposer
+
+Blend = Mapping[str, float]
+"""Coefficients by adapter; one that is not named has 0."""
+
+
+class Evaluate(Protocol):
+    """Evaluates blends on a split; rows in the order of the blends, failed ones among them, with generations."""
+
+    def evaluate(self, split: str, blends: Sequence[Blend], what: str) -> list[Evaluation]: ...
+
+
+@dataclass
+class Scored:
+    """A method's front on held-out prompts, what failed, and how many models were evaluated on the way."""
+
+    candidates: list[Candidate] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    evaluations: int = 0
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """One model of a method, as it is evaluated and as the report calls it."""
+
+    label: str
+    blend: Blend
+    coefficients: Mapping[str, float] = field(default_factory=dict)
+    preference: Mapping[str, float] = field(default_factory=dict)
+
+
+class Scoring:
+    """Every method gets `compare.candidates` blends at most, or the models it trained."""
+
+    def __init__(self, config: RunConfig, evaluations: Evaluate) -> None:
+        self._config = config
+        self._evaluations = evaluations
+        self._methods: dict[str, Scored] = {}
+        self._held_out: dict[frozenset[tuple[str, float]], Evaluation] = {}
+
+    def search(self, name: str, method: Method) -> None:
+        """Evaluate a method's models on the search prompts, and those that none dominates on the held-out ones."""
+        scored = self._methods[name] = Scored()
+        found: list[tuple[_Choice, Evaluation]] = []
+        for choices, tell in self._rounds(method):
+            rows = self._evaluations.evaluate("search", [choice.blend for choice in choices], name)
+            tell([self._means(row) for row in rows])
+            found += zip(choices, rows, strict=True)
+        scored.evaluations = len(found)
+        scored.failures = [f"{choice.label}: {row.failure}: {row.error}" for choice, row in found if row.failure]
+        best = self._front([(choice, row) for choice, row in found if row.status == "ok"])
+        rows = self._score_held_out([choice.blend for choice, _ in best], name)
+        for (choice, searched), row in zip(best, rows, strict=True):
+            if row.failure:
+                scored.failures.append(f"{choice.label}: {row.failure}: {row.error}")
+            else:
+                scored.candidates.append(_candidate(choice, searched, row))
+
+    def hold_out(self, methods: Sequence[Method]) -> None:
+        """Score the base model and every adapter alone on the held-out prompts."""
+        singles: dict[str, Blend] = {
+            recipe.directory: {recipe.directory: 1.0} for m in methods for recipe in m.adapters
+        }
+        self._score_held_out([{}, *singles.values()], "single adapters")
+
+    @property
+    def base(self) -> Rewards:
+        return rewards_of(self._held_out[frozenset()])
+
+    def held_out(self, blend: Blend) -> Evaluation | None:
+        """A blend's held-out evaluation, None where it failed or was not asked for."""
+        row = self._held_out.get(frozenset(blend.items()))
+        return row if row and row.status == "ok" else None
+
+    def of(self, name: str) -> Scored:
+        return self._methods.get(name, Scored())
+
+    def _rounds(self, method: Method) -> Iterator[tuple[list[_Choice], "Tell"]]:
+        """What to evaluate next, and whom to tell the mean rewards."""
+        if method.models:
+            yield (
+                [
+                    _Choice(model.label, {model.recipe.directory: 1.0}, preference=model.preference)
+                    for model in method.models
+                ],
+                _ignore,
+            )
+            return
+        names = [recipe.directory for recipe in method.adapters]
+        values = self._config.value_names
+
+        def choice(row: Sequence[float]) -> _Choice:
+            label = ", ".join(f"{value} {number:g}" for value, number in zip(values, row, strict=True))
+            blend = {name: number for name, number in zip(names, row, strict=True) if number}
+            return _Choice(label, blend, coefficients=dict(zip(values, row, strict=True)))
+
+        if method.convex:
+            yield [choice(row) for row in convex_lattice(len(values), self._config.compare.candidates)], _ignore
+            return
+        search, budget = self._config.search, self._config.compare.candidates
+        proposer = Nsga2Proposer(
+            self._config.bounds, budget, min(search.population, budget), search.convex_partitions, self._config.seed
+        )
+        while asked := proposer.ask():
+            yield [choice(row) for row in asked], lambda rewards, asked=asked: proposer.tell(asked, rewards)
+
+    def _means(self, row: Evaluation) -> list[float] | None:
+        return [row.reward_mean[value] for value in self._config.value_names] if row.status == "ok" else None
+
+    def _front(self, found: list[tuple[_Choice, Evaluation]]) -> list[tuple[_Choice, Evaluation]]:
+        if not found:
+            return []
+        mask = front_mask([[row.reward_mean[value] for value in self._config.value_names] for _, row in found])
+        return [pair for pair, on_front in zip(found, mask, strict=True) if on_front]
+
+    def _score_held_out(self, blends: Sequence[Blend], what: str) -> list[Evaluation]:
+        rows = self._evaluations.evaluate("held_out", blends, what)
+        self._held_out |= {frozenset(blend.items()): row for blend, row in zip(blends, rows, strict=True)}
+        return rows
+
+
+class Tell(Protocol):
+    def __call__(self, rewards: list[list[float] | None]) -> None: ...
+
+
+def _ignore(rewards: list[list[float] | None]) -> None:
+    """A fixed design learns nothing."""
+
+
+def convex_lattice(n_values: int, most: int) -> list[tuple[float, ...]]:
+    """The finest simplex lattice of at most so many points, and never coarser than the single adapters."""
+    partitions = 1
+    while len(convex_candidates(n_values, partitions + 1)) <= most:
+        partitions += 1
+    return convex_candidates(n_values, partitions)
+
+
+def rewards_of(row: Evaluation) -> Rewards:
+    """One number a prompt for every value."""
+    return {value: [scored.rewards[value] for scored in row.generations] for value in row.reward_mean}
+
+
+def _candidate(choice: _Choice, searched: Evaluation, row: Evaluation) -> Candidate:
+    return Candidate(
+        label=choice.label,
+        coefficients=dict(choice.coefficients),
+        preference=dict(choice.preference),
+        rewards=rewards_of(row),
+        search_means=searched.reward_mean,
+        completions=[scored.generation.completion for scored in row.generations],
+    )
