@@ -1,0 +1,110 @@
+"""From adapters to candidates, on a known reward surface: budgets, fronts, failures."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from mva_ray.compare.methods import METHODS
+from mva_ray.compare.scoring import Blend, Scoring, convex_lattice
+from mva_ray.config import RunConfig
+from mva_ray.errors import CandidateFailure
+from mva_ray.evaluation.evaluate import EvaluationSetting, failed, succeeded
+from mva_ray.records import Evaluation, Generation
+from tests.compare.test_methods import ingredients
+
+VALUES = ("helpful", "harmless")
+
+
+class Surface:
+    """Two adapters that trade off: rewards w_1 - w_2^2 and w_2 - w_1^2; `broken` fails a blend."""
+
+    def __init__(self, broken: Sequence[Blend] = ()) -> None:
+        self.asked: list[tuple[str, Blend]] = []
+        self._broken = list(broken)
+
+    def evaluate(self, split: str, blends: Sequence[Blend], what: str) -> list[Evaluation]:
+        self.asked += [(split, blend) for blend in blends]
+        return [self._evaluate(split, blend) for blend in blends]
+
+    def _evaluate(self, split: str, blend: Mapping[str, float]) -> Evaluation:
+        setting = EvaluationSetting("c", split, ("a?", "b?"), VALUES, "base", dict.fromkeys(blend, "sha"), {}, 0)
+        weights = list(blend.values())
+        if blend in self._broken:
+            return failed(setting, weights, CandidateFailure("generation_raised", "boom"), 0.1)
+        first = sum(number for name, number in blend.items() if name.startswith("helpful"))
+        second = sum(number for name, number in blend.items() if name.startswith("harmless"))
+        rewards = {"helpful": [first - second**2] * 2, "harmless": [second - first**2] * 2}
+        return succeeded(setting, weights, [Generation("a?", "x", 1, False)] * 2, rewards, 0.1)
+
+
+@pytest.fixture
+def config() -> RunConfig:
+    prompts = {split: {"path": f"/{split}.jsonl"} for split in ("train", "search", "held_out")}
+    settings: dict[str, Any] = {
+        "name": "c",
+        "base_model": "org/model",
+        "prompts": prompts,
+        "values": [{"name": value, "reward": "mva_ray.rewards:brief"} for value in VALUES],
+        "search": {"candidates": 10, "population": 4, "bounds": (0.0, 1.5)},
+        "compare": {"candidates": 9},
+    }
+    return RunConfig.model_validate(settings)
+
+
+@pytest.mark.parametrize(("name", "budget"), [("mva", 9), ("soup", 9), ("dpo_lw", 4), ("dpo_seqt", 2)])
+def test_no_method_evaluates_more_than_its_budget(config: RunConfig, name: str, budget: int) -> None:
+    surface = Surface()
+    scoring = Scoring(config, surface)
+    scoring.search(name, METHODS[name].make(ingredients()))
+    searched = [blend for split, blend in surface.asked if split == "search"]
+    assert len(searched) == scoring.of(name).evaluations == budget
+    held_out = [blend for split, blend in surface.asked if split == "held_out"]
+    assert len(held_out) == len(scoring.of(name).candidates)
+    assert all(blend in searched for blend in held_out)
+
+
+def test_convex_methods_stay_on_the_simplex_and_mva_leaves_it(config: RunConfig) -> None:
+    surface = Surface()
+    scoring = Scoring(config, surface)
+    scoring.search("soup", METHODS["soup"].make(ingredients()))
+    assert all(sum(blend.values()) == pytest.approx(1, abs=2e-4) for _, blend in surface.asked)
+    surface.asked.clear()
+    scoring.search("mva", METHODS["mva"].make(ingredients()))
+    assert any(abs(sum(blend.values()) - 1) > 0.1 for _, blend in surface.asked)
+
+
+def test_only_what_nothing_dominates_is_held_out(config: RunConfig) -> None:
+    scoring = Scoring(config, Surface())
+    scoring.search("soup", METHODS["soup"].make(ingredients()))
+    means = [candidate.search_means for candidate in scoring.of("soup").candidates]
+    assert means
+    assert not any(all(b[v] >= a[v] for v in VALUES) and a != b for a in means for b in means)
+
+
+def test_a_failed_candidate_is_told_and_left_out(config: RunConfig) -> None:
+    method = METHODS["soup"].make(ingredients())
+    broken = {method.adapters[0].directory: 1.0}
+    scoring = Scoring(config, Surface([broken]))
+    scoring.search("soup", method)
+    assert scoring.of("soup").failures == ["helpful 1, harmless 0: generation_raised: boom"]
+    assert all(candidate.coefficients["helpful"] < 1 for candidate in scoring.of("soup").candidates)
+
+
+def test_base_and_single_adapters_are_held_out_once_asked(config: RunConfig) -> None:
+    method = METHODS["mva"].make(ingredients())
+    scoring = Scoring(config, Surface())
+    assert scoring.held_out({method.adapters[1].directory: 1.0}) is None
+    scoring.hold_out([method])
+    alone = scoring.held_out({method.adapters[1].directory: 1.0})
+    assert alone is not None
+    assert replace(alone, generations=()).reward_mean == {"helpful": -1.0, "harmless": 1.0}
+    assert scoring.base == {"helpful": [0.0, 0.0], "harmless": [0.0, 0.0]}
+
+
+@pytest.mark.parametrize(
+    ("n_values", "most", "points"), [(2, 12, 12), (2, 2, 2), (3, 12, 10), (3, 15, 15), (5, 4, 5), (5, 15, 15)]
+)
+def test_the_lattice_is_as_fine_as_the_budget_allows(n_values: int, most: int, points: int) -> None:
+    assert len(convex_lattice(n_values, most)) == points
