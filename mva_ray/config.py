@@ -234,7 +234,7 @@ class Lora(Section):
     ]
 
 
-PENALTY_WEIGHTS = {"hsic": 0.01, "paper": 10.0, "orthogonal": 0.5, "none": 0.0}
+PENALTY_WEIGHTS = {"hsic": 0.003, "paper": 10.0, "orthogonal": 0.5, "none": 0.0}
 A_PENALTY = "hsic, paper, orthogonal, none or a mapping with kind and weight"
 
 
