@@ -234,7 +234,7 @@ class Lora(Section):
     ]
 
 
-PENALTY_WEIGHTS = {"hsic": 0.01, "paper": 10.0, "orthogonal": 0.5, "none": 0.0}
+PENALTY_WEIGHTS = {"hsic": 0.003, "paper": 10.0, "orthogonal": 0.5, "none": 0.0}
 A_PENALTY = "hsic, paper, orthogonal, none or a mapping with kind and weight"
 
 
@@ -306,6 +306,7 @@ class Training(Section):
             raise ValueError(f"lora.r ({self.lora.r}) must be at least 4 for HSIC on lora_a: its rows are the samples")
         return self
 
+    @model_validator(mode="after")
     def _one_length(self) -> Self:
         if self.epochs is not None and "steps" in self.model_fields_set:
             raise ValueError("give 'steps' (optimiser steps) or 'epochs' (passes over a value's pairs), not both")

@@ -857,8 +857,8 @@ def test_run_directory_that_cannot_be_made(tmp_path: Path) -> None:
         ("none", "none", 0.0),
         ("{kind: paper}", "paper", 10.0),
         ("{kind: paper, weight: 3}", "paper", 3.0),
-        ("{}", "hsic", 0.01),
-        ("{kernel: rbf, sigma: 2, rows: 64, ramp_steps: 5}", "hsic", 0.01),
+        ("{}", "hsic", 0.003),
+        ("{kernel: rbf, sigma: 2, rows: 64, ramp_steps: 5}", "hsic", 0.003),
         ("{on: lora_a, normalised: false, weight: 1}", "hsic", 1.0),
     ],
 )
