@@ -174,7 +174,7 @@ def test_pairs_longer_than_the_attention_window_are_a_problem(tmp_path: Path, se
     settings["values"].pop()
     settings["training"]["max_length"] = 101
     assert problems_of(tmp_path, settings | {"base_model": "narrow"}) == [
-        "line 27, training.max_length: 101 is beyond the base model's attention window of 100 tokens"
+        "line 23, training.max_length: 101 is beyond the base model's attention window of 100 tokens"
     ]
 
 
