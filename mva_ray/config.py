@@ -306,6 +306,7 @@ class Training(Section):
             raise ValueError(f"lora.r ({self.lora.r}) must be at least 4 for HSIC on lora_a: its rows are the samples")
         return self
 
+    @model_validator(mode="after")
     def _one_length(self) -> Self:
         if self.epochs is not None and "steps" in self.model_fields_set:
             raise ValueError("give 'steps' (optimiser steps) or 'epochs' (passes over a value's pairs), not both")
