@@ -42,7 +42,8 @@ def _print_tables(config: RunConfig, console: Console) -> None:
         console.print(bad_row_table(data))
     for value in config.values:
         if value.pairs is None:
-            console.print(f"{value.name}: {ON_POLICY}", markup=False)
+            source = f"none, its adapter is {value.adapter}" if value.adapter else ON_POLICY
+            console.print(f"{value.name}: {source}", markup=False)
     if data:
         _print_lengths(config, data, console)
     console.print(overlap_table(pairs, _readable_prompts(config)))

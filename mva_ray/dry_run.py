@@ -110,8 +110,7 @@ def _memory(forecast: Forecast, size: ModelSize) -> Table:
 def _training_memory(forecast: Forecast, size: ModelSize, number: int) -> Mapping[str, int]:
     """On a GPU with gradient checkpointing, on a CPU without, as training does it."""
     training = forecast.config.training
-    longest = max((lengths.longest for lengths in forecast.pairs.values()), default=0)
-    tokens = max(1, training.pairs_per_step // training.num_workers) * longest
+    tokens = max(1, training.pairs_per_step // training.num_workers) * forecast.longest_pair
     return training_bytes(size, training.lora, tokens, number, number == BFLOAT16, len(forecast.config.values) - 1)
 
 
@@ -161,6 +160,8 @@ def _notes(forecast: Forecast, there: Mapping[str, float]) -> Iterator[str]:
     if forecast.size is None:
         fetch = f"mva-ray fetch {forecast.config.base_model}"
         yield f"the base model is not here: its parameters, memory and keys are unknown until `{fetch}`"
+    if any(value.pairs and value.pairs.hub for value in forecast.config.values):
+        yield "data sets of the hub are not read here, so there are no keys: `mva-ray data check` reads them"
     yield f"disk: about {readable(_disk(forecast))} in the run directory" + (
         "" if forecast.size else ", without adapters"
     )

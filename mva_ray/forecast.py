@@ -15,12 +15,13 @@ from mva_ray.config import Draft, RunConfig, Training, Value, read_config
 from mva_ray.config_checks import did_you_mean
 from mva_ray.config_yaml import Problem
 from mva_ray.data.check import data_problems
-from mva_ray.data.files import read_pairs, read_prompts
+from mva_ray.data.files import read_prompts
+from mva_ray.data.source import read_pairs
 from mva_ray.errors import last_line
 from mva_ray.estimate import ModelSize, model_size
 from mva_ray.evaluation.evaluate import hash_prompts
 from mva_ray.plan import make_plan
-from mva_ray.records import SPLITS, PreferencePair
+from mva_ray.records import SPLITS, PreferencePair, Prompt
 from mva_ray.table import ParetoTable
 
 TOKENS_A_WORD = 4 / 3
@@ -57,7 +58,7 @@ class Forecast:
         self.config = config
         self.run_dir = run_dir
         self.base = known_directory(config.base_model)
-        self.plan = make_plan(config) if self._has_all_models() else None
+        self.plan = make_plan(config) if self._can_plan() else None
         self._count_prompt, self._count_completion = _counters(config, self.base)
 
     @cached_property
@@ -79,12 +80,21 @@ class Forecast:
     def pairs(self) -> dict[str, Lengths]:
         """Pairs of each value that is trained: the prompt and both completions, as training packs them in one row.
 
-        Of pairs that are yet to be sampled, the most there can be.
+        Of pairs that are yet to be sampled, the most there can be; none of data sets of the hub, which are not read.
         """
-        return {value.name: self._pairs(value) for value in self.config.values if not value.adapter}
+        return {
+            value.name: self._pairs(value) for value in self.config.values if not value.adapter and not _on_hub(value)
+        }
+
+    @property
+    def longest_pair(self) -> int:
+        """Tokens of the longest pair; the most that max_length allows where some pairs are not known."""
+        longest = [lengths.longest for lengths in self.pairs.values()]
+        longest += [2 * self.config.training.max_length for value in self.config.values if _on_hub(value)]
+        return max(longest, default=0)
 
     def training(self, value: Value) -> Training:
-        """The training of a value, `epochs` as steps."""
+        """The training of a value whose pairs are known, `epochs` as steps."""
         return self.config.training.for_pairs(self.pairs[value.name].number)
 
     @property
@@ -105,14 +115,16 @@ class Forecast:
         """Every stage, in the order of a run."""
         return [*self._sampling(), *self._adapters(), *(self._evaluations(split) for split in self.answers)]
 
-    def _has_all_models(self) -> bool:
+    def _can_plan(self) -> bool:
         rewards = [value.reward.model for value in self.config.values if value.reward.model]
+        if any(map(_on_hub, self.config.values)):
+            return False
         has_weights = self.base is not None and any(self.base.glob("*.safetensors"))
         return has_weights and all(known_directory(model) for model in rewards)
 
     def _pairs(self, value: Value) -> Lengths:
         if value.pairs:
-            return _lengths(read_pairs(Path(value.pairs)), self._packed)
+            return _lengths(read_pairs(value.pairs), self._packed)
         prompts, new = self.prompts["train"], self.config.generation.max_new_tokens
         limit = self.config.training.max_length
         mean, longest = (prompt + 2 * max(0, min(new, limit - prompt)) for prompt in (prompts.mean, prompts.longest))
@@ -135,7 +147,8 @@ class Forecast:
             key = self.plan.pairs.get(value.name) if self.plan else None
             count = self.pairs[value.name].number if value.name in self.pairs else 0
             if value.pairs:
-                yield Stage(f"pairs '{value.name}'", key, "given", f"{count:,} pairs")
+                work = f"read from {value.pairs.name}" if _on_hub(value) else f"{count:,} pairs"
+                yield Stage(f"pairs '{value.name}'", key, "given", work)
             elif not value.adapter:
                 file = self.run_dir / "pairs" / f"{value.name}-{key}.jsonl"
                 yield Stage(
@@ -155,6 +168,10 @@ class Forecast:
                 yield Stage(f"adapter '{value.name}'", key, _state(key, directory.exists()), self._training_work(value))
 
     def _training_work(self, value: Value) -> str:
+        if _on_hub(value):
+            wanted = self.config.training
+            length = f"{wanted.epochs:g} epochs" if wanted.epochs else f"{wanted.steps:,} steps"
+            return f"{length} in steps of {wanted.pairs_per_step} pairs"
         training, pairs = self.training(value), self.pairs[value.name]
         used = training.steps * training.pairs_per_step
         epochs = used / pairs.number if pairs.number else 0
@@ -195,7 +212,7 @@ def make_forecast(config_path: Path, run_dir: Path | None) -> tuple[Forecast, li
             machine) what they have to do with the base model.
     """
     draft = read_config(config_path)
-    problems = [*data_problems(draft), *adapter_problems(draft)]
+    problems = [*data_problems(draft, offline=True), *adapter_problems(draft)]
     if draft.config and not problems and (base := known_directory(draft.config.base_model)):
         problems += _model_problems(draft, draft.config, base)
     config = draft.finish(problems)
@@ -247,7 +264,7 @@ def _has_tokenizer(base: Path | None) -> bool:
     return base is not None and any((base / name).is_file() for name in ("tokenizer.json", "tokenizer.model"))
 
 
-def _counters(config: RunConfig, base: Path | None) -> tuple[Callable[[str], int], Callable[[str], int]]:
+def _counters(config: RunConfig, base: Path | None) -> tuple[Callable[[Prompt], int], Callable[[str], int]]:
     """Tokens of a prompt and of an answer: by the model's tokenizer where it is here, else by words."""
     if not _has_tokenizer(base):
         return _by_words, _by_words
@@ -258,8 +275,9 @@ def _counters(config: RunConfig, base: Path | None) -> tuple[Callable[[str], int
     )
 
 
-def _by_words(text: str) -> int:
-    return round(TOKENS_A_WORD * len(text.split()))
+def _by_words(text: Prompt) -> int:
+    turns = [text] if isinstance(text, str) else [turn for _, turn in text]
+    return round(TOKENS_A_WORD * sum(len(turn.split()) for turn in turns))
 
 
 def _lengths(rows: Sequence[T], count: Callable[[T], int]) -> Lengths:
@@ -274,6 +292,10 @@ def _lines(samples: Path) -> int:
         return 0
     whole = samples.read_bytes()
     return sum(len(json.loads(line)) for line in whole[: whole.rfind(b"\n") + 1].splitlines())
+
+
+def _on_hub(value: Value) -> bool:
+    return value.pairs is not None and value.pairs.hub is not None
 
 
 def _state(key: object, done: int, wanted: int = 1) -> str:

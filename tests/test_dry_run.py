@@ -145,6 +145,22 @@ def test_config_json_alone_gives_sizes_and_no_keys(tmp_path: Path, settings: dic
     assert (found.plan, found.measured) == (None, False)
 
 
+def test_data_sets_of_the_hub_are_not_asked_for(
+    tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The rest of the plan is there all the same, and memory is what the longest pairs allowed would take."""
+    monkeypatch.setattr("datasets.load_dataset", lambda *args, **kwargs: pytest.fail("the hub was asked"))
+    settings["values"][0]["pairs"] = {"hub": "org/pairs"}
+    settings["training"]["max_length"] = 77
+    found = forecast(tmp_path, settings)
+    work = {stage.name: stage.work for stage in found.stages()}
+    assert work["pairs 'given'"] == "read from org/pairs (train)"
+    assert work["adapter 'given'"] == "2 epochs in steps of 4 pairs"
+    assert (found.plan, found.longest_pair) == (None, 154)
+    dry_run(write(tmp_path, settings), tmp_path / "run")
+    assert "`mva-ray data check` reads them" in " ".join(capsys.readouterr().out.split())
+
+
 def test_all_problems_come_at_once(tmp_path: Path, settings: dict[str, Any]) -> None:
     settings["values"][0]["pairs"] = "nowhere.jsonl"
     settings["values"][2]["adapter"] = "nothing"
@@ -174,7 +190,7 @@ def test_pairs_longer_than_the_attention_window_are_a_problem(tmp_path: Path, se
     settings["values"].pop()
     settings["training"]["max_length"] = 101
     assert problems_of(tmp_path, settings | {"base_model": "narrow"}) == [
-        "line 27, training.max_length: 101 is beyond the base model's attention window of 100 tokens"
+        "line 23, training.max_length: 101 is beyond the base model's attention window of 100 tokens"
     ]
 
 

@@ -10,13 +10,14 @@ from mva_ray.errors import ConfigError
 
 
 def adapter_problems(draft: Draft) -> Iterator[Problem]:
-    """Directories that are no plain LoRA in safetensors."""
+    """Directories that are no plain LoRA in safetensors, or that the penalty cannot compare with what is trained."""
     for location, directory in _brought(draft):
         try:
             load_factors(directory)
+            problems = [f"{directory}: {line}" for line in _incomparable(draft.config, directory)]
         except ConfigError as error:
-            for problem in error.problems:
-                yield draft.document.problem(location, f"{error.source}: {problem}")
+            problems = [f"{error.source}: {problem}" for problem in error.problems]
+        yield from (draft.document.problem(location, problem) for problem in problems)
 
 
 def fit_problems(draft: Draft, base: Path) -> Iterator[Problem]:
@@ -50,6 +51,19 @@ def _brought(draft: Draft) -> Iterator[tuple[Location, Path]]:
         location = ("values", index, "adapter")
         if directory := draft.file_at(*location):
             yield location, directory
+
+
+def _incomparable(config: RunConfig | None, directory: Path) -> Iterator[str]:
+    """Penalties on the rows of lora_A pair them one by one."""
+    if config is None or all(value.adapter for value in config.values):
+        return
+    penalty, trained = config.training.penalty, config.training.lora.r
+    rank = read_settings(directory)["r"]
+    if rank != trained and (penalty.kind == "paper" or (penalty.kind == "hsic" and penalty.on == "lora_a")):
+        yield (
+            f"its rank is {rank}, and a penalty on lora_A needs that of training.lora.r ({trained}): make them equal, "
+            "or let the penalty compare deltas (penalty: hsic)"
+        )
 
 
 def _misfits(factors: LoraFactors, shapes: dict[str, tuple[int, int]]) -> Iterator[str]:

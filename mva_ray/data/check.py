@@ -32,10 +32,13 @@ def load_checked_config(path: Path) -> RunConfig:
     return draft.finish(data_problems(draft))
 
 
-def data_problems(draft: Draft) -> list[Problem]:
-    """What is wrong with the prompts and pairs that a config names, also where the config itself is not right."""
+def data_problems(draft: Draft, offline: bool = False) -> list[Problem]:
+    """What is wrong with the prompts and pairs that a config names, also where the config itself is not right.
+
+    Offline, data sets of the hub are passed over.
+    """
     prompts, problems = _read_prompts(draft)
-    return [*problems, *_shared_prompts(draft, prompts), *_pair_problems(draft, prompts)]
+    return [*problems, *_shared_prompts(draft, prompts), *_pair_problems(draft, prompts, offline)]
 
 
 def _read_prompts(draft: Draft) -> tuple[dict[str, list[str]], list[Problem]]:
@@ -73,8 +76,10 @@ def _shared_prompts(draft: Draft, prompts: Mapping[str, Sequence[str]]) -> Itera
             yield draft.document.problem(("prompts", second, "path"), message)
 
 
-def _pair_problems(draft: Draft, prompts: Mapping[str, Sequence[str]]) -> Iterator[Problem]:
+def _pair_problems(draft: Draft, prompts: Mapping[str, Sequence[str]], offline: bool) -> Iterator[Problem]:
     for location, source in _pair_sources(draft):
+        if source.hub and offline:
+            continue
         try:
             data = read_source(source)
         except ConfigError as error:

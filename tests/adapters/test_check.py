@@ -11,14 +11,14 @@ from mva_ray.config import Draft, read_config
 from tests.tiny import make_gpt2, make_llama, random_adapter
 
 
-def draft_of(directory: Path, model: Path, *adapters: Path | None) -> Draft:
+def draft_of(directory: Path, model: Path, *adapters: Path | None, **training: object) -> Draft:
     """A config whose values bring these adapters, the n-th at its line."""
     values = [
         {"name": f"value_{index}", "reward": "mva_ray.rewards:brief"} | ({"adapter": str(adapter)} if adapter else {})
         for index, adapter in enumerate(adapters)
     ]
     splits = {split: {"path": f"{split}.jsonl"} for split in ("train", "search", "held_out")}
-    config = {"name": "demo", "base_model": str(model), "prompts": splits, "values": values}
+    config = {"name": "demo", "base_model": str(model), "prompts": splits, "values": values, "training": training}
     (directory / "run.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     return read_config(directory / "run.yaml")
 
@@ -53,6 +53,32 @@ def test_each_bad_adapter_is_refused_at_its_line(tmp_path: Path, tiny_model: Pat
         f"line 18, values[2].adapter: {tmp_path}/nowhere: not a PEFT adapter: needs adapter_config.json and "
         "adapter_model.safetensors",
     ]
+
+
+@pytest.mark.parametrize(
+    ("penalty", "rank", "refused"),
+    [
+        ("paper", 8, True),
+        ({"on": "lora_a"}, 8, True),
+        ("paper", 16, False),
+        ("hsic", 8, False),
+        ("orthogonal", 8, False),
+        ("none", 8, False),
+    ],
+)
+def test_another_rank_is_refused_where_the_penalty_pairs_rows_of_lora_a(
+    tmp_path: Path, tiny_model: Path, penalty: object, rank: int, refused: bool
+) -> None:
+    """Training would find out when its first adapter is at its first step."""
+    adapter = random_adapter(tmp_path / "adapter", tiny_model, 1, r=rank, alpha=4)
+    line = (
+        f"line 13, values[0].adapter: {adapter}: its rank is 8, and a penalty on lora_A needs that of training.lora.r "
+        "(16): make them equal, or let the penalty compare deltas (penalty: hsic)"
+    )
+    draft = draft_of(tmp_path, tiny_model, adapter, None, penalty=penalty)
+    assert texts(adapter_problems(draft)) == [line] * refused
+    nothing_trained = draft_of(tmp_path, tiny_model, adapter, adapter, penalty=penalty)
+    assert texts(adapter_problems(nothing_trained)) == []
 
 
 def test_an_adapter_of_another_architecture_is_refused(tmp_path: Path, tiny_model: Path) -> None:
