@@ -22,7 +22,10 @@ def ingredients(n_values: int = 2, consistency: float = 0.0) -> Ingredients:
     }
     gaps = {value: np.ones((len(of_value), n_values)) for value, of_value in pairs.items()}
     gaps[values[0]][4:, 1:] = -3.0
-    lattice = {2: [(1.0, 0.0), (0.75, 0.25), (0.5, 0.5), (0.0, 1.0)], 3: [(1.0, 0.0, 0.0), (0.25, 0.25, 0.5)]}
+    lattice: dict[int, list[tuple[float, ...]]] = {
+        2: [(1.0, 0.0), (0.75, 0.25), (0.5, 0.5), (0.0, 1.0)],
+        3: [(1.0, 0.0, 0.0), (0.25, 0.25, 0.5)],
+    }
     return Ingredients(pairs, gaps, Training(steps=10, beta=0.1), 5, lattice[n_values], consistency)
 
 
