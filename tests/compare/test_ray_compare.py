@@ -1,0 +1,82 @@
+"""A whole comparison on a tiny model, on real Ray: what is in the result, what is shared, what a second run computes."""
+
+from pathlib import Path
+
+import pytest
+
+from mva_ray.compare.ray_compare import RESULT_FILE, compare
+from mva_ray.compare.results import ComparisonResult, read_result
+from mva_ray.errors import ConfigError
+from tests.test_pipeline import VALUES, write_config
+
+METHODS = ["mva", "mva_no_hsic", "soup", "dpo_lw", "vc_soup"]
+pytestmark = pytest.mark.timeout(400)
+
+
+@pytest.fixture(scope="module")
+def config(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five methods, one seed; no pair is consistent enough for VC-Soup."""
+    settings = {
+        "seeds": [3],
+        "methods": METHODS,
+        "candidates": 6,
+        "weight_partitions": 2,
+        "consistency": 1.0,
+        "alphas": [0.5],
+    }
+    return write_config(tmp_path_factory.mktemp("compared"), tiny_model, compare=settings)
+
+
+@pytest.fixture(scope="module")
+def compared(config: Path) -> tuple[Path, ComparisonResult]:
+    directory = compare(config, config.parent / "out")
+    return directory, read_result(directory / RESULT_FILE)
+
+
+def test_every_method_has_a_front_or_says_why_not(compared: tuple[Path, ComparisonResult]) -> None:
+    directory, result = compared
+    assert [run.name for run in result.methods] == METHODS
+    assert all(run.candidates and not run.failures for run in result.methods[:-1])
+    broken = result.methods[-1]
+    assert not broken.candidates
+    assert "pairs of 'brief' have a consistency of at least 1, fewer than training.pairs_per_step" in broken.failures[0]
+    assert {path.name for path in directory.iterdir()} >= {"report.html", "README.md", "fronts.png", "table"}
+    assert "VC-Soup" in (directory / "README.md").read_text()
+
+
+def test_budgets_and_rewards_are_those_of_the_config(compared: tuple[Path, ComparisonResult]) -> None:
+    _, result = compared
+    assert {run.name: run.evaluations for run in result.methods[:-1]} == {
+        "mva": 6,
+        "mva_no_hsic": 6,
+        "soup": 6,
+        "dpo_lw": 3,
+    }
+    assert (result.seeds, result.values, len(result.prompts)) == ([3], VALUES, 6)
+    assert {(single.penalty, single.value) for single in result.singles} == {
+        (penalty, value) for penalty in ("hsic", "none") for value in VALUES
+    }
+    assert [(alpha.alpha, alpha.penalty) for alpha in result.alphas] == [(0.5, "hsic")]
+    assert {pair.penalty for pair in result.interference} == {"hsic", "none"}
+
+
+def test_methods_share_adapters(compared: tuple[Path, ComparisonResult]) -> None:
+    """Two plain ones, one decorrelated, one for alpha, one for equal weights: five in all."""
+    adapters = sorted(path.name.rpartition("-")[0] for path in (compared[0] / "seed-3" / "adapters").iterdir())
+    assert adapters == ["brief", "dpo_lw_0.50_0.50", "thorough", "thorough_hsic", "thorough_hsic"]
+
+
+def test_a_second_run_computes_nothing_anew(config: Path, compared: tuple[Path, ComparisonResult]) -> None:
+    directory, result = compared
+    rows = {path.name for path in (directory / "table").glob("*.parquet")}
+    compare(config, directory)
+    assert {path.name for path in (directory / "table").glob("*.parquet")} == rows
+    assert read_result(directory / RESULT_FILE) == result
+
+
+def test_values_that_bring_an_adapter_cannot_be_compared(config: Path, tmp_path: Path) -> None:
+    text = config.read_text().replace("reward: mva_ray.rewards:brief", "reward: mva_ray.rewards:brief\n  adapter: mine")
+    own = config.with_name("own.yaml")
+    own.write_text(text)
+    with pytest.raises(ConfigError, match=r"values\[0\]\.adapter: every method trains its own adapters"):
+        compare(own, tmp_path)
