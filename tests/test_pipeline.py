@@ -186,7 +186,8 @@ def test_an_adapter_that_is_brought_is_blended_and_not_trained(tiny_model: Path,
     assert list(adapters) == ["thorough", "brief"]
     assert adapters["brief"].parent == run_dir / "adapters"
     assert (adapters["brief"] / WEIGHTS_FILE).read_bytes() == (brought / WEIGHTS_FILE).read_bytes()
-    assert json.loads((adapters["thorough"] / "training.jsonl").read_text().splitlines()[0])["hsic"] > 0
+    steps = [json.loads(line) for line in (adapters["thorough"] / "training.jsonl").read_text().splitlines()]
+    assert any(step["hsic"] != 0 for step in steps), "it was not penalised against the one that was brought"
 
 
 def test_where_every_adapter_is_brought_nothing_is_sampled_or_trained(tiny_model: Path, tmp_path: Path) -> None:

@@ -91,7 +91,11 @@ class ClassifierReward:
         self._settings = settings
         self._device = "cuda" if torch.cuda.is_available() and settings.resources.num_gpus else "cpu"
         self._tokenizer = AutoTokenizer.from_pretrained(directory, truncation_side="left")
-        model = AutoModelForSequenceClassification.from_pretrained(directory, use_safetensors=True)
+        model, loaded = AutoModelForSequenceClassification.from_pretrained(
+            directory, use_safetensors=True, output_loading_info=True
+        )
+        if missing := sorted(loaded["missing_keys"]):
+            raise ValueError(f"{settings.source} is no sequence classifier: it has no {missing[0]}")
         if settings.label >= model.config.num_labels:
             raise ValueError(f"label {settings.label}: {settings.source} has {model.config.num_labels} labels")
         self._model = model.to(self._device).eval()

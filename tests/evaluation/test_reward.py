@@ -141,6 +141,12 @@ def test_a_classifier_scores_a_batch_as_one_by_one(tiny_classifier: Path, label:
     assert len({round(number, 3) for number in scores}) == len(scores), "the classifier sees no difference"
 
 
+def test_a_model_without_a_score_head_is_refused(tiny_model: Path) -> None:
+    """transformers would make one up: a language model, or a reward of a class of its own, would score at random."""
+    with pytest.raises(ValueError, match=r"is no sequence classifier: it has no score\.weight"):
+        load_reward(classifier(tiny_model))
+
+
 def test_a_classifier_with_one_label(tmp_path: Path) -> None:
     directory = make_classifier(tmp_path, num_labels=1)
     assert len(score(load_reward(classifier(directory)), PROMPTS, COMPLETIONS)) == len(PROMPTS)
