@@ -29,7 +29,7 @@ GRID = "rgba(128,128,128,0.22)"
 SPACE_GRID = "#9AA3AA"
 METRICS = {
     "loss": "DPO loss",
-    "hsic": "HSIC penalty (before its weight)",
+    "hsic": "penalty (before its weight)",
     "reward_accuracy": "reward accuracy",
     "reward_margin": "reward margin",
 }
