@@ -1,4 +1,4 @@
-"""A whole comparison on a tiny model, on real Ray: what is in the result, what is shared, what a second run computes."""
+"""A whole comparison on a tiny model, on real Ray: the result, what is shared, what a second run computes."""
 
 from pathlib import Path
 
