@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load_file
 
 from mva_ray.adapters.hashes import WEIGHTS_FILE
-from mva_ray.config import Lora, Training
-from mva_ray.data.files import read_pairs
+from mva_ray.config import Lora, PairSource, Training
+from mva_ray.data.source import read_pairs
 from mva_ray.records import PreferencePair
 from mva_ray.training import ray_training
 from mva_ray.training.job import METRICS_FILE, TrainingJob
@@ -43,7 +43,7 @@ def main() -> None:
 
 def compare(arguments: argparse.Namespace, directory: Path) -> None:
     model = arguments.model or make_llama(directory / "model")
-    pairs = tuple(read_pairs(arguments.pairs)) if arguments.pairs else made_up_pairs()
+    pairs = read_pairs(PairSource(path=str(arguments.pairs))) if arguments.pairs else made_up_pairs()
     training = Training(
         steps=arguments.steps,
         checkpoint_steps=arguments.checkpoint_steps,

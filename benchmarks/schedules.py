@@ -19,8 +19,8 @@ import ray
 
 from mva_ray.adapters.fetch import local_directory
 from mva_ray.adapters.lora import load_factors
-from mva_ray.config import RunConfig, load_config
-from mva_ray.data.files import read_pairs
+from mva_ray.config import PairSource, RunConfig, load_config
+from mva_ray.data.source import read_pairs
 from mva_ray.files import write_json
 from mva_ray.maths.interference import delta_cka, delta_cosine
 from mva_ray.ray_session import ENVIRONMENT
@@ -64,7 +64,7 @@ def make_jobs(
             name=value.name,
             base_model=model,
             system_prompt=config.generation.system_prompt,
-            pairs=tuple(read_pairs(Path(value.pairs or next(arguments.pairs.glob(f"{value.name}-*.jsonl"))))),
+            pairs=read_pairs(value.pairs or PairSource(path=str(next(arguments.pairs.glob(f"{value.name}-*.jsonl"))))),
             earlier=tuple(outputs[:place]) if schedule == "sequential" else (),
             training=training,
             seed=config.seed + place,
