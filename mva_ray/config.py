@@ -288,6 +288,9 @@ class Training(Section):
     """DPO (Rafailov et al. 2023) with the decorrelation penalty of MVA (arXiv 2511.17579).
 
     The length is a number of optimiser steps, the same for every value, or of `epochs` over each value's pairs.
+    `schedule`: `sequential` trains one value after the other, each on `num_workers`, against those before it;
+    `concurrent` trains all at once, one worker each, every one against all others as they were at most `max_staleness`
+    steps ago. Every `checkpoint_steps` steps, what a killed training needs to go on is stored.
     """
 
     steps: Count = 24
@@ -299,6 +302,24 @@ class Training(Section):
     max_length: Count = 512
     lora: Lora = Lora()
     num_workers: Count = 1
+    checkpoint_steps: Count = 10
+    schedule: Annotated[Literal["sequential", "concurrent"], Field(description="sequential or concurrent")] = (
+        "sequential"
+    )
+    max_staleness: Index = 0
+
+    @model_validator(mode="after")
+    def _all_alike_where_concurrent(self) -> Self:
+        if self.schedule == "concurrent" and self.num_workers > 1:
+            raise ValueError(
+                f"num_workers is {self.num_workers}, but schedule: concurrent gives every value one worker;"
+                " leave num_workers out"
+            )
+        if self.schedule == "concurrent" and self.epochs is not None:
+            raise ValueError(
+                "schedule: concurrent trains all values for the same number of steps; give steps in place of epochs"
+            )
+        return self
 
     @model_validator(mode="after")
     def _enough_rows(self) -> Self:
@@ -409,6 +430,11 @@ class RunConfig(Section):
     def training_order(self) -> list[Value]:
         """Values that bring an adapter, then the others, each in the order of the config."""
         return sorted(self.values, key=lambda value: value.adapter is None)
+
+    def frozen_before(self, value: Value) -> list[Value]:
+        """The values whose finished adapters are there when this one is trained: it is penalised against them."""
+        before = self.training_order[: self.training_order.index(value)]
+        return before if self.training.schedule == "sequential" else [other for other in before if other.adapter]
 
     @property
     def bounds(self) -> list[tuple[float, float]]:

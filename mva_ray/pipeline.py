@@ -246,17 +246,16 @@ class Run:
         self, pairs: Mapping[str, tuple[PreferencePair, ...]], directories: Mapping[str, Path]
     ) -> list[TrainingJob]:
         order = self._config.training_order
-        outputs = [str(directories[value.name]) for value in order]
         return [
             TrainingJob(
                 name=value.name,
                 base_model=self._config.base_model,
                 system_prompt=self._config.generation.system_prompt,
                 pairs=pairs[value.name],
-                earlier=tuple(outputs[:place]),
+                earlier=tuple(str(directories[other.name]) for other in self._config.frozen_before(value)),
                 training=self._config.training.for_pairs(len(pairs[value.name])),
                 seed=self._config.seed + place,
-                output=outputs[place],
+                output=str(directories[value.name]),
             )
             for place, value in enumerate(order)
             if not value.adapter

@@ -60,11 +60,13 @@ def make_plan(config: RunConfig) -> Plan:
         if not value.adapter
     }
     adapters: dict[str, str] = {}
+    together = list(pairs.items()) if config.training.schedule == "concurrent" else []
     for value in config.training_order:
+        others = [adapters[other.name] for other in config.frozen_before(value)] + together
         adapters[value.name] = (
             delta_hash(Path(value.adapter))[:12]
             if value.adapter
-            else key(model, pairs[value.name], config.training.model_dump(), config.seed, list(adapters.values()))
+            else key(model, pairs[value.name], _training(config), config.seed, others)
         )
     context = key(model, adapters, rewards)
     return Plan(base_hash, prompts, rewards, samples, scores, pairs, adapters, context)
@@ -85,6 +87,13 @@ def changed_settings(before: Mapping[str, Any], after: Mapping[str, Any], prefix
         elif old != new:
             lines.append(f"{prefix}{name}: {json.dumps(old)} -> {json.dumps(new)}")
     return lines
+
+
+def _training(config: RunConfig) -> dict[str, Any]:
+    """The settings that an adapter depends on: checkpoints count where they limit how old other adapters may be."""
+    if config.training.schedule == "sequential":
+        return config.training.model_dump(exclude={"schedule", "max_staleness", "checkpoint_steps"})
+    return config.training.model_dump(exclude=None if config.training.max_staleness else {"checkpoint_steps"})
 
 
 def _prompts(config: RunConfig, split: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from ray.exceptions import RayError
 from mva_ray.config import RunConfig
 from mva_ray.errors import RunError, last_line
 
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
@@ -34,7 +34,7 @@ def ray_session(config: RunConfig) -> Iterator[None]:
     Raises:
         RunError: where a local Ray can never schedule what the config asks for, or one of its processes failed.
     """
-    for name, setting in _ENVIRONMENT.items():
+    for name, setting in ENVIRONMENT.items():
         os.environ.setdefault(name, setting)
     ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     try:
@@ -67,8 +67,11 @@ def needed_resources(config: RunConfig) -> dict[str, dict[str, float]]:
     """What runs at the same time, by the settings that ask for it."""
     search = config.search
     rewards = [value.reward.resources for value in config.values]
+    concurrent = config.training.schedule == "concurrent"
+    workers = sum(value.adapter is None for value in config.values) if concurrent else config.training.num_workers
+    training = "training.schedule: concurrent, with a worker for each value," if concurrent else "training.num_workers"
     return {
-        "training.num_workers": {"CPU": config.training.num_workers},
+        training: {"CPU": workers},
         "search.evaluators and the rewards' resources": {
             "CPU": search.evaluators * search.resources.num_cpus + sum(reward.num_cpus for reward in rewards),
             "GPU": search.evaluators * search.resources.num_gpus + sum(reward.num_gpus for reward in rewards),

@@ -211,6 +211,18 @@ MALFORMED = {
         "candidates: 7",
         "line 14, search: candidates (7) must be at least population (8)",
     ),
+    "concurrent on several workers": (
+        "search:\n",
+        "training: {schedule: concurrent, num_workers: 2}\nsearch:\n",
+        "line 14, training: num_workers is 2, but schedule: concurrent gives every value one worker; "
+        "leave num_workers out",
+    ),
+    "concurrent and epochs": (
+        "search:\n",
+        "training: {schedule: concurrent, epochs: 3}\nsearch:\n",
+        "line 14, training: schedule: concurrent trains all values for the same number of steps; "
+        "give steps in place of epochs",
+    ),
     "steps and epochs": (
         "search:\n",
         "training: {steps: 24, epochs: 3}\nsearch:\n",

@@ -2,18 +2,20 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import gather_object
 from datasets import Dataset, load_from_disk
 from peft import LoraConfig, set_peft_model_state_dict
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
+from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import DPOConfig, DPOTrainer
 
 from mva_ray.adapters.base_model import load_base_model, load_tokenizer
@@ -24,7 +26,9 @@ from mva_ray.config import Penalty as PenaltySettings
 from mva_ray.config import Training
 from mva_ray.errors import RunError
 from mva_ray.maths.dpo import dpo_loss
+from mva_ray.training.callbacks import Checkpoints, StepMetrics, step_rows
 from mva_ray.training.job import METRICS_FILE, TrainingJob
+from mva_ray.training.live_penalty import Exchange, LivePenalty
 from mva_ray.training.packing import completion_logps, pack
 from mva_ray.training.penalty import Penalty, make_penalty, penalty_weight, trainable_factors
 
@@ -43,6 +47,26 @@ class DecorrelatedDPOTrainer(DPOTrainer):
         self._penalty_settings = settings
         self._start = start
         super().__init__(*args, **kwargs)
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """None: checkpoints are for resuming alone."""
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> LengthGroupedSampler:
+        return _EpochOrder(
+            lambda: 1000 * self.args.seed + int(self.state.epoch or 0),
+            self.args.train_batch_size * self.args.world_size,
+            lengths=list(self.train_dataset["length"]),
+        )
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        self._batch = inputs
+        return super().training_step(model, inputs, *args, **kwargs)
+
+    def batch_prompts(self) -> list[str]:
+        """The prompts of the last step's pairs, of all workers; to be called on all of them."""
+        rows = zip(self._batch["input_ids"], self._batch["prompt_lengths"], strict=True)
+        prompts: list[str] = gather_object([self.processing_class.decode(ids[:length]) for ids, length in rows])
+        return prompts
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
         """The rows are token ids already: the template would end completions that were cut off."""
@@ -85,42 +109,73 @@ class DecorrelatedDPOTrainer(DPOTrainer):
             "rewards/margins": (chosen_reward - rejected_reward).mean(),
         }.items():
             self._metrics["train"][name].append(metric.item())
+        if isinstance(self._penalty, LivePenalty):
+            self._metrics["train"]["staleness"].append(self._penalty.staleness)
         return dpo + penalty_weight(self._penalty_settings, step) * penalty
 
 
-def train_adapter(job: TrainingJob, on_step: Callable[[Mapping[str, float]], None]) -> None:
+class _EpochOrder(LengthGroupedSampler):
+    """Pairs of like length together, in an order of the epoch's own: a resumed epoch has that of its beginning."""
+
+    def __init__(self, seed: Callable[[], int], batch_size: int, lengths: list[int]) -> None:
+        super().__init__(batch_size, lengths=lengths)
+        self._seed = seed
+
+    def __iter__(self) -> Iterator[int]:
+        self.generator = torch.Generator().manual_seed(self._seed())
+        yield from super().__iter__()
+
+
+def train_adapter(
+    job: TrainingJob,
+    on_step: Callable[[Mapping[str, float]], None],
+    keep: Callable[[Path], None] | None = None,
+    resume_from: Path | None = None,
+    exchange: Exchange | None = None,
+) -> None:
     """Train one value adapter and save it as a plain PEFT directory with its metrics beside it.
 
     Args:
         job: what to train.
-        on_step: called after each optimiser step with the step's metrics.
+        on_step: called after each optimiser step with the step's metrics; first with those before the checkpoint.
+        keep: called on every worker, every `training.checkpoint_steps` steps, with its part of a checkpoint.
+        resume_from: a directory with all parts of a checkpoint; the result is that of a run without interruption.
+        exchange: gives the adapters that are trained at the same time and are penalised against too.
 
     Raises:
-        RunError: where the loss is not finite, or the model attends to less than training.max_length.
+        RunError: where the loss or its gradient is not finite, or the model attends to less than training.max_length.
     """
     tokenizer = load_tokenizer(job.base_model)
     model = load_base_model(job.base_model)
     _check_window(job, model)
     trainer = DecorrelatedDPOTrainer(
         model=model,
-        args=_arguments(job),
+        args=_arguments(job, with_checkpoints=keep is not None),
         train_dataset=_shared(Dataset.from_list(tokenise(job, tokenizer)), f"{_scratch(job)}/pairs"),
         data_collator=partial(pack, pad_token_id=tokenizer.pad_token_id),
         processing_class=tokenizer,
         peft_config=_lora_config(job.training),
-        penalty=make_penalty(job.training.penalty, [load_factors(Path(path)) for path in job.earlier], job.seed),
+        penalty=_penalty(job, exchange),
         settings=job.training.penalty,
         start=job.start,
     )
     trainer.remove_callback(PrinterCallback)
-    metrics = _StepMetrics(job.name, on_step)
-    trainer.add_callback(metrics)
-    trainer.train()
+    trainer.add_callback(StepMetrics(job.name, on_step, trainer.batch_prompts))
+    if keep:
+        trainer.add_callback(Checkpoints(keep))
+    trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     if trainer.is_world_process_zero():
         trainer.accelerator.unwrap_model(trainer.model).save_pretrained(job.output, safe_serialization=True)
-        lines = "".join(json.dumps(row) + "\n" for row in metrics.rows)
+        lines = "".join(json.dumps(row) + "\n" for row in step_rows(trainer.state.log_history))
         (Path(job.output) / METRICS_FILE).write_text(lines)
         shutil.rmtree(_scratch(job))
+
+
+def _penalty(job: TrainingJob, exchange: Exchange | None) -> Penalty | None:
+    settings, frozen = job.training.penalty, [load_factors(Path(path)) for path in job.earlier]
+    if exchange and settings.kind != "none":
+        return LivePenalty(lambda others: make_penalty(settings, [*frozen, *others], job.seed), exchange)
+    return make_penalty(settings, frozen, job.seed)
 
 
 def _check_window(job: TrainingJob, model: PreTrainedModel) -> None:
@@ -131,32 +186,6 @@ def _check_window(job: TrainingJob, model: PreTrainedModel) -> None:
             f"training.max_length is {job.training.max_length}, beyond the model's attention window of {window} "
             "tokens: lower it"
         )
-
-
-class _StepMetrics(TrainerCallback):
-    def __init__(self, name: str, on_step: Callable[[Mapping[str, float]], None]) -> None:
-        self.rows: list[dict[str, float]] = []
-        self._name = name
-        self._on_step = on_step
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
-        if not logs or "dpo_loss" not in logs:
-            return
-        row = {
-            "step": state.global_step,
-            "loss": logs["dpo_loss"],
-            "hsic": logs["hsic"],
-            "reward_accuracy": logs["rewards/accuracies"],
-            "reward_margin": logs["rewards/margins"],
-        }
-        broken = [name for name, number in row.items() if not torch.tensor(number).isfinite()]
-        if broken:
-            raise RunError(
-                f"training of '{self._name}' diverged at step {state.global_step}: {', '.join(broken)} not finite; "
-                "lower training.learning_rate or training.penalty.weight"
-            )
-        self.rows.append(row)
-        self._on_step(row)
 
 
 def tokenise(job: TrainingJob, tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
@@ -212,22 +241,22 @@ def _lora_config(training: Training) -> LoraConfig:
     )
 
 
-def _arguments(job: TrainingJob) -> DPOConfig:
+def _arguments(job: TrainingJob, with_checkpoints: bool) -> DPOConfig:
     training = job.training
     on_gpu = torch.cuda.is_available()
     return DPOConfig(
-        output_dir=_scratch(job),
+        output_dir=f"{_scratch(job)}/worker-{PartialState().process_index}",
         max_steps=training.steps,
         per_device_train_batch_size=max(1, training.pairs_per_step // training.num_workers),
         learning_rate=training.learning_rate,
         beta=training.beta,
         remove_unused_columns=False,
-        train_sampling_strategy="group_by_length",
         precompute_ref_log_probs=True,
         precompute_ref_batch_size=8,
         seed=job.seed,
         logging_steps=1,
-        save_strategy="no",
+        save_strategy="steps" if with_checkpoints else "no",
+        save_steps=training.checkpoint_steps,
         report_to=[],
         disable_tqdm=True,
         use_cpu=not on_gpu,

@@ -1,6 +1,9 @@
 """What one adapter's training depends on. Light: imports no torch, so that drivers and controllers start fast."""
 
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 from mva_ray.config import Training
 from mva_ray.records import PreferencePair
@@ -28,3 +31,9 @@ class TrainingJob:
     seed: int
     output: str
     start: str | None = None
+
+
+def jobs_key(jobs: Sequence[TrainingJob]) -> str:
+    """A short content hash: a checkpoint under it is one of exactly these jobs."""
+    content = [{**asdict(job), "training": job.training.model_dump()} for job in jobs]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

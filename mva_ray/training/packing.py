@@ -25,7 +25,8 @@ def pack(rows: Sequence[Mapping[str, Any]], pad_token_id: int) -> dict[str, Tens
     Returns:
         input_ids and position_ids [batch, length], attention_mask [batch, 1, length, length] (True: may attend);
         for each completion token the flat place `predictors` [tokens] of the hidden state that predicts it, its id
-        `targets` [tokens] and its completion `owners` [tokens]: pair b's chosen is b, its rejected batch + b.
+        `targets` [tokens] and its completion `owners` [tokens]: pair b's chosen is b, its rejected batch + b;
+        prompt_lengths [batch].
     """
     parts = [(row["prompt_ids"], row["chosen_ids"], row["rejected_ids"]) for row in rows]
     length = max(sum(map(len, part)) for part in parts)
@@ -49,6 +50,7 @@ def pack(rows: Sequence[Mapping[str, Any]], pad_token_id: int) -> dict[str, Tens
     batch = {
         "input_ids": input_ids,
         "position_ids": positions,
+        "prompt_lengths": torch.tensor([len(prompt) for prompt, _, _ in parts]),
         "attention_mask": _attention(segments),
         "predictors": torch.tensor(predictors, dtype=torch.long),
         "targets": torch.tensor(targets, dtype=torch.long),

@@ -1,88 +1,140 @@
-"""Value adapters on Ray Train: one `TorchTrainer` run for all jobs of a schedule, on one or more workers."""
+"""Value adapters on Ray Train: one run for all jobs of a schedule, one after the other or all at once."""
 
 import os
 import shutil
 import threading
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import ray
-import ray.train
 from ray.actor import ActorHandle
-from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from mva_ray.errors import RunError, last_line
-from mva_ray.training.job import TrainingJob
+from mva_ray.training.job import TrainingJob, jobs_key
+from mva_ray.training.ray_exchange import start_board
+from mva_ray.training.ray_worker import partial_output, train_in_order, train_together
 
 OnStep = Callable[[str, Mapping[str, float]], None]
-_POLL_S = 0.5
+_POLL_S = 0.2
+_RESTARTS = 3
 _QUIET = {"RAY_TRAIN_ENABLE_PRINT_PATCH": "0", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
 
 
 def train_on_ray(jobs: Sequence[TrainingJob], storage: Path, on_step: OnStep) -> None:
-    """Train the jobs whose output is missing, in order, in one Ray Train run: a GPU a worker where there are as many.
+    """Train the jobs whose output is missing in one Ray Train run, on a GPU a worker where there are as many.
 
-    Every output appears complete, as soon as its job is done.
+    `training.schedule`, equal in all jobs, says how: sequential, in order on the same `training.num_workers`, each
+    output appearing complete as soon as its job is done; or concurrent, on one worker each, penalised against each
+    other besides those before them, all outputs appearing when all are done. A killed worker, and a killed run that is
+    started again, go on at the last checkpoint.
 
     Args:
-        jobs: what to train; the `training.num_workers` of the first, equal in all, share each step's pairs.
-        storage: where Ray Train keeps its own files.
-        on_step: called on this process with the job's name and each step's metrics.
+        jobs: what to train, by unique names.
+        storage: where Ray Train keeps checkpoints while jobs are under way.
+        on_step: called on this process with the job's name and each step's metrics, once a step.
 
     Raises:
-        RunError: where a worker failed, with the cause; the outputs of jobs before it are kept.
+        RunError: where a job or a worker failed, with the cause. Of a sequential schedule, all jobs that do not need
+            the failed one are trained; a concurrent one ends.
     """
     missing = [job for job in jobs if not Path(job.output).is_dir()]
     if not missing:
         return
     os.environ.update(_QUIET)
-    available, workers = ray.cluster_resources(), jobs[0].training.num_workers
-    steps = ray.remote(_StepLog).options(num_cpus=0).remote(missing[0].name)
-    trainer = TorchTrainer(
-        _train_worker,
-        train_loop_config={
-            "jobs": missing,
-            "steps": steps,
-            "threads": max(1, int(available.get("CPU", 1)) // workers),
-        },
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=available.get("GPU", 0) >= workers),
-        run_config=RunConfig(
-            name=f"training-{uuid.uuid4().hex[:8]}",
-            storage_path=str(storage),
-            failure_config=FailureConfig(max_failures=1),
-        ),
-    )
-    with _Follower(steps, on_step):
+    log = ray.remote(_TrainingLog).options(num_cpus=0).remote()
+    trainer = _trainer(jobs, log, storage)
+    with _Follower(log, on_step):
         try:
             trainer.fit()
         except Exception as error:
-            name = ray.get(steps.current.remote())
-            raise RunError(f"training of '{name}' failed: {_cause(error)}") from error
+            names = " and ".join(f"'{name}'" for name in ray.get(log.running.remote()))
+            raise RunError(f"training of {names} failed: {_cause(error)}") from error
+    shutil.rmtree(storage / _name(jobs), ignore_errors=True)
+    if failures := ray.get(log.failures.remote()):
+        raise RunError("\n".join(failures.values()))
+    for job in missing:
+        if partial_output(job).is_dir():
+            partial_output(job).rename(job.output)
 
 
-class _StepLog:
-    """Collects the first worker's metrics; `since` hands out the rows not seen yet, each with its job's name."""
+def _trainer(jobs: Sequence[TrainingJob], log: ActorHandle, storage: Path) -> DataParallelTrainer:
+    run_config = RunConfig(
+        name=_name(jobs),
+        storage_path=str(storage),
+        checkpoint_config=CheckpointConfig(num_to_keep=1),
+        failure_config=FailureConfig(max_failures=_RESTARTS),
+    )
+    if jobs[0].training.schedule == "sequential":
+        scaling, config = _resources(jobs[0].training.num_workers)
+        return TorchTrainer(
+            train_in_order,
+            train_loop_config=config | {"jobs": jobs, "log": log},
+            scaling_config=scaling,
+            run_config=run_config,
+        )
+    together = _against_finished(jobs)
+    scaling, config = _resources(len(together))
+    return DataParallelTrainer(
+        train_together,
+        train_loop_config=config | {"jobs": together, "log": log, "board": start_board()},
+        scaling_config=scaling,
+        run_config=run_config,
+    )
 
-    def __init__(self, name: str) -> None:
-        self._current = name
-        self._rows: list[tuple[str, dict[str, float]]] = []
+
+def _resources(workers: int) -> tuple[ScalingConfig, dict[str, Any]]:
+    available = ray.cluster_resources()
+    threads = max(1, int(available.get("CPU", 1)) // workers)
+    return ScalingConfig(num_workers=workers, use_gpu=available.get("GPU", 0) >= workers), {"threads": threads}
+
+
+def _against_finished(jobs: Sequence[TrainingJob]) -> list[TrainingJob]:
+    """The jobs to train at once; where a kill came between renaming one output and the next, those are frozen."""
+    finished = tuple(job.output for job in jobs if Path(job.output).is_dir())
+    return [replace(job, earlier=job.earlier + finished) for job in jobs if job.output not in finished]
+
+
+def _name(jobs: Sequence[TrainingJob]) -> str:
+    """Ray Train resumes a run of the same name and storage by itself: the name says what is trained."""
+    return f"training-{jobs_key(jobs)}"
+
+
+class _TrainingLog:
+    """What workers say: metrics, once a step also where steps are repeated after a kill, and jobs that failed."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, None] = {}
+        self._rows: dict[tuple[str, float], dict[str, float]] = {}
+        self._failures: dict[str, str] = {}
 
     def start(self, name: str) -> None:
-        self._current = name
+        self._running[name] = None
 
-    def current(self) -> str:
-        """The job that is trained, or was when training ended."""
-        return self._current
+    def done(self, name: str) -> None:
+        self._running.pop(name, None)
 
-    def add(self, row: dict[str, float]) -> None:
-        self._rows.append((self._current, row))
+    def running(self) -> list[str]:
+        return list(self._running)
+
+    def add(self, name: str, row: dict[str, float]) -> None:
+        self._rows.setdefault((name, row["step"]), row)
 
     def since(self, seen: int) -> list[tuple[str, dict[str, float]]]:
-        return self._rows[seen:]
+        """The rows after the first `seen`, each with its job's name."""
+        return [(name, row) for (name, _), row in list(self._rows.items())[seen:]]
+
+    def fail(self, name: str, message: str) -> None:
+        self._failures.setdefault(name, message)
+        self.done(name)
+
+    def failures(self) -> dict[str, str]:
+        """Why jobs failed, by name."""
+        return self._failures
 
 
 class _Follower:
@@ -111,38 +163,6 @@ class _Follower:
         for name, row in ray.get(self._steps.since.remote(self._seen)):
             self._seen += 1
             self._on_step(name, row)
-
-
-def _train_worker(config: dict[str, Any]) -> None:
-    import torch
-
-    from mva_ray.adapters.base_model import allow_bfloat16_products
-
-    torch.set_num_threads(config["threads"])
-    allow_bfloat16_products()
-    for job in config["jobs"]:
-        if not Path(job.output).is_dir():
-            _train_job(job, config["steps"])
-            torch.distributed.barrier()
-
-
-def _train_job(job: TrainingJob, steps: ActorHandle) -> None:
-    """Train into a scratch directory, which the first worker renames when it is complete."""
-    from mva_ray.training.dpo import train_adapter
-
-    partial = Path(f"{job.output}.partial")
-    first = ray.train.get_context().get_world_rank() == 0
-    if first:
-        shutil.rmtree(partial, ignore_errors=True)
-        steps.start.remote(job.name)
-
-    def on_step(row: Mapping[str, float]) -> None:
-        if first:
-            steps.add.remote(dict(row))
-
-    train_adapter(replace(job, output=str(partial)), on_step)
-    if first:
-        partial.rename(job.output)
 
 
 def _cause(error: BaseException) -> str:

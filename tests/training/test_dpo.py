@@ -163,6 +163,25 @@ def test_a_diverging_run_is_an_error_that_names_the_value(train: Train, tmp_path
     assert not (tmp_path / "diverged" / WEIGHTS_FILE).exists()
 
 
+def test_resumed_at_any_checkpoint_it_ends_the_same(tiny_model: Path, tmp_path: Path) -> None:
+    """In the middle of an epoch, at its end and in a later one: dropout, order of pairs, optimiser, metrics."""
+    resumed: dict[str, Any] = {"steps": 8, "checkpoint_steps": 1, "lora": Lora(r=4, alpha=8, dropout=0.3)}
+    kept: list[Path] = []
+
+    def keep(part: Path) -> None:
+        kept.append(part.rename(tmp_path / part.name))
+
+    train_adapter(job(tiny_model, tmp_path / "whole", **resumed), lambda row: None, keep)
+    assert [path.name for path in kept] == [f"checkpoint-{step}" for step in range(1, 8)]
+    for checkpoint in kept:
+        output = tmp_path / f"from-{checkpoint.name}"
+        seen: list[Mapping[str, float]] = []
+        torch.manual_seed(99)
+        train_adapter(job(tiny_model, output, **resumed), seen.append, resume_from=checkpoint)
+        assert adapter_hash(output) == adapter_hash(tmp_path / "whole")
+        assert metrics(output) == metrics(tmp_path / "whole") == seen
+
+
 def test_earlier_adapters_of_another_rank_are_refused_by_the_papers_penalty_alone(
     first: tuple[Path, list[Mapping[str, float]]], train: Train
 ) -> None:

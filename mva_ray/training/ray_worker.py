@@ -1,0 +1,130 @@
+"""What runs on the workers of a Ray Train run: jobs, their checkpoints, and errors that no second try would mend."""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import ray
+import ray.train
+from ray.actor import ActorHandle
+
+from mva_ray.errors import MvaError, RunError
+from mva_ray.training.job import TrainingJob, jobs_key
+
+if TYPE_CHECKING:
+    from mva_ray.training.live_penalty import Exchange
+
+
+def partial_output(job: TrainingJob) -> Path:
+    """Where a job's output grows until it is complete."""
+    return Path(f"{job.output}.partial")
+
+
+def train_in_order(config: dict[str, Any]) -> None:
+    """Train the jobs one after the other on all workers; those that need the output of a failed one are left out."""
+    import torch
+
+    _prepare_torch(config["threads"])
+    failed = ray.get(config["log"].failures.remote())
+    unavailable: set[str | None] = set()
+    for job in config["jobs"]:
+        if Path(job.output).is_dir():
+            continue
+        if job.name in failed or unavailable & {*job.earlier, job.start} or not _succeeds(job, config["log"]):
+            unavailable.add(job.output)
+        torch.distributed.barrier()
+
+
+def train_together(config: dict[str, Any]) -> None:
+    """Train one job a worker, penalised against all others; one that fails ends all."""
+    from mva_ray.training.ray_exchange import exchange_on
+
+    _prepare_torch(config["threads"])
+    if ray.get(config["log"].failures.remote()):
+        return
+    job = config["jobs"][ray.train.get_context().get_world_rank()]
+    others = [other.name for other in config["jobs"] if other is not job]
+    with _reporting_failure(job, config["log"]):
+        _train(job, config["log"], exchange=exchange_on(config["board"], job.name, others, job.training))
+
+
+def _prepare_torch(threads: int) -> None:
+    import torch
+
+    from mva_ray.adapters.base_model import allow_bfloat16_products
+
+    torch.set_num_threads(threads)
+    allow_bfloat16_products()
+
+
+def _succeeds(job: TrainingJob, log: ActorHandle) -> bool:
+    """Train a job, whose output the first worker renames when it is complete; False where the job is at fault.
+
+    Raises:
+        MvaError: where several workers train it: all have to start again to go on without it.
+    """
+    context = ray.train.get_context()
+    first = context.get_world_rank() == 0
+    try:
+        with _reporting_failure(job, log):
+            _train(job, log, first)
+    except MvaError:
+        if context.get_world_size() > 1:
+            raise
+        return False
+    if first:
+        partial_output(job).rename(job.output)
+    return True
+
+
+@contextmanager
+def _reporting_failure(job: TrainingJob, log: ActorHandle) -> Iterator[None]:
+    """Write down that the job itself is at fault, so that it is not tried again."""
+    try:
+        yield
+    except MvaError as error:
+        message = str(error) if isinstance(error, RunError) else f"training of '{job.name}' failed: {error}"
+        ray.get(log.fail.remote(job.name, message))
+        raise
+
+
+def _train(job: TrainingJob, log: ActorHandle, first: bool = True, exchange: "Exchange | None" = None) -> None:
+    """Train to the partial output, from the last checkpoint where there is one; the first worker speaks for all."""
+    from mva_ray.training.dpo import train_adapter
+
+    def on_step(row: Mapping[str, float]) -> None:
+        if first:
+            log.add.remote(job.name, dict(row))
+
+    scratch = partial_output(job)
+    if first:
+        shutil.rmtree(scratch, ignore_errors=True)
+        log.start.remote(job.name)
+    with _checkpoint_of(job) as checkpoint:
+        train_adapter(replace(job, output=str(scratch)), on_step, partial(_keep, job), checkpoint, exchange)
+    if first:
+        log.done.remote(job.name)
+
+
+def _keep(job: TrainingJob, part: Path) -> None:
+    """Hand a worker's part of a checkpoint to Ray Train, which merges the parts of all into one directory a job."""
+    with TemporaryDirectory(dir=part.parent) as staging:
+        part.rename(Path(staging, jobs_key([job])))
+        ray.train.report({}, ray.train.Checkpoint.from_directory(staging))
+
+
+@contextmanager
+def _checkpoint_of(job: TrainingJob) -> Iterator[Path | None]:
+    """A local directory with the job's part of the last checkpoint; None where that is of another job."""
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is None:
+        yield None
+        return
+    with checkpoint.as_directory() as directory:
+        own = Path(directory, jobs_key([job]))
+        yield own if own.is_dir() else None
