@@ -83,7 +83,7 @@ def _say(loss: float) -> None:
 
 
 def _train_ours(arguments: argparse.Namespace, output: str) -> None:
-    from mva_ray.config import Training
+    from mva_ray.config_training import Training
     from mva_ray.training.dpo import train_adapter
     from mva_ray.training.job import TrainingJob
 
@@ -99,7 +99,7 @@ def _train_trl(arguments: argparse.Namespace, output: str, precompute: bool) -> 
     from trl import DPOConfig, DPOTrainer
 
     from mva_ray.adapters.base_model import load_base_model, load_tokenizer
-    from mva_ray.config import Training
+    from mva_ray.config_training import Training
 
     class Say(TrainerCallback):
         def on_log(self, *_: Any, logs: dict[str, float], **__: Any) -> None:

@@ -16,7 +16,8 @@ import torch
 from safetensors.torch import load_file
 
 from mva_ray.adapters.hashes import WEIGHTS_FILE
-from mva_ray.config import Lora, PairSource, Training
+from mva_ray.config import PairSource
+from mva_ray.config_training import Lora, Training
 from mva_ray.data.source import read_pairs
 from mva_ray.records import PreferencePair
 from mva_ray.training import ray_training

@@ -24,7 +24,7 @@ from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRotaryEmbedding
 
 from mva_ray.adapters.lora import LoraFactors
-from mva_ray.config import Penalty
+from mva_ray.config_training import Penalty
 from mva_ray.training.penalty import make_penalty
 
 LIMIT = 0.05

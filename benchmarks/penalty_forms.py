@@ -16,7 +16,8 @@ from typing import Any
 
 from mva_ray.adapters.fetch import local_directory
 from mva_ray.adapters.lora import LoraFactors, load_factors
-from mva_ray.config import Penalty, RunConfig, Value, load_config
+from mva_ray.config import RunConfig, Value, load_config
+from mva_ray.config_training import Penalty
 from mva_ray.data.source import read_pairs
 from mva_ray.maths.interference import delta_cka, delta_cosine
 from mva_ray.records import PreferencePair

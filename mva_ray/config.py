@@ -4,12 +4,10 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     PrivateAttr,
     ValidationError,
@@ -18,50 +16,33 @@ from pydantic import (
 )
 
 from mva_ray.config_checks import (
-    A_DATA_SET,
-    A_MODEL,
-    absolute_path,
-    check_bounds,
-    check_data_set,
-    check_function,
-    check_model,
     check_value_name,
     directory_of,
     join,
 )
+from mva_ray.config_compare import Compare
 from mva_ray.config_messages import explain
+from mva_ray.config_training import Training
+from mva_ray.config_types import (
+    A_DATA_FILE,
+    Count,
+    DataSet,
+    FilePath,
+    Function,
+    Index,
+    Interval,
+    LoraDirectory,
+    Model,
+    Name,
+    NonNegative,
+    Positive,
+    Section,
+    Several,
+    Share,
+    Text,
+)
 from mva_ray.config_yaml import Document, Problem, read_yaml
 from mva_ray.errors import ConfigError
-
-A_NAME = "a name of at most 32 lower-case letters, digits and _ that begins with a letter"
-
-A_DATA_FILE = "the path of a JSONL, JSON, CSV or Parquet file"
-
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$", description=A_NAME)]
-Text = Annotated[str, Field(min_length=1, description="a text")]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, description="a number > 0")]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, description="a number >= 0")]
-Index = Annotated[int, Field(ge=0, description="a whole number >= 0")]
-Count = Annotated[int, Field(ge=1, description="a whole number >= 1")]
-Several = Annotated[int, Field(ge=2, description="a whole number >= 2")]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Interval = Annotated[
-    tuple[Finite, Finite],
-    Field(strict=False, description="[lower, upper], two numbers"),
-    AfterValidator(check_bounds),
-]
-FilePath = Annotated[str, Field(min_length=1, description=A_DATA_FILE), AfterValidator(absolute_path)]
-DataSet = Annotated[str, Field(description=A_DATA_SET), AfterValidator(check_data_set)]
-Share = Annotated[float, Field(ge=0, lt=1, description="a number >= 0 and < 1")]
-LoraDirectory = Annotated[str, Field(min_length=1, description="a PEFT LoRA directory"), AfterValidator(absolute_path)]
-Model = Annotated[str, Field(min_length=1, description=A_MODEL), AfterValidator(check_model)]
-Function = Annotated[str, Field(description="package.module:function"), AfterValidator(check_function)]
-
-
-class Section(BaseModel):
-    """A part of the config: unknown keys are errors, nothing changes after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class PromptFile(Section):
@@ -222,125 +203,6 @@ class Value(Section):
         return self
 
 
-class Lora(Section):
-    r: Count = 16
-    alpha: Count = 32
-    dropout: Share = 0.0
-    target_modules: Annotated[list[Text], Field(min_length=1, description="a list of module names")] = [
-        "q_proj",
-        "k_proj",
-        "v_proj",
-        "o_proj",
-    ]
-
-
-PENALTY_WEIGHTS = {"hsic": 0.003, "paper": 10.0, "orthogonal": 0.5, "none": 0.0}
-A_PENALTY = "hsic, paper, orthogonal, none or a mapping with kind and weight"
-
-
-class Penalty(Section):
-    """What keeps an adapter apart from those trained before it; `weight` is the paper's alpha.
-
-    `hsic`: the unbiased estimator with a `linear` or `rbf` kernel (`sigma`: a bandwidth or `median`, the median
-    distance of the rows), on the rows of `lora_a` or on `rows` rows of the whole `delta` (with a linear kernel, all of
-    them); `normalised`, it is CKA. `paper`: MVA's (arXiv 2511.17579) as its authors compute it. `orthogonal`:
-    O-LoRA's (arXiv 2310.14152). The weight rises from 0 over `ramp_steps`. A text in place of the mapping is the kind.
-    """
-
-    kind: Annotated[
-        Literal["hsic", "paper", "orthogonal", "none"], Field(description="hsic, paper, orthogonal or none")
-    ] = "hsic"
-    weight: NonNegative = PENALTY_WEIGHTS["hsic"]
-    ramp_steps: Index = 0
-    kernel: Annotated[Literal["linear", "rbf"], Field(description="linear or rbf")] = "linear"
-    sigma: Annotated[Positive | Literal["median"], Field(description="a number > 0 or median")] = "median"
-    normalised: Annotated[bool, Field(description="true or false")] = True
-    on: Annotated[Literal["lora_a", "delta"], Field(description="lora_a or delta")] = "delta"
-    rows: Annotated[int, Field(ge=4, description="a whole number >= 4")] = 256
-
-    @model_validator(mode="before")
-    @classmethod
-    def _complete(cls, penalty: Any) -> Any:
-        if isinstance(penalty, str):
-            penalty = {"kind": penalty}
-        if not isinstance(penalty, dict) or "weight" in penalty:
-            return penalty
-        if penalty.get("normalised") is False:
-            raise ValueError("weight is missing: HSIC that is not normalised depends on the model's scale")
-        weight = PENALTY_WEIGHTS.get(str(penalty.get("kind", "hsic")))
-        return penalty if weight is None else penalty | {"weight": weight}
-
-    @model_validator(mode="after")
-    def _no_idle_settings(self) -> Self:
-        used = {"kind", "weight", "ramp_steps"}
-        if self.kind == "hsic":
-            used |= {"kernel", "normalised", "on"} | ({"sigma"} if self.kernel == "rbf" else set())
-            used |= {"rows"} if (self.kernel, self.on) == ("rbf", "delta") else set()
-        fields = type(self).model_fields
-        idle = [name for name in fields if name not in used and getattr(self, name) != fields[name].default]
-        if idle:
-            what = f"hsic with kernel {self.kernel} on {self.on}" if self.kind == "hsic" else self.kind
-            raise ValueError(f"{' and '.join(idle)} would have no effect on {what}: leave it out")
-        return self
-
-
-class Training(Section):
-    """DPO (Rafailov et al. 2023) with the decorrelation penalty of MVA (arXiv 2511.17579).
-
-    The length is a number of optimiser steps, the same for every value, or of `epochs` over each value's pairs.
-    `schedule`: `sequential` trains one value after the other, each on `num_workers`, against those before it;
-    `concurrent` trains all at once, one worker each, every one against all others as they were at most `max_staleness`
-    steps ago. Every `checkpoint_steps` steps, what a killed training needs to go on is stored.
-    """
-
-    steps: Count = 24
-    epochs: Positive | None = None
-    pairs_per_step: Count = 4
-    learning_rate: Positive = 5e-4
-    beta: Positive = 0.1
-    penalty: Annotated[Penalty, Field(description=A_PENALTY)] = Penalty()
-    max_length: Count = 512
-    lora: Lora = Lora()
-    num_workers: Count = 1
-    checkpoint_steps: Count = 10
-    schedule: Annotated[Literal["sequential", "concurrent"], Field(description="sequential or concurrent")] = (
-        "sequential"
-    )
-    max_staleness: Index = 0
-
-    @model_validator(mode="after")
-    def _all_alike_where_concurrent(self) -> Self:
-        if self.schedule == "concurrent" and self.num_workers > 1:
-            raise ValueError(
-                f"num_workers is {self.num_workers}, but schedule: concurrent gives every value one worker;"
-                " leave num_workers out"
-            )
-        if self.schedule == "concurrent" and self.epochs is not None:
-            raise ValueError(
-                "schedule: concurrent trains all values for the same number of steps; give steps in place of epochs"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _enough_rows(self) -> Self:
-        if (self.penalty.kind, self.penalty.on) == ("hsic", "lora_a") and self.lora.r < 4:
-            raise ValueError(f"lora.r ({self.lora.r}) must be at least 4 for HSIC on lora_a: its rows are the samples")
-        return self
-
-    @model_validator(mode="after")
-    def _one_length(self) -> Self:
-        if self.epochs is not None and "steps" in self.model_fields_set:
-            raise ValueError("give 'steps' (optimiser steps) or 'epochs' (passes over a value's pairs), not both")
-        return self
-
-    def for_pairs(self, count: int) -> "Training":
-        """The training of a value that has so many pairs: `epochs` as steps."""
-        if self.epochs is None:
-            return self
-        steps = max(1, round(self.epochs * count / self.pairs_per_step))
-        return self.model_copy(update={"steps": steps, "epochs": None})
-
-
 class Search(Section):
     """NSGA-II (Deb et al. 2002) over the coefficients."""
 
@@ -356,53 +218,6 @@ class Search(Section):
         if self.candidates < self.population:
             raise ValueError(f"candidates ({self.candidates}) must be at least population ({self.population})")
         return self
-
-
-class JudgeSettings(Section):
-    """Where the judge is. The key itself is never in the config: `api_key_env` names what holds it."""
-
-    base_url: Annotated[str, Field(pattern=r"^https?://\S+$", description="such as https://host/v1")]
-    model: Text
-    api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$", description="an environment variable")] | None = None
-    concurrency: Count = 4
-    timeout: Positive = 60.0
-    attempts: Count = 5
-    request: dict[str, Any] = Field(default_factory=lambda: {"temperature": 0})
-    """More fields of the request's body, such as max_tokens."""
-
-
-MethodName = Literal[
-    "mva",
-    "mva_paper",
-    "mva_orthogonal",
-    "mva_no_hsic",
-    "mva_no_extrapolation",
-    "soup",
-    "vc_soup",
-    "dpo_lw",
-    "dpo_seqt",
-    "modpo",
-]
-
-
-class Compare(Section):
-    """What `mva-ray compare` runs: methods x seeds.
-
-    `candidates` is every blending method's budget on the search prompts; DPO-LW and MODPO train one model for each
-    point of a simplex lattice of `weight_partitions`. VC-Soup keeps pairs of at least `consistency`. `alphas` are
-    more weights of the penalty to train with.
-    """
-
-    seeds: Annotated[list[Index], Field(min_length=1, description="a list of whole numbers >= 0")] = [0, 1, 2]
-    methods: Annotated[
-        list[Annotated[MethodName, Field(description=", ".join(get_args(MethodName)))]],
-        Field(min_length=1, description="a list of methods"),
-    ] = list(get_args(MethodName))
-    candidates: Several = 12
-    weight_partitions: Several = 4
-    consistency: Annotated[float, Field(ge=-1, le=1, description="a number from -1 to 1")] = 0.0
-    alphas: list[NonNegative] = []
-    judge: JudgeSettings | None = None
 
 
 class RunConfig(Section):

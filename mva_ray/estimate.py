@@ -13,7 +13,7 @@ from pathlib import Path
 from transformers import AutoModelForSequenceClassification
 
 from mva_ray.adapters.base_model import linear_shapes, load_skeleton
-from mva_ray.config import Lora
+from mva_ray.config_training import Lora
 
 FLOAT32, BFLOAT16 = 4, 2
 """Bytes a number."""

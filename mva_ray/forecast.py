@@ -11,8 +11,9 @@ from mva_ray.adapters.base_model import load_tokenizer
 from mva_ray.adapters.check import adapter_problems, fit_problems, other_bases
 from mva_ray.adapters.fetch import known_directory
 from mva_ray.adapters.prompting import completion_ids, prompt_ids
-from mva_ray.config import Draft, RunConfig, Training, Value, read_config
+from mva_ray.config import Draft, RunConfig, Value, read_config
 from mva_ray.config_checks import did_you_mean
+from mva_ray.config_training import Training
 from mva_ray.config_yaml import Problem
 from mva_ray.data.check import data_problems
 from mva_ray.data.files import read_prompts

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mva_ray.config import PairSource, Penalty, Resources, RunConfig, Training, check_writable, load_config
+from mva_ray.config import PairSource, Resources, RunConfig, check_writable, load_config
 from mva_ray.config_checks import import_function
+from mva_ray.config_training import Penalty, Training
 from mva_ray.data.check import load_checked_config
 from mva_ray.errors import ConfigError
 

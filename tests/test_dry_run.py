@@ -10,7 +10,7 @@ import ray
 import yaml
 from transformers import MistralConfig
 
-from mva_ray.config import Training
+from mva_ray.config_training import Training
 from mva_ray.dry_run import dry_run
 from mva_ray.errors import ConfigError
 from mva_ray.explore import main

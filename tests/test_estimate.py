@@ -9,7 +9,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForSequenceClassification, LlamaConfig, LlamaForCausalLM
 
-from mva_ray.config import Lora
+from mva_ray.config_training import Lora
 from mva_ray.estimate import (
     BFLOAT16,
     FLOAT32,

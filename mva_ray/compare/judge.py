@@ -18,7 +18,7 @@ from typing import Any, Literal, Self
 import httpx2
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from mva_ray.config import JudgeSettings
+from mva_ray.config_compare import JudgeSettings
 from mva_ray.errors import ConfigError, RunError, last_line
 from mva_ray.files import read_json, write_json
 

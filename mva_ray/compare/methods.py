@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mva_ray.config import PENALTY_WEIGHTS, Penalty, Training
+from mva_ray.config_training import PENALTY_WEIGHTS, Penalty, Training
 from mva_ray.errors import RunError
 from mva_ray.maths.consistency import consistency
 from mva_ray.maths.dpo import modpo_margin, modpo_scale

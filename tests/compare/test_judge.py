@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mva_ray.compare.judge import Judge, Match, UnusableAnswer, Verdict, parse
-from mva_ray.config import JudgeSettings
+from mva_ray.config_compare import JudgeSettings
 from mva_ray.errors import ConfigError, RunError
 from tests.judges import Reply, endpoint
 

@@ -7,7 +7,7 @@ import pytest
 
 from mva_ray.compare.results import Candidate, ComparisonResult, JudgedPair, JudgeResult, MethodResult
 from mva_ray.compare.wins import choose, criteria, judge_methods, judged_wins, reward_wins
-from mva_ray.config import JudgeSettings
+from mva_ray.config_compare import JudgeSettings
 from tests.comparisons import make_result
 from tests.judges import endpoint
 

@@ -19,7 +19,7 @@ from mva_ray.adapters.base_model import load_tokenizer
 from mva_ray.adapters.hashes import WEIGHTS_FILE, adapter_hash
 from mva_ray.adapters.lora import LoraFactors, load_factors
 from mva_ray.adapters.prompting import prompt_ids
-from mva_ray.config import Lora, Penalty, Training
+from mva_ray.config_training import Lora, Penalty, Training
 from mva_ray.errors import RunError
 from mva_ray.maths.hsic import hsic
 from mva_ray.records import PreferencePair

@@ -12,7 +12,7 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor
 
 from mva_ray.adapters.lora import LoraFactors, load_factors
-from mva_ray.config import Penalty as PenaltySettings
+from mva_ray.config_training import Penalty as PenaltySettings
 from mva_ray.errors import RunError
 from mva_ray.maths.hsic import hsic
 from mva_ray.maths.interference import delta_cka

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 
 from mva_ray.adapters.hashes import adapter_hash
 from mva_ray.adapters.lora import load_factors
-from mva_ray.config import Lora, Training
+from mva_ray.config_training import Lora, Training
 from mva_ray.errors import RunError
 from mva_ray.records import PreferencePair
 from mva_ray.training.job import METRICS_FILE, TrainingJob
