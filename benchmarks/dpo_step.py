@@ -18,7 +18,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from mva_ray.data.files import read_pairs
+from mva_ray.config import PairSource
+from mva_ray.data.source import read_pairs
 
 KEPT_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(1 << 28)}
 WAYS: dict[str, dict[str, Any]] = {
@@ -87,7 +88,7 @@ def _train_ours(arguments: argparse.Namespace, output: str) -> None:
     from mva_ray.training.dpo import train_adapter
     from mva_ray.training.job import TrainingJob
 
-    pairs = tuple(read_pairs(arguments.pairs))
+    pairs = read_pairs(PairSource(path=str(arguments.pairs)))
     job = TrainingJob("step", arguments.model, None, pairs, (), Training(steps=arguments.steps), 0, f"{output}/adapter")
     train_adapter(job, lambda row: _say(row["loss"]))
 
@@ -110,7 +111,7 @@ def _train_trl(arguments: argparse.Namespace, output: str, precompute: bool) -> 
     roles = (("prompt", "user"), ("chosen", "assistant"), ("rejected", "assistant"))
     rows = [
         {name: [{"role": role, "content": getattr(pair, name)}] for name, role in roles}
-        for pair in read_pairs(arguments.pairs)
+        for pair in read_pairs(PairSource(path=str(arguments.pairs)))
     ]
     trainer = DPOTrainer(
         model=load_base_model(arguments.model),

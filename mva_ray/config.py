@@ -246,6 +246,13 @@ class RunConfig(Section):
         """Values that bring an adapter, then the others, each in the order of the config."""
         return sorted(self.values, key=lambda value: value.adapter is None)
 
+    @property
+    def training_workers(self) -> int:
+        """How many train at the same time."""
+        if self.training.schedule == "sequential":
+            return self.training.num_workers
+        return sum(value.adapter is None for value in self.values)
+
     def frozen_before(self, value: Value) -> list[Value]:
         """The values whose finished adapters are there when this one is trained: it is penalised against them."""
         before = self.training_order[: self.training_order.index(value)]

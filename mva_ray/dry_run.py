@@ -133,8 +133,9 @@ def _actors(forecast: Forecast) -> Table:
     config = forecast.config
     trained = [value.name for value in config.training_order if not value.adapter]
     if trained:
-        process = f"{config.training.num_workers} x training worker"
-        table.add_row("training", process, "1 each", "1 each*", ", then ".join(trained))
+        order = ", then " if config.training.schedule == "sequential" else " and, at once, "
+        process = f"{config.training_workers} x training worker"
+        table.add_row("training", process, "1 each", "1 each*", order.join(trained))
     answers = forecast.sampled + sum(forecast.answers.values())
     resources = config.search.resources
     table.add_row(

@@ -68,10 +68,9 @@ def needed_resources(config: RunConfig) -> dict[str, dict[str, float]]:
     search = config.search
     rewards = [value.reward.resources for value in config.values]
     concurrent = config.training.schedule == "concurrent"
-    workers = sum(value.adapter is None for value in config.values) if concurrent else config.training.num_workers
     training = "training.schedule: concurrent, with a worker for each value," if concurrent else "training.num_workers"
     return {
-        training: {"CPU": workers},
+        training: {"CPU": config.training_workers},
         "search.evaluators and the rewards' resources": {
             "CPU": search.evaluators * search.resources.num_cpus + sum(reward.num_cpus for reward in rewards),
             "GPU": search.evaluators * search.resources.num_gpus + sum(reward.num_gpus for reward in rewards),
