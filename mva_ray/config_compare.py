@@ -39,7 +39,7 @@ class Compare(Section):
 
     `candidates` is every blending method's budget on the search prompts; DPO-LW and MODPO train one model for each
     point of a simplex lattice of `weight_partitions`. VC-Soup keeps pairs of at least `consistency`. `alphas` are
-    more weights of the penalty to train with.
+    weights of the penalty to try beside the config's own and none.
     """
 
     seeds: Annotated[list[Index], Field(min_length=1, description="a list of whole numbers >= 0")] = Field(

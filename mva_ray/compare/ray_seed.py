@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from mva_ray.adapters.hashes import adapter_hash
 from mva_ray.adapters.prompting import plain_text
 from mva_ray.compare.interference import interference, means
-from mva_ray.compare.methods import METHODS, Ingredients, Method, Recipe
+from mva_ray.compare.methods import METHODS, NO_PENALTY, Ingredients, Method, Recipe
 from mva_ray.compare.ray_evaluations import Evaluations
-from mva_ray.compare.results import AdapterInterference, AlphaResult, MethodResult, Rewards, SingleResult
+from mva_ray.compare.results import AdapterInterference, AlphaResult, Candidate, MethodResult, Rewards, SingleResult
 from mva_ray.compare.scoring import Scoring, rewards_of
 from mva_ray.config import RunConfig
 from mva_ray.errors import CandidateFailure, RunError
@@ -88,7 +88,10 @@ class _Seed:
             result.methods.append(self._method_result(name, methods.get(name), failures.get(name), scoring, seconds))
         for method in blended.values():
             self._add_adapters(result, method, scoring)
-        result.alphas = [self._alpha_result(alpha, method, scoring) for alpha, method in alphas.items()]
+        for alpha, method in alphas.items():
+            same = (name for name, other in blended.items() if other.adapters == method.adapters)
+            candidates = next((scoring.of(name).candidates for name in same), [])
+            result.alphas.append(self._alpha_result(alpha, method, candidates, scoring))
         return result
 
     def _ingredients(self) -> Ingredients:
@@ -135,10 +138,11 @@ class _Seed:
         return methods, failures
 
     def _alphas(self, ingredients: Ingredients) -> dict[float, Method]:
-        penalty = self._config.training.penalty
+        """No penalty, the config's weight and those to try beside it; nothing where there are none to try."""
+        penalty, more = self._config.training.penalty, self._config.compare.alphas
         return {
-            alpha: Method(ingredients.adapters(penalty.model_copy(update={"weight": alpha})))
-            for alpha in self._config.compare.alphas
+            alpha: Method(ingredients.adapters(penalty.model_copy(update={"weight": alpha}) if alpha else NO_PENALTY))
+            for alpha in (sorted({0.0, penalty.weight, *more}) if more else ())
         }
 
     def _path(self, directory: str) -> Path:
@@ -217,7 +221,7 @@ class _Seed:
                 AdapterInterference(penalty=penalty, seed=self._config.seed, first=first, second=second, modules=shared)
             )
 
-    def _alpha_result(self, alpha: float, method: Method, scoring: Scoring) -> AlphaResult:
+    def _alpha_result(self, alpha: float, method: Method, candidates: list[Candidate], scoring: Scoring) -> AlphaResult:
         pairs = combinations([self._path(recipe.directory) for recipe in method.adapters], 2)
         cosine, cka = means(module for one, other in pairs for module in interference(one, other))
         own = {}
@@ -231,6 +235,7 @@ class _Seed:
             cosine=cosine,
             cka=cka,
             own=own,
+            candidates=candidates,
         )
 
 

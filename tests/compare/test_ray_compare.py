@@ -56,7 +56,9 @@ def test_budgets_and_rewards_are_those_of_the_config(compared: tuple[Path, Compa
     assert {(single.penalty, single.value) for single in result.singles} == {
         (penalty, value) for penalty in ("hsic", "none") for value in VALUES
     }
-    assert [(alpha.alpha, alpha.penalty) for alpha in result.alphas] == [(0.5, "hsic")]
+    assert [(alpha.alpha, alpha.penalty) for alpha in result.alphas] == [(0, "hsic"), (0.003, "hsic"), (0.5, "hsic")]
+    fronts = {run.name: run.candidates for run in result.methods}
+    assert [alpha.candidates for alpha in result.alphas] == [fronts["mva_no_hsic"], fronts["mva"], []]
     assert {pair.penalty for pair in result.interference} == {"hsic", "none"}
 
 
