@@ -1,8 +1,8 @@
-"""All values at once against one after the other: seconds, and what the adapters of the two schedules share.
+"""All values at once against one after the other: seconds, what the adapters share, and their held-out rewards.
 
 python benchmarks/schedules.py --config tune_configs/quickstart.yaml --pairs runs/quickstart/pairs --output out
 
-The adapters stay in `out/<schedule>/<value>`, to be evaluated; `out/schedules.json` holds all numbers.
+`out/schedules.json` holds all numbers, `out/<schedule>/<value>` the adapters.
 """
 
 import argparse
@@ -12,18 +12,23 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 import ray
 
 from mva_ray.adapters.fetch import local_directory
+from mva_ray.adapters.hashes import adapter_hash
 from mva_ray.adapters.lora import load_factors
 from mva_ray.config import PairSource, RunConfig, load_config
+from mva_ray.data.files import read_prompts
 from mva_ray.data.source import read_pairs
+from mva_ray.evaluation.generate import Generator
+from mva_ray.evaluation.reward import load_reward, score
 from mva_ray.files import write_json
 from mva_ray.maths.interference import delta_cka, delta_cosine
 from mva_ray.ray_session import ENVIRONMENT
+from mva_ray.records import AdapterRef
 from mva_ray.training.job import TrainingJob
 from mva_ray.training.ray_training import train_on_ray
 
@@ -48,8 +53,9 @@ def main() -> None:
     ):
         output = (arguments.output / name.replace(", ", "-").replace(" ", "-")).absolute()
         jobs = make_jobs(config, model, arguments, schedule, output)
-        results[name] = measure(jobs, cores, output) | interference(jobs)
+        results[name] = measure(jobs, cores, output) | interference(jobs) | {"rewards": own_rewards(config, jobs)}
     print_table(results)
+    print_rewards(results)
     write_json(arguments.output / "schedules.json", results)
 
 
@@ -103,6 +109,31 @@ def interference(jobs: Sequence[TrainingJob]) -> dict[str, float]:
         "mean_absolute_cosine": fmean(delta_cosine(*pair).abs().item() for pair in pairs),
         "mean_cka": fmean(delta_cka(*pair).item() for pair in pairs),
     }
+
+
+def own_rewards(config: RunConfig, jobs: Sequence[TrainingJob]) -> dict[str, list[float]]:
+    """Every value's reward of its own adapter's greedy answer to each held-out prompt, higher is better."""
+    file = config.prompts.held_out
+    prompts = read_prompts(Path(file.path))[: file.count]
+    found = {}
+    for job, value in zip(jobs, config.values, strict=True):
+        adapter = AdapterRef(job.name, job.output, adapter_hash(Path(job.output)))
+        (answers,) = Generator(job.base_model, [adapter], config.generation).answer(prompts, [[1.0]])
+        found[job.name] = score(load_reward(value.reward), prompts, [answer.completion for answer in answers])
+    return found
+
+
+def print_rewards(results: Mapping[str, Mapping[str, Any]]) -> None:
+    """Means with standard errors; differences from the first schedule are paired by prompt."""
+    first, *_ = results.values()
+    for name, result in results.items():
+        for value, rewards in result["rewards"].items():
+            differences = [new - old for new, old in zip(rewards, first["rewards"][value], strict=True)]
+            print(f"{name:22} {value:12} {_mean(rewards)}   minus the first schedule's {_mean(differences)}")
+
+
+def _mean(numbers: Sequence[float]) -> str:
+    return f"{fmean(numbers):7.3f} ±{stdev(numbers) / len(numbers) ** 0.5:.3f}"
 
 
 def print_table(results: Mapping[str, Mapping[str, Any]]) -> None:
