@@ -15,7 +15,8 @@ from mva_ray.search.nsga2 import Nsga2Proposer
 from mva_ray.search.ray_search import GenerationalSearcher, rewards_of
 
 Result = dict[str, Any]
-SETTING = EvaluationSetting("now", "search", ("p",), ("warm", "brief"), "org/tiny", {}, {}, 0)
+ADAPTERS = {"warm": "a", "brief": "b"}
+SETTING = EvaluationSetting("now", "search", ("p",), ("warm", "brief"), "org/tiny", ADAPTERS, {}, 0)
 
 
 class Scripted:
