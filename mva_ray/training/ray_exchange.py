@@ -23,22 +23,21 @@ def version_at(step: int, training: Training) -> int:
 
 
 class FactorBoard:
-    """What every adapter has published: references, by name and version; the factors stay in the object store."""
+    """What every adapter has published, by name and version: in the object store, owned by the board.
+
+    An object dies with its owner, and a worker that starts again after a kill reads versions from before it.
+    """
 
     def __init__(self) -> None:
         self._versions: dict[str, dict[int, ray.ObjectRef]] = defaultdict(dict)
         self._news = asyncio.Condition()
 
-    async def publish(self, name: str, version: int, factors: list[ray.ObjectRef], keep: int) -> None:
-        """Add a version; of this adapter, the `keep` before it stay.
-
-        Args:
-            factors: one reference, in a list so that Ray does not fetch it.
-        """
+    async def publish(self, name: str, version: int, factors: dict[str, Any], keep: int) -> None:
+        """Add a version; of this adapter, the `keep` before it stay."""
         async with self._news:
             known = self._versions[name]
             self._versions[name] = {old: ref for old, ref in known.items() if version - keep <= old < version}
-            self._versions[name][version] = factors[0]
+            self._versions[name][version] = ray.put(factors)
             self._news.notify_all()
 
     async def read(self, names: list[str], version: int) -> list[ray.ObjectRef]:
@@ -57,8 +56,7 @@ def exchange_on(board: ActorHandle, name: str, others: list[str], training: Trai
     """The exchange of one adapter with the others through a board."""
 
     def exchange(step: int, factors: LoraFactors) -> tuple[list[LoraFactors], int]:
-        published = ray.put(_to_arrays(factors))
-        ray.get(board.publish.remote(name, step, [published], 2 * training.max_staleness + 1))
+        ray.get(board.publish.remote(name, step, _to_arrays(factors), 2 * training.max_staleness + 1))
         version = version_at(step, training)
         read = ray.get(ray.get(board.read.remote(others, version)))
         return [_from_arrays(arrays) for arrays in read], step - version
