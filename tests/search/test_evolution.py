@@ -1,4 +1,4 @@
-"""NSGA-II by ask and tell: budget, bounds, distinct candidates, determinism, failures, and that it finds the front."""
+"""Evolutionary algorithms by ask and tell: budget, bounds, distinct candidates, determinism, failures, and that it finds the front."""
 
 from collections.abc import Callable, Sequence
 from statistics import median
@@ -11,7 +11,7 @@ from pymoo.indicators.hv import HV
 
 from mva_ray.records import Coefficients
 from mva_ray.search.designs import reference_candidates
-from mva_ray.search.nsga2 import Nsga2Proposer
+from mva_ray.search.evolution import EvolutionaryProposer
 
 Surface = Callable[[Coefficients], list[float] | None]
 Bounds = Sequence[tuple[float, float]]
@@ -26,11 +26,11 @@ def trade_off(row: Coefficients) -> list[float]:
 
 def proposer(
     bounds: Bounds, budget: int = 30, population: int = 8, convex_partitions: int = 4, seed: int = 0
-) -> Nsga2Proposer:
-    return Nsga2Proposer(bounds, budget, population, convex_partitions, seed)
+) -> EvolutionaryProposer:
+    return EvolutionaryProposer(bounds, budget, population, convex_partitions, seed)
 
 
-def run(search: Nsga2Proposer, surface: Surface = trade_off) -> list[list[Coefficients]]:
+def run(search: EvolutionaryProposer, surface: Surface = trade_off) -> list[list[Coefficients]]:
     """All generations until the search is over."""
     generations = []
     while generation := search.ask():
