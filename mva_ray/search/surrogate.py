@@ -19,10 +19,9 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
 from mva_ray.records import Coefficients, rounded
-from mva_ray.search.designs import reference_candidates
+from mva_ray.search.designs import reference_candidates, sobol
 
 Array = NDArray[np.float64]
-Rewards = Sequence[float] | None
 _SAMPLES = 64
 _BOX_POINTS = 2048
 _NOISE_FLOOR = 1e-6
@@ -61,7 +60,7 @@ class SurrogateProposer:
             return []
         if not self._told:
             return self._first[:left]
-        known = [row for row, told in self._told.items() if told is not None]
+        known = sorted(row for row, told in self._told.items() if told is not None)
         wanted = min(left, self._population)
         if len(known) <= len(self._lower):
             return self._space_filling(wanted)
@@ -70,8 +69,8 @@ class SurrogateProposer:
     def tell(
         self,
         candidates: Sequence[Coefficients],
-        rewards: Sequence[Rewards],
-        errors: Sequence[Rewards] | None = None,
+        rewards: Sequence[Sequence[float] | None],
+        errors: Sequence[Sequence[float] | None] | None = None,
     ) -> None:
         """Rewards [k], higher is better, with their standard errors [k]; None where a candidate failed."""
         for row, means, noise in zip(candidates, rewards, errors or [None] * len(rewards), strict=True):
@@ -82,8 +81,7 @@ class SurrogateProposer:
 
     def _space_filling(self, count: int) -> list[Coefficients]:
         """Sobol points that are new; every call goes on in the same sequence."""
-        sequence = qmc.Sobol(len(self._lower), seed=self._seed)
-        drawn = qmc.scale(sequence.random_base2(int(np.ceil(np.log2(8 * self._budget)))), self._lower, self._upper)
+        drawn = sobol(list(zip(self._lower, self._upper, strict=True)), 8 * self._budget, self._seed)
         return self._new(drawn)[:count]
 
     def _improving(self, known: Sequence[Coefficients], count: int) -> list[Coefficients]:
@@ -97,7 +95,7 @@ class SurrogateProposer:
         return [pool[i] for i in pick_batch(samples[:, : len(known)], samples[:, len(known) :], count, rng)]
 
     def _pool(self, model: "Posterior", rng: np.random.Generator) -> list[Coefficients]:
-        """New candidates worth a look: NSGA-II's fronts of posterior mean and of an optimistic one, and some at random."""
+        """New candidates worth a look: NSGA-II's fronts of a plain and an optimistic posterior, and random ones."""
         rows = [rng.uniform(self._lower, self._upper, (128, len(self._lower)))]
         for optimism in (0.0, 1.0):
             problem = _PosteriorProblem(model, optimism, self._lower, self._upper)
@@ -146,10 +144,10 @@ class Posterior:
             process.sample_y(self._inputs(coefficients), count, random_state=int(rng.integers(2**31))).T
             for process in self._processes
         ]
-        return np.stack(draws, 2) * self._scale + self._mean
+        return np.asarray(np.stack(draws, 2) * self._scale + self._mean)
 
     def _inputs(self, coefficients: Array) -> Array:
-        return (coefficients - self._center) / self._width
+        return np.asarray((coefficients - self._center) / self._width)
 
 
 def _fit(inputs: Array, targets: Array, noise: Array) -> GaussianProcessRegressor:
@@ -157,7 +155,8 @@ def _fit(inputs: Array, targets: Array, noise: Array) -> GaussianProcessRegresso
     process = GaussianProcessRegressor(kernel, alpha=noise, n_restarts_optimizer=2, random_state=0)
     with warnings.catch_warnings():  # a length scale at its bound is an answer: the reward ignores that coefficient
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return process.fit(inputs, targets)
+        process.fit(inputs, targets)
+    return process
 
 
 class _PosteriorProblem(Problem):

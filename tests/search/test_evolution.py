@@ -1,4 +1,4 @@
-"""Evolutionary algorithms by ask and tell: budget, bounds, distinct candidates, determinism, failures, and that it finds the front."""
+"""Evolutionary search by ask and tell: budget, bounds, distinct candidates, determinism, failures, and the front."""
 
 from collections.abc import Callable, Sequence
 from statistics import median
@@ -25,9 +25,14 @@ def trade_off(row: Coefficients) -> list[float]:
 
 
 def proposer(
-    bounds: Bounds, budget: int = 30, population: int = 8, convex_partitions: int = 4, seed: int = 0
+    bounds: Bounds,
+    budget: int = 30,
+    population: int = 8,
+    convex_partitions: int = 4,
+    seed: int = 0,
+    method: str = "nsga2",
 ) -> EvolutionaryProposer:
-    return EvolutionaryProposer(bounds, budget, population, convex_partitions, seed)
+    return EvolutionaryProposer(method, bounds, budget, population, convex_partitions, seed)
 
 
 def run(search: EvolutionaryProposer, surface: Surface = trade_off) -> list[list[Coefficients]]:
@@ -198,3 +203,15 @@ def test_it_finds_more_of_the_front_than_random_search() -> None:
         drawn.append(hypervolume([*references, *(tuple(row) for row in random.tolist())]))
     assert median(found) > median(drawn)
     assert hypervolume(references) < median(found)
+
+
+@pytest.mark.parametrize("method", ["nsga3", "unsga3", "sms_emoa", "rvea", "ctaea"])
+@pytest.mark.parametrize("n_values", [2, 3, 5])
+def test_every_algorithm_keeps_the_same_contract(method: str, n_values: int) -> None:
+    bounds = [(-0.5, 1.5)] * n_values
+    rows = flat(run(proposer(bounds, 61, convex_partitions=2, method=method), failing))
+    references = reference_candidates(n_values, 2)
+    assert rows[: len(references)] == references
+    assert len(set(rows)) == len(rows) == 61
+    assert all(-0.5 <= number <= 1.5 for row in rows for number in row)
+    assert flat(run(proposer(bounds, 61, convex_partitions=2, method=method), failing)) == rows
