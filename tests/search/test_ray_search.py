@@ -16,7 +16,8 @@ from mva_ray.search.ray_search import GenerationalSearcher, scores_of
 
 Result = dict[str, Any]
 ERRORS = [0.25, 0.5]
-SETTING = EvaluationSetting("now", "search", ("p",), ("warm", "brief"), "org/tiny", {}, {}, 0)
+ADAPTERS = {"warm": "a", "brief": "b"}
+SETTING = EvaluationSetting("now", "search", ("p",), ("warm", "brief"), "org/tiny", ADAPTERS, {}, 0)
 
 
 class Scripted:
