@@ -118,7 +118,7 @@ def test_negative_zero_is_the_base_model() -> None:
 
 @given(st.lists(finite, min_size=2, max_size=20), st.floats(-100, 100))
 def test_a_shift_of_all_rewards_moves_the_mean_alone(rewards: list[float], shift: float) -> None:
-    setting = replace(SETTING, prompts=tuple("p" * len(rewards)), values=("warm",))
+    setting = replace(SETTING, prompts=tuple("p" * len(rewards)), values=("warm",), adapters={"warm": "ab"})
     generations = [Generation("p", "x", 1, False)] * len(rewards)
     before = succeeded(setting, (1,), generations, {"warm": rewards}, 1.0)
     after = succeeded(setting, (1,), generations, {"warm": [number + shift for number in rewards]}, 1.0)

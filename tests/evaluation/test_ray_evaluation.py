@@ -84,7 +84,8 @@ class Setup:
 
     def setting(self) -> EvaluationSetting:
         values = ("first", "second")
-        return EvaluationSetting("context", "search", PROMPTS, values, self.model, {}, dict.fromkeys(values, "r"), 0)
+        adapters, rewards = dict.fromkeys(values, "a"), dict.fromkeys(values, "r")
+        return EvaluationSetting("context", "search", PROMPTS, values, self.model, adapters, rewards, 0)
 
 
 @pytest.fixture(scope="module")
