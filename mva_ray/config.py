@@ -204,8 +204,11 @@ class Value(Section):
 
 
 class Search(Section):
-    """NSGA-II (Deb et al. 2002) over the coefficients."""
+    """How coefficients are proposed: an evolutionary algorithm, a surrogate of the rewards, or a fixed design."""
 
+    method: Literal["nsga2", "nsga3", "unsga3", "sms_emoa", "rvea", "ctaea", "surrogate", "grid", "random", "sobol"] = (
+        "nsga2"
+    )
     candidates: Count = 24
     population: Several = 8
     bounds: Interval = (0.0, 1.5)

@@ -39,7 +39,7 @@ from mva_ray.ray_session import ray_session
 from mva_ray.records import AdapterRef, Coefficients, Evaluation, Generation, PreferencePair, rounded
 from mva_ray.report import write_report
 from mva_ray.search.designs import reference_candidates
-from mva_ray.search.nsga2 import Nsga2Proposer
+from mva_ray.search.proposer import make_proposer
 from mva_ray.search.ray_search import GenerationalSearcher, run_search
 from mva_ray.table import ParetoTable
 from mva_ray.table.run_state import RunState
@@ -286,10 +286,7 @@ class Run:
         return group_size(self._config.generation.batch_size, len(setting.prompts))
 
     def _searcher(self, setting: EvaluationSetting) -> GenerationalSearcher:
-        search = self._config.search
-        proposer = Nsga2Proposer(
-            self._config.bounds, search.candidates, search.population, search.convex_partitions, self._config.seed
-        )
+        proposer = make_proposer(self._config.search, self._config.bounds, self._config.seed)
         return GenerationalSearcher(proposer, self._known(setting).get, self._group_size(setting))
 
     def _search(self, searcher: GenerationalSearcher, broker: ActorHandle, setting: EvaluationSetting) -> None:

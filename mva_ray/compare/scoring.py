@@ -8,9 +8,9 @@ from mva_ray.compare.methods import Method
 from mva_ray.compare.results import Candidate, Rewards
 from mva_ray.config import RunConfig
 from mva_ray.maths.pareto import front_mask
-from mva_ray.records import Evaluation
+from mva_ray.records import Coefficients, Evaluation
 from mva_ray.search.designs import convex_candidates
-from mva_ray.search.nsga2 import Nsga2Proposer
+from mva_ray.search.proposer import make_proposer
 
 Blend = Mapping[str, float]
 """Coefficients by adapter; one that is not named has 0."""
@@ -56,7 +56,7 @@ class Scoring:
         found: list[tuple[_Choice, Evaluation]] = []
         for choices, tell in self._rounds(method):
             rows = self._evaluations.evaluate("search", [choice.blend for choice in choices], name)
-            tell([self._means(row) for row in rows])
+            tell(rows)
             found += zip(choices, rows, strict=True)
         scored.evaluations = len(found)
         scored.failures = [f"{choice.label}: {row.failure}: {row.error}" for choice, row in found if row.failure]
@@ -88,7 +88,7 @@ class Scoring:
         return self._methods.get(name, Scored())
 
     def _rounds(self, method: Method) -> Iterator[tuple[list[_Choice], "Tell"]]:
-        """What to evaluate next, and whom to tell the mean rewards."""
+        """What to evaluate next, and whom to tell what came of it."""
         if method.models:
             yield (
                 [
@@ -110,14 +110,18 @@ class Scoring:
             yield [choice(row) for row in convex_lattice(len(values), self._config.compare.candidates)], _ignore
             return
         search, budget = self._config.search, self._config.compare.candidates
-        proposer = Nsga2Proposer(
-            self._config.bounds, budget, min(search.population, budget), search.convex_partitions, self._config.seed
-        )
+        settings = search.model_copy(update={"candidates": budget, "population": min(search.population, budget)})
+        proposer = make_proposer(settings, self._config.bounds, self._config.seed)
         while asked := proposer.ask():
-            yield [choice(row) for row in asked], lambda rewards, asked=asked: proposer.tell(asked, rewards)
 
-    def _means(self, row: Evaluation) -> list[float] | None:
-        return [row.reward_mean[value] for value in self._config.value_names] if row.status == "ok" else None
+            def tell(rows: list[Evaluation], asked: list[Coefficients] = asked) -> None:
+                means = [self._of_values(row, row.reward_mean) for row in rows]
+                proposer.tell(asked, means, [self._of_values(row, row.reward_se) for row in rows])
+
+            yield [choice(row) for row in asked], tell
+
+    def _of_values(self, row: Evaluation, numbers: Mapping[str, float]) -> list[float] | None:
+        return [numbers[value] for value in self._config.value_names] if row.status == "ok" else None
 
     def _front(self, found: list[tuple[_Choice, Evaluation]]) -> list[tuple[_Choice, Evaluation]]:
         if not found:
@@ -132,10 +136,10 @@ class Scoring:
 
 
 class Tell(Protocol):
-    def __call__(self, rewards: list[list[float] | None]) -> None: ...
+    def __call__(self, rows: list[Evaluation]) -> None: ...
 
 
-def _ignore(rewards: list[list[float] | None]) -> None:
+def _ignore(rows: list[Evaluation]) -> None:
     """A fixed design learns nothing."""
 
 

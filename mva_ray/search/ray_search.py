@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import ray
 from ray import tune
@@ -11,16 +11,10 @@ from ray.tune import Callback, FailureConfig, Trainable
 from ray.tune.search import Searcher
 
 from mva_ray.records import Coefficients, Evaluation
+from mva_ray.search.proposer import Proposer
 
+Scores = tuple[list[float], list[float]] | None
 Known = Callable[[Coefficients], Evaluation | None]
-
-
-class Proposer(Protocol):
-    """Proposes generations of candidates; see `Nsga2Proposer`."""
-
-    def ask(self) -> list[Coefficients]: ...
-
-    def tell(self, candidates: list[Coefficients], rewards: list[list[float] | None]) -> None: ...
 
 
 class GenerationalSearcher(Searcher):
@@ -42,7 +36,7 @@ class GenerationalSearcher(Searcher):
         self._size = size
         self._failed_share = failed_share
         self._generation: list[Coefficients] = []
-        self._rewards: dict[Coefficients, list[float] | None] = {}
+        self._scores: dict[Coefficients, Scores] = {}
         self._queue: list[dict[str, Any]] = []
         self._running: dict[str, Coefficients] = {}
         self._groups = 0
@@ -52,7 +46,7 @@ class GenerationalSearcher(Searcher):
 
     def replay(self) -> bool:
         """Go as far as known evaluations reach; False where nothing is left to evaluate."""
-        while not self._queue and not self.finished and len(self._rewards) == len(self._generation):
+        while not self._queue and not self.finished and len(self._scores) == len(self._generation):
             self._next_generation()
         return not self.finished
 
@@ -69,12 +63,12 @@ class GenerationalSearcher(Searcher):
         if error or result is None:
             self._take(coefficients, None, "the trial itself died")
         else:
-            self._take(coefficients, result["rewards"], result["error"])
+            self._take(coefficients, result["scores"], result["error"])
 
     @property
     def evaluated(self) -> int:
         """How many candidates have a result, known or new."""
-        return self._told + len(self._rewards)
+        return self._told + len(self._scores)
 
     @property
     def too_many_failed(self) -> str | None:
@@ -93,9 +87,10 @@ class GenerationalSearcher(Searcher):
 
     def _next_generation(self) -> None:
         if self._generation:
-            self._proposer.tell(self._generation, [self._rewards[row] for row in self._generation])
+            scores = [self._scores[row] or (None, None) for row in self._generation]
+            self._proposer.tell(self._generation, [means for means, _ in scores], [errors for _, errors in scores])
             self._told += len(self._generation)
-            self._rewards = {}
+            self._scores = {}
         stop = self.too_many_failed is not None
         self._generation = [] if stop else self._proposer.ask()
         self.finished = not self._generation
@@ -105,7 +100,7 @@ class GenerationalSearcher(Searcher):
             if earlier is None:
                 new.append(row)
             else:
-                self._take(row, rewards_of(earlier), earlier.error)
+                self._take(row, scores_of(earlier), earlier.error)
         for start in range(0, len(new), self._size):
             self._add_group(new[start : start + self._size])
 
@@ -114,17 +109,18 @@ class GenerationalSearcher(Searcher):
         self._queue += [{"coefficients": row, **shared} for row in members]
         self._groups += 1
 
-    def _take(self, coefficients: Coefficients, rewards: list[float] | None, error: str | None) -> None:
-        self._rewards[coefficients] = rewards
-        if rewards is None:
+    def _take(self, coefficients: Coefficients, scores: Scores, error: str | None) -> None:
+        self._scores[coefficients] = scores
+        if scores is None:
             self._failed.append(error or "unknown")
 
 
-def rewards_of(evaluation: Evaluation) -> list[float] | None:
-    """Mean rewards in the order of the values; None for a failed candidate."""
+def scores_of(evaluation: Evaluation) -> Scores:
+    """Mean rewards and their standard errors, in the order of the values; None for a failed candidate."""
     if evaluation.status != "ok":
         return None
-    return [evaluation.reward_mean[value] for value in evaluation.coefficients]
+    values = list(evaluation.coefficients)
+    return [evaluation.reward_mean[value] for value in values], [evaluation.reward_se[value] for value in values]
 
 
 class CandidateTrial(Trainable):
@@ -147,7 +143,7 @@ class CandidateTrial(Trainable):
         return {
             "done": True,
             "done_candidates": 1,
-            "rewards": rewards_of(evaluation),
+            "scores": scores_of(evaluation),
             "error": evaluation.error,
         }
 

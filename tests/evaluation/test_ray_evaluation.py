@@ -12,7 +12,7 @@ from mva_ray.evaluation.evaluate import EvaluationSetting
 from mva_ray.evaluation.generate import Generator
 from mva_ray.evaluation.ray_evaluation import evaluate_all, group_size, start_broker, start_generators, start_rewards
 from mva_ray.records import SPLITS, AdapterRef, Evaluation
-from mva_ray.search.nsga2 import Nsga2Proposer
+from mva_ray.search.evolution import EvolutionaryProposer
 from mva_ray.search.ray_search import GenerationalSearcher, run_search
 from tests.tiny import PROMPTS, random_adapter
 
@@ -165,7 +165,7 @@ def test_the_search_stops_when_most_candidates_fail(setup: Setup, tmp_path: Path
     generators = start_generators(config, config.base_model, setup.adapters)
     rewards = start_rewards(config)
     broker = start_broker({"search": setup.setting()}, generators, rewards, lambda rows: None)
-    searcher = GenerationalSearcher(Nsga2Proposer(config.bounds, 40, 4, 4, 0), lambda row: None, 2)
+    searcher = GenerationalSearcher(EvolutionaryProposer("nsga2", config.bounds, 40, 4, 4, 0), lambda row: None, 2)
     seen: list[None] = []
     run_search(searcher, broker, 4, tmp_path, lambda: seen.append(None))
     for actor in [broker, *generators, *rewards.values()]:

@@ -1,4 +1,4 @@
-"""The candidates every search begins with."""
+"""The candidates every search begins with, and fixed designs."""
 
 from math import comb
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mva_ray.records import rounded
-from mva_ray.search.designs import reference_candidates
+from mva_ray.search.designs import Design, DesignProposer, grid, random, reference_candidates, sobol
 
 
 def test_two_values_by_hand() -> None:
@@ -49,3 +49,28 @@ def test_references_are_candidates_as_the_table_has_them(n_values: int, partitio
     """Else a resumed run would not find them again."""
     candidates = reference_candidates(n_values, partitions)
     assert [rounded(row) for row in candidates] == candidates
+
+
+def test_grid_of_the_paper() -> None:
+    """{0.1, ..., 1.0}^2, and never more than asked for."""
+    tenths = [round(0.1 * n, 1) for n in range(1, 11)]
+    expected = [(one, other) for one in tenths for other in tenths]
+    for count in (100, 120):
+        assert grid([(0.1, 1.0)] * 2, count, 0) == pytest.approx(np.array(expected))
+    assert len(grid([(0, 1)] * 3, 63, 0)) == 27
+    assert grid([(0, 1)] * 2, 3, 0).shape == (0, 2)
+
+
+@pytest.mark.parametrize("design", [grid, random, sobol])
+@pytest.mark.parametrize("n_values", [2, 3, 5])
+def test_designs_are_references_and_points_inside_the_bounds_each_once(design: Design, n_values: int) -> None:
+    bounds = [(-0.5, 1.5)] * n_values
+    search = DesignProposer(design, bounds, 60, 2, seed=1)
+    rows = search.ask()
+    assert rows[: len(reference_candidates(n_values, 2))] == reference_candidates(n_values, 2)
+    assert len(set(rows)) == len(rows) <= 60
+    assert design is grid or len(rows) == 60
+    assert all(-0.5 <= number <= 1.5 for row in rows for number in row)
+    assert search.ask() == []
+    assert DesignProposer(design, bounds, 60, 2, seed=1).ask() == rows
+    assert (DesignProposer(design, bounds, 60, 2, seed=2).ask() == rows) == (design is grid)

@@ -11,10 +11,11 @@ from ray.tune.search import Searcher
 from mva_ray.errors import CandidateFailure
 from mva_ray.evaluation.evaluate import EvaluationSetting, failed, succeeded
 from mva_ray.records import Coefficients, Evaluation, Generation
-from mva_ray.search.nsga2 import Nsga2Proposer
-from mva_ray.search.ray_search import GenerationalSearcher, rewards_of
+from mva_ray.search.evolution import EvolutionaryProposer
+from mva_ray.search.ray_search import GenerationalSearcher, scores_of
 
 Result = dict[str, Any]
+ERRORS = [0.25, 0.5]
 ADAPTERS = {"warm": "a", "brief": "b"}
 SETTING = EvaluationSetting("now", "search", ("p",), ("warm", "brief"), "org/tiny", ADAPTERS, {}, 0)
 
@@ -24,13 +25,20 @@ class Scripted:
 
     def __init__(self, generations: Sequence[Sequence[Coefficients]]) -> None:
         self._generations = [list(generation) for generation in generations]
-        self.told: list[tuple[list[Coefficients], list[list[float] | None]]] = []
+        self.told: list[tuple[list[Coefficients], list[Sequence[float] | None]]] = []
+        self.errors: list[Sequence[float] | None] = []
 
     def ask(self) -> list[Coefficients]:
         return self._generations.pop(0) if self._generations else []
 
-    def tell(self, candidates: list[Coefficients], rewards: list[list[float] | None]) -> None:
-        self.told.append((candidates, rewards))
+    def tell(
+        self,
+        candidates: Sequence[Coefficients],
+        rewards: Sequence[Sequence[float] | None],
+        errors: Sequence[Sequence[float] | None] | None = None,
+    ) -> None:
+        self.told.append((list(candidates), list(rewards)))
+        self.errors += errors or []
 
 
 def generation(start: int, size: int) -> list[Coefficients]:
@@ -55,7 +63,7 @@ def failure(row: Coefficients, cause: str = "no luck") -> Evaluation:
 
 
 def result(row: Coefficients) -> Result:
-    return {"rewards": surface(row), "error": None}
+    return {"scores": (surface(row), ERRORS), "error": None}
 
 
 def suggestion(searcher: GenerationalSearcher, trial: str) -> dict[str, Any]:
@@ -65,7 +73,7 @@ def suggestion(searcher: GenerationalSearcher, trial: str) -> dict[str, Any]:
 
 
 def nsga(known: Callable[[Coefficients], Evaluation | None] = nothing, budget: int = 40) -> GenerationalSearcher:
-    return GenerationalSearcher(Nsga2Proposer([(0, 1.5)] * 2, budget, 8, 4, seed=3), known, size=4)
+    return GenerationalSearcher(EvolutionaryProposer("nsga2", [(0, 1.5)] * 2, budget, 8, 4, seed=3), known, size=4)
 
 
 def drive(
@@ -195,7 +203,7 @@ def test_groups_are_made_of_new_candidates_alone() -> None:
 def fails_for(count: int, causes: Sequence[str]) -> Callable[[Coefficients], Result]:
     def outcome(row: Coefficients) -> Result:
         number = int(row[0])
-        return {"rewards": None, "error": causes[number % len(causes)]} if number < count else result(row)
+        return {"scores": None, "error": causes[number % len(causes)]} if number < count else result(row)
 
     return outcome
 
@@ -219,7 +227,7 @@ def test_failures_late_in_a_good_run_do_not_stop_it() -> None:
     """The share is that of all candidates: one generation in a bad corner is part of a search."""
 
     def outcome(row: Coefficients) -> Result:
-        return {"rewards": None, "error": "bad corner"} if row[0] >= 6 else result(row)
+        return {"scores": None, "error": "bad corner"} if row[0] >= 6 else result(row)
 
     searcher = GenerationalSearcher(Scripted([generation(0, 6), generation(6, 4), generation(0, 1)]), nothing, size=8)
     assert len(drive(searcher, order=lambda trials: trials[0], outcome=outcome)) == 11
@@ -244,5 +252,17 @@ def test_tune_may_save_and_restore_it(tmp_path: Path) -> None:
 
 
 def test_rewards_come_in_the_order_of_the_values() -> None:
-    assert rewards_of(evaluation((0.5, 1.0))) == surface((0.5, 1.0))
-    assert rewards_of(failure((0.5, 1.0))) is None
+    assert scores_of(evaluation((0.5, 1.0))) == (surface((0.5, 1.0)), [0.0, 0.0])
+    assert scores_of(failure((0.5, 1.0))) is None
+
+
+def test_the_proposer_is_told_the_standard_errors_of_known_and_new_candidates() -> None:
+    """They are the surrogate's noise; a failed candidate has none."""
+    rows = generation(0, 3)
+    proposer = Scripted([rows])
+    searcher = GenerationalSearcher(proposer, {rows[0]: evaluation(rows[0])}.get, size=8)
+    for trial, scores in (("t0", result(rows[1])), ("t1", {"scores": None, "error": "no luck"})):
+        suggestion(searcher, trial)
+        searcher.on_trial_complete(trial, scores)
+    searcher.replay()
+    assert proposer.errors == [[0.0, 0.0], ERRORS, None]

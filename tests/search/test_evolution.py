@@ -1,4 +1,4 @@
-"""NSGA-II by ask and tell: budget, bounds, distinct candidates, determinism, failures, and that it finds the front."""
+"""Evolutionary search by ask and tell: budget, bounds, distinct candidates, determinism, failures, and the front."""
 
 from collections.abc import Callable, Sequence
 from statistics import median
@@ -11,7 +11,7 @@ from pymoo.indicators.hv import HV
 
 from mva_ray.records import Coefficients
 from mva_ray.search.designs import reference_candidates
-from mva_ray.search.nsga2 import Nsga2Proposer
+from mva_ray.search.evolution import EvolutionaryProposer
 
 Surface = Callable[[Coefficients], list[float] | None]
 Bounds = Sequence[tuple[float, float]]
@@ -25,12 +25,17 @@ def trade_off(row: Coefficients) -> list[float]:
 
 
 def proposer(
-    bounds: Bounds, budget: int = 30, population: int = 8, convex_partitions: int = 4, seed: int = 0
-) -> Nsga2Proposer:
-    return Nsga2Proposer(bounds, budget, population, convex_partitions, seed)
+    bounds: Bounds,
+    budget: int = 30,
+    population: int = 8,
+    convex_partitions: int = 4,
+    seed: int = 0,
+    method: str = "nsga2",
+) -> EvolutionaryProposer:
+    return EvolutionaryProposer(method, bounds, budget, population, convex_partitions, seed)
 
 
-def run(search: Nsga2Proposer, surface: Surface = trade_off) -> list[list[Coefficients]]:
+def run(search: EvolutionaryProposer, surface: Surface = trade_off) -> list[list[Coefficients]]:
     """All generations until the search is over."""
     generations = []
     while generation := search.ask():
@@ -198,3 +203,15 @@ def test_it_finds_more_of_the_front_than_random_search() -> None:
         drawn.append(hypervolume([*references, *(tuple(row) for row in random.tolist())]))
     assert median(found) > median(drawn)
     assert hypervolume(references) < median(found)
+
+
+@pytest.mark.parametrize("method", ["nsga3", "unsga3", "sms_emoa", "rvea", "ctaea"])
+@pytest.mark.parametrize("n_values", [2, 3, 5])
+def test_every_algorithm_keeps_the_same_contract(method: str, n_values: int) -> None:
+    bounds = [(-0.5, 1.5)] * n_values
+    rows = flat(run(proposer(bounds, 61, convex_partitions=2, method=method), failing))
+    references = reference_candidates(n_values, 2)
+    assert rows[: len(references)] == references
+    assert len(set(rows)) == len(rows) == 61
+    assert all(-0.5 <= number <= 1.5 for row in rows for number in row)
+    assert flat(run(proposer(bounds, 61, convex_partitions=2, method=method), failing)) == rows
