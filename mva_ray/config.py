@@ -206,9 +206,10 @@ class Value(Section):
 class Search(Section):
     """How coefficients are proposed: an evolutionary algorithm, a surrogate of the rewards, or a fixed design."""
 
-    method: Literal["nsga2", "nsga3", "unsga3", "sms_emoa", "rvea", "ctaea", "surrogate", "grid", "random", "sobol"] = (
-        "nsga2"
-    )
+    method: Annotated[
+        Literal["nsga2", "nsga3", "unsga3", "sms_emoa", "rvea", "ctaea", "surrogate", "grid", "random", "sobol"],
+        Field(description="one of nsga2, nsga3, unsga3, sms_emoa, rvea, ctaea, surrogate, grid, random, sobol"),
+    ] = "nsga2"
     candidates: Count = 24
     population: Several = 8
     bounds: Interval = (0.0, 1.5)

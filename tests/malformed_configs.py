@@ -116,8 +116,14 @@ MALFORMED = {
     "number for a mapping": (
         "search:\n  candidates: 16",
         "search: 16",
-        "line 14, search: expected a mapping with candidates, population, bounds, convex_partitions, evaluators, "
+        "line 14, search: expected a mapping with method, candidates, population, bounds, convex_partitions, evaluators, "
         "resources, got 16",
+    ),
+    "unknown search method": (
+        "search:\n  candidates: 16",
+        "search:\n  method: bayes\n  candidates: 16",
+        "line 15, search.method: expected one of nsga2, nsga3, unsga3, sms_emoa, rvea, ctaea, surrogate, grid, random, "
+        "sobol, got 'bayes'",
     ),
     "mapping for a text": ("org/model", "{a: b}", f"line 2, base_model: expected {A_MODEL}, got a mapping"),
     "bad run name": ("name: demo", "name: My Run", f"line 1, name: expected {A_NAME}, got 'My Run'"),

@@ -101,6 +101,7 @@ def changed(before: Plan, after: Plan) -> set[str]:
         ("training.schedule", "concurrent", ADAPTERS | {"evaluations"}),
         ("training.lora.r", 8, ADAPTERS | {"evaluations"}),
         ("training.lora.target_modules", ["q_proj"], ADAPTERS | {"evaluations"}),
+        ("search.method", "surrogate", set()),
         ("search.candidates", 30, set()),
         ("search.population", 4, set()),
         ("search.bounds", [-1.0, 2.0], set()),
