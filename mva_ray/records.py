@@ -44,6 +44,20 @@ def rounded(coefficients: Iterable[float]) -> Coefficients:
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """What a search is told of a candidate: mean rewards (higher is better), their standard errors, and constraints.
+
+    `rewards` and `errors` have one number a value; `rewards` is None where the candidate failed. `constraints` are
+    numbers g that are satisfied where g <= 0.
+    """
+
+    coefficients: Coefficients
+    rewards: tuple[float, ...] | None
+    errors: tuple[float, ...] = ()
+    constraints: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
 class PreferencePair:
     """Two completions of one prompt, `chosen` preferred.
 
