@@ -22,7 +22,8 @@ from tqdm.auto import tqdm
 
 from mva_ray.config import Search
 from mva_ray.maths.pareto import front_mask
-from mva_ray.records import Coefficients, rounded
+from mva_ray.records import Coefficients, Outcome, rounded
+from mva_ray.search.designs import reference_candidates
 from mva_ray.search.proposer import make_proposer
 
 Array = NDArray[np.float64]
@@ -119,12 +120,13 @@ Measure = Callable[[Sequence[Coefficients]], list[list[float]]]
 
 def our_batches(method: str, measure: Measure, errors: list[float], k: int, budget: int, seed: int) -> Iterator[int]:
     """How many were evaluated before each batch, which is evaluated now."""
-    population = 4 if method == "surrogate" else 8
-    settings = Search(method=method, candidates=budget, population=population, convex_partitions=2)  # type: ignore[arg-type]
-    proposer = make_proposer(settings, [(0, UPPER)] * k, seed)
+    settings = Search(method=method, candidates=budget)  # type: ignore[arg-type]
+    proposer = make_proposer(settings, [(0, UPPER)] * k, k, reference_candidates(k, 2), seed)
     done = 0
     while rows := proposer.ask():
-        proposer.tell(rows, measure(rows), [errors] * len(rows))
+        proposer.tell(
+            [Outcome(row, tuple(means), tuple(errors)) for row, means in zip(rows, measure(rows), strict=True)]
+        )
         yield done
         done += len(rows)
 

@@ -22,6 +22,7 @@ from mva_ray.config_checks import (
 )
 from mva_ray.config_compare import Compare
 from mva_ray.config_messages import explain
+from mva_ray.config_search import DIRECTED, EVOLUTIONARY, POPULATIONS, MethodName, Operators
 from mva_ray.config_training import Training
 from mva_ray.config_types import (
     A_DATA_FILE,
@@ -204,24 +205,41 @@ class Value(Section):
 
 
 class Search(Section):
-    """How coefficients are proposed: an evolutionary algorithm, a surrogate of the rewards, or a fixed design."""
+    """How coefficients are proposed: an evolutionary algorithm, a surrogate of the rewards, or a fixed design.
 
-    method: Annotated[
-        Literal["nsga2", "nsga3", "unsga3", "sms_emoa", "rvea", "ctaea", "surrogate", "grid", "random", "sobol"],
-        Field(description="one of nsga2, nsga3, unsga3, sms_emoa, rvea, ctaea, surrogate, grid, random, sobol"),
-    ] = "nsga2"
+    `population` is how many of an evolutionary algorithm or of the surrogate are proposed at once; `operators` are
+    those of the former.
+    """
+
+    method: MethodName = "nsga2"
     candidates: Count = 24
-    population: Several = 8
+    population: Count | None = None
+    operators: Operators = Operators()
     bounds: Interval = (0.0, 1.5)
     convex_partitions: Count = 4
     evaluators: Count = 1
     resources: Resources = Resources(num_cpus=1.0)
 
     @model_validator(mode="after")
-    def _whole_generation(self) -> Self:
-        if self.candidates < self.population:
-            raise ValueError(f"candidates ({self.candidates}) must be at least population ({self.population})")
+    def _no_idle_settings(self) -> Self:
+        if self.population is not None and self.method not in POPULATIONS:
+            raise ValueError(f"method {self.method} proposes all candidates at once; leave population out")
+        if "operators" in self.model_fields_set and self.method not in EVOLUTIONARY:
+            raise ValueError(f"method {self.method} has no operators; leave them out")
         return self
+
+    @model_validator(mode="after")
+    def _whole_generation(self) -> Self:
+        if self.method in EVOLUTIONARY and self.generation_size < 2:
+            raise ValueError(f"method {self.method} needs a population of at least 2")
+        if self.candidates < self.generation_size:
+            raise ValueError(f"candidates ({self.candidates}) must be at least population ({self.generation_size})")
+        return self
+
+    @property
+    def generation_size(self) -> int:
+        """How many candidates are proposed at once, where that is not all of them."""
+        return self.population or POPULATIONS.get(self.method, 1)
 
 
 class RunConfig(Section):
@@ -240,6 +258,16 @@ class RunConfig(Section):
     training: Training = Training()
     search: Search = Search()
     compare: Compare = Compare()
+
+    @model_validator(mode="after")
+    def _directions(self) -> Self:
+        search, n_values = self.search, len(self.values)
+        if search.method in DIRECTED and search.generation_size < n_values:
+            raise ValueError(
+                f"search.method {search.method} needs a population of at least the number of values ({n_values}),"
+                f" got {search.generation_size}"
+            )
+        return self
 
     @property
     def value_names(self) -> list[str]:

@@ -5,7 +5,6 @@ Optimization of Multiple Noisy Objectives with Expected Hypervolume Improvement"
 uncertain too, so each posterior sample has its own, and candidates of a batch are picked one by one given the picked.
 """
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,18 +13,18 @@ from pymoo.algorithms.moo.nsga2 import NSGA2
 from pymoo.core.problem import Problem
 from pymoo.optimize import minimize
 from scipy.stats import qmc
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
+from mva_ray.maths.pareto import front_mask
 from mva_ray.records import Coefficients, Outcome
 from mva_ray.search.designs import sobol
+from mva_ray.search.gaussian_process import Posterior
 from mva_ray.search.ledger import Ledger
 
 Array = NDArray[np.float64]
 _SAMPLES = 64
 _BOX_POINTS = 2048
-_NOISE_FLOOR = 1e-6
+NADIR = False
+RANDOM, POP, GENS, OPT = 128, 64, 30, (0.0, 1.0)
 
 
 class SurrogateProposer:
@@ -83,62 +82,15 @@ class SurrogateProposer:
 
     def _pool(self, model: "Posterior", rng: np.random.Generator) -> list[Coefficients]:
         """New candidates worth a look: NSGA-II's fronts of a plain and an optimistic posterior, and random ones."""
-        rows = [rng.uniform(self._lower, self._upper, (128, len(self._lower)))]
-        for optimism in (0.0, 1.0):
+        rows = [rng.uniform(self._lower, self._upper, (RANDOM, len(self._lower)))]
+        for optimism in OPT:
             problem = _PosteriorProblem(model, optimism, self._n_values, self._lower, self._upper)
-            found = minimize(problem, NSGA2(pop_size=64), ("n_gen", 30), seed=int(rng.integers(2**31)))
+            found = minimize(problem, NSGA2(pop_size=POP), ("n_gen", GENS), seed=int(rng.integers(2**31)))
             rows.append(np.atleast_2d(found.X))
         return self._new(np.vstack(rows))
 
     def _new(self, rows: Array) -> list[Coefficients]:
         return self._ledger.new(np.clip(rows, self._lower, self._upper))
-
-
-class Posterior:
-    """Independent Gaussian processes, one a value: Matérn 5/2 with a length scale a coefficient, given noise.
-
-    Args:
-        coefficients: [n, d].
-        rewards: [n, k], higher is better.
-        errors: [n, k] standard errors of the rewards; they are the noise, and no other is fitted.
-    """
-
-    def __init__(self, coefficients: Array, rewards: Array, errors: Array) -> None:
-        self._center = coefficients.mean(axis=0)
-        self._width = np.maximum(np.ptp(coefficients, axis=0), 1e-9)
-        self._mean = rewards.mean(axis=0)
-        self._scale = np.where(np.ptp(rewards, axis=0) > 0, rewards.std(axis=0), 1.0)
-        inputs = self._inputs(coefficients)
-        targets = (rewards - self._mean) / self._scale
-        noise = np.maximum((errors / self._scale) ** 2, _NOISE_FLOOR)
-        self._processes = [_fit(inputs, targets[:, i], noise[:, i]) for i in range(rewards.shape[1])]
-
-    def predict(self, coefficients: Array) -> tuple[Array, Array]:
-        """Mean and standard deviation [m, k] of the true rewards."""
-        means, deviations = zip(
-            *(process.predict(self._inputs(coefficients), return_std=True) for process in self._processes), strict=True
-        )
-        return np.stack(means, 1) * self._scale + self._mean, np.stack(deviations, 1) * self._scale
-
-    def sample(self, coefficients: Array, count: int, rng: np.random.Generator) -> Array:
-        """Joint draws of the true rewards [count, m, k]."""
-        draws = [
-            process.sample_y(self._inputs(coefficients), count, random_state=int(rng.integers(2**31))).T
-            for process in self._processes
-        ]
-        return np.asarray(np.stack(draws, 2) * self._scale + self._mean)
-
-    def _inputs(self, coefficients: Array) -> Array:
-        return np.asarray((coefficients - self._center) / self._width)
-
-
-def _fit(inputs: Array, targets: Array, noise: Array) -> GaussianProcessRegressor:
-    kernel = ConstantKernel(1.0, (0.05, 20.0)) * Matern(np.full(inputs.shape[1], 0.5), (0.1, 10.0), nu=2.5)
-    process = GaussianProcessRegressor(kernel, alpha=noise, n_restarts_optimizer=2, random_state=0)
-    with warnings.catch_warnings():  # a length scale at its bound is an answer: the reward ignores that coefficient
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        process.fit(inputs, targets)
-    return process
 
 
 class _PosteriorProblem(Problem):
@@ -167,7 +119,11 @@ def pick_batch(known: Array, pool: Array, count: int, rng: np.random.Generator) 
     Returns:
         at most `count` indices of the pool, the most promising first; fewer where no other improves anything.
     """
-    lower = known.mean(axis=0).min(axis=0)
+    means = known.mean(axis=0)
+    lower = means.min(axis=0)
+    if NADIR:
+        front = means[front_mask(means)]
+        lower = np.maximum(lower, front.min(axis=0) - 0.1 * (means.max(axis=0) - front.min(axis=0)))
     upper = np.maximum(known.max(axis=(0, 1)), pool.max(axis=(0, 1)))
     points = qmc.Sobol(known.shape[2], seed=rng).random(_BOX_POINTS) * (upper - lower) + lower
     uncovered = np.stack([~_dominated(points, draw).any(axis=0) for draw in known])
