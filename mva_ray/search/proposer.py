@@ -54,7 +54,7 @@ def make_proposer(
     if settings.method == "surrogate":
         from mva_ray.search.surrogate import SurrogateProposer
 
-        return SurrogateProposer(ledger, bounds, n_values, settings.generation_size, seed)
+        return SurrogateProposer(ledger, bounds, settings.generation_size, seed)
     from mva_ray.search.evolution import EvolutionaryProposer
 
     return EvolutionaryProposer(settings, ledger, bounds, n_values, seed)
