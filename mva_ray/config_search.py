@@ -11,7 +11,7 @@ DIRECTED = ("nsga3", "unsga3", "rvea", "ctaea")
 """Algorithms that follow reference directions, at least one a value."""
 
 EVOLUTIONARY = ("nsga2", *DIRECTED, "sms_emoa", "agemoea2")
-POPULATIONS = {**dict.fromkeys(EVOLUTIONARY, 8), "surrogate": 4}
+POPULATIONS = {**dict.fromkeys(EVOLUTIONARY, 8), "surrogate": 2}
 """How many candidates a method proposes at once; fixed designs propose all of them."""
 
 Probability = Annotated[float, Field(ge=0, le=1, description="a number >= 0 and <= 1")]

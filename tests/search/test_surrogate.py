@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mva_ray.records import Coefficients
-from mva_ray.search.acquisition import pick_batch
+from mva_ray.search.acquisition import nadir, pick_batch
 from mva_ray.search.gaussian_process import Posterior
 from tests.surfaces import flat, make, noisy, run, trade_off
 
