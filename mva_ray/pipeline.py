@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from mva_ray.adapters.check import adapter_problems, fit_problems, other_bases
 from mva_ray.adapters.fetch import local_directory
-from mva_ray.adapters.hashes import adapter_hash
+from mva_ray.adapters.hashes import delta_hash
 from mva_ray.adapters.lora import copy_adapter
 from mva_ray.config import RunConfig, Value, check_writable, read_config
 from mva_ray.data.check import data_problems
@@ -151,7 +151,7 @@ class Run:
         if any(not Path(job.output).is_dir() for job in jobs):
             for name, seconds in train_with_progress(jobs, self._dir / "ray").items():
                 self._add_time(f"adapter '{name}'", seconds)
-        adapters = [AdapterRef(name, str(path), adapter_hash(path)) for name, path in directories.items()]
+        adapters = [AdapterRef(name, str(path), delta_hash(path)) for name, path in directories.items()]
         write_json(self._dir / "adapters.json", {ref.value: ref.path for ref in adapters})
         return adapters
 
@@ -271,6 +271,7 @@ class Run:
             adapters={ref.value: ref.sha256 for ref in adapters},
             rewards=self._plan.rewards,
             seed=self._config.seed,
+            generator=self._plan.generator,
         )
 
     def _known(self, setting: EvaluationSetting) -> dict[Coefficients, Evaluation]:

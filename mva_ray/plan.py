@@ -21,8 +21,8 @@ class Plan:
     """Keys of all stages; each hashes everything the stage's result depends on.
 
     `scores`, `pairs` (of those that are trained) and `adapters` (in the order of training) are per value; `context`
-    is that of `Evaluation`. `rewards` maps each value to its reward's name and version, `prompts` each split to its
-    prompts.
+    and `generator` are those of `Evaluation`. `rewards` maps each value to its reward's name and version, `prompts`
+    each split to its prompts.
     """
 
     base_hash: str
@@ -33,6 +33,7 @@ class Plan:
     pairs: Mapping[str, str]
     adapters: Mapping[str, str]
     context: str
+    generator: str
 
     def stages(self) -> dict[str, str]:
         """Every stage by the name people see, with its key."""
@@ -69,7 +70,7 @@ def make_plan(config: RunConfig) -> Plan:
             else key(model, pairs[value.name], _training(config), config.seed, others)
         )
     context = key(model, adapters, rewards)
-    return Plan(base_hash, prompts, rewards, samples, scores, pairs, adapters, context)
+    return Plan(base_hash, prompts, rewards, samples, scores, pairs, adapters, context, key(model))
 
 
 def key(*parts: Any) -> str:

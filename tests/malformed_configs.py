@@ -116,8 +116,8 @@ MALFORMED = {
     "number for a mapping": (
         "search:\n  candidates: 16",
         "search: 16",
-        "line 14, search: expected a mapping with method, candidates, population, bounds, convex_partitions, evaluators, "
-        "resources, got 16",
+        "line 14, search: expected a mapping with method, candidates, population, bounds, convex_partitions, "
+        "evaluators, resources, got 16",
     ),
     "unknown search method": (
         "search:\n  candidates: 16",

@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mva_ray"
 
-EVERYONE = {"records", "errors", "files"}
+EVERYONE = {"records", "errors", "files", "constraints"}
 STAGES = {"config", "data", "adapters", "training", "evaluation", "search", "table", "maths", "report"}
 
 ARROWS: dict[str, set[str]] = {
@@ -17,6 +17,7 @@ ARROWS: dict[str, set[str]] = {
     "records": set(),
     "errors": set(),
     "files": set(),
+    "constraints": {"records"},
     "rewards": set(),
     "maths": set(),
     "config": EVERYONE,

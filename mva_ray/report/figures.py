@@ -167,7 +167,7 @@ def _hover(row: Mapping[str, Any], values: Sequence[str]) -> str:
         f"<b>{escape(kind_label(row, values))}</b> · {escape(row['candidate'])}",
         f"w: {escape(coefficients_text(row, values))}",
         *(f"{escape(value)}: {reward_text(row, value)}" for value in values),
-        f"{number(row['mean_tokens'])} tokens on average",
+        f"{number(row['tokens'])} tokens on average",
     ]
     return "<br>".join(lines)
 

@@ -11,6 +11,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from mva_ray.errors import ConfigError
+from mva_ray.records import METRICS
 from mva_ray.service.query import SCALARISATION, Answer
 
 Format = Literal["table", "csv", "json", "parquet"]
@@ -74,8 +75,7 @@ def _record(row: Mapping[Any, Any], values: Sequence[str]) -> dict[str, Any]:
         "on_front": row["on_front"],
         "status": row["status"],
         "n_prompts": row["n_prompts"],
-        "mean_tokens": _or_null(row["mean_tokens"]),
-        "truncated_share": _or_null(row["truncated_share"]),
+        "metrics": {name: _or_null(row[name]) for name in METRICS},
     }
     if failed:
         record |= {"failure": _or_null(row["failure"]), "error": _or_null(row["error"])}

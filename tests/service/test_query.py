@@ -193,15 +193,14 @@ def test_json_records(tmp_path: Path, n_values: int) -> None:
         "on_front": parsed["base"]["on_front"],
         "status": "ok",
         "n_prompts": 2,
-        "mean_tokens": 7.5,
-        "truncated_share": 0.5,
+        "metrics": {"tokens": 7.5, "truncated": 0.5, "repetition": 0.0, "distinct": 0.5, "base_nll": None},
     }
 
 
 def test_json_of_a_failed_candidate(run: Path) -> None:
     (record,) = records(ask(run, Query(everything=True, where="status = 'failed'")))
     assert record["rewards"] == {}
-    assert record["mean_tokens"] is None
+    assert record["metrics"]["tokens"] is None
     assert (record["failure"], record["error"]) == ("reward_raised", "ValueError: [bold]no such word")
 
 
