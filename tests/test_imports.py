@@ -46,7 +46,7 @@ LAZY_ARROWS: dict[str, set[str]] = {
 PART_OF: dict[str, str] = {
     "__init__": "mva_ray",
     "__main__": "cli",
-    **dict.fromkeys(("plan", "forecast", "dry_run", "estimate", "ray_session"), "pipeline"),
+    **dict.fromkeys(("plan", "forecast", "dry_run", "estimate", "ray_session", "warm_start"), "pipeline"),
 }
 """Modules that belong to the part of another name; config_*.py belong to config."""
 
