@@ -53,6 +53,13 @@ def is_measured(evaluation: Evaluation, limits: Limits) -> bool:
     return all(measured(evaluation, name, limit) is not None for name, limit in limits.items())
 
 
+def limit_text(name: str, limit: Limit) -> str:
+    """The limit as people write it: `base_nll ≤ 3.5`, `20 ≤ tokens ≤ 40`, `fluency ≥ 0.1`."""
+    if limit.min is not None and limit.max is not None:
+        return f"{limit.min:g} ≤ {name} ≤ {limit.max:g}"
+    return f"{name} ≤ {limit.max:g}" if limit.max is not None else f"{name} ≥ {limit.min:g}"
+
+
 def violation(evaluation: Evaluation, limits: Limits) -> str | None:
     """Which limits a row breaks and by how much, in one line; None where it keeps all of them."""
     return "; ".join(_broken(evaluation, limits)) or None

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mva_ray.constraints import Limit, constraint_values, is_measured, violation
+from mva_ray.constraints import Limit, constraint_values, is_measured, limit_text, violation
 from tests.evaluations import failed, ok
 
 ROW = replace(
@@ -62,6 +62,11 @@ def test_a_violation_says_which_and_by_how_much() -> None:
     assert violation(ROW, limits) == "base_nll 4.2 is 0.7 above 3.5; helpful 0.1 is 0.15 below 0.25"
     assert violation(ROW, {"tokens": Limit(min=20)}) is None
     assert violation(ROW, {}) is None
+
+
+def test_limits_as_people_write_them() -> None:
+    texts = [limit_text("tokens", limit) for limit in (Limit(max=3.5), Limit(min=-0.1), Limit(min=20, max=40))]
+    assert texts == ["tokens ≤ 3.5", "tokens ≥ -0.1", "20 ≤ tokens ≤ 40"]
 
 
 @given(st.floats(-100, 100), st.floats(-100, 100), st.floats(0.001, 100))
