@@ -55,6 +55,12 @@ def front_rows(frame: pd.DataFrame, first_value: str) -> pd.DataFrame:
     return front.sort_values(first_value, ascending=False, ignore_index=True, kind="stable")
 
 
+def standing(frame: pd.DataFrame) -> pd.Series:
+    """What became of each candidate, in one word: front, ok, infeasible, stopped or failed."""
+    words = frame["status"].where((frame["status"] != OK) | frame["feasible"], "infeasible")
+    return words.where(~frame["on_front"], "front")
+
+
 def kind(weights: Sequence[float]) -> str:
     """What a candidate is to its reader: base, single, ones, convex or search."""
     moved = [weight for weight in weights if weight != 0]
