@@ -21,6 +21,7 @@ from mva_ray.estimate import (
 )
 from mva_ray.forecast import Forecast, Lengths, make_forecast
 from mva_ray.ray_session import resources_there, shortages
+from mva_ray.warm_start import earlier_counts
 
 BYTES_A_TOKEN = 5
 """Of text on disk: four letters and their share of everything around them."""
@@ -163,6 +164,8 @@ def _notes(forecast: Forecast, there: Mapping[str, float]) -> Iterator[str]:
         yield f"the base model is not here: its parameters, memory and keys are unknown until `{fetch}`"
     if any(value.pairs and value.pairs.hub for value in forecast.config.values):
         yield "data sets of the hub are not read here, so there are no keys: `mva-ray data check` reads them"
+    for directory, count in earlier_counts(forecast.config).items():
+        yield f"warm start from {directory}: {count} evaluations; what they answer is not generated again"
     yield f"disk: about {readable(_disk(forecast))} in the run directory" + (
         "" if forecast.size else ", without adapters"
     )

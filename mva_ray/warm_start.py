@@ -1,7 +1,6 @@
 """The runs that a config names to start from."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from mva_ray.config import Draft, RunConfig
 from mva_ray.config_yaml import Problem
@@ -20,7 +19,11 @@ def warm_start_problems(draft: Draft) -> Iterator[Problem]:
             yield draft.document.problem(("warm_start", index), message)
 
 
+def earlier_counts(config: RunConfig) -> dict[str, int]:
+    """How many evaluations each run to start from has."""
+    return {directory: len(ParetoTable(directory).evaluations()) for directory in config.warm_start}
+
+
 def earlier_runs(config: RunConfig) -> dict[str, list[Evaluation]]:
-    """Every evaluation of the runs to start from, oldest first, with its generations, by the directory's name."""
-    tables = {Path(directory): ParetoTable(directory) for directory in config.warm_start}
-    return {str(path): table.evaluations(with_generations=True) for path, table in tables.items()}
+    """Every evaluation of the runs to start from, by directory, oldest first, with its generations."""
+    return {directory: ParetoTable(directory).evaluations(with_generations=True) for directory in config.warm_start}
