@@ -216,7 +216,7 @@ def make_forecast(config_path: Path, run_dir: Path | None) -> tuple[Forecast, li
             machine) what they have to do with the base model.
     """
     draft = read_config(config_path)
-    problems = [*data_problems(draft, offline=True), *adapter_problems(draft), *warm_start_problems(draft)]
+    problems = [*data_problems(draft, offline=True), *adapter_problems(draft), *warm_start_problems(draft, run_dir)]
     if draft.config and not problems and (base := known_directory(draft.config.base_model)):
         problems += _model_problems(draft, draft.config, base)
     config = draft.finish(problems)

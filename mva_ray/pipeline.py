@@ -46,7 +46,7 @@ from mva_ray.table import ParetoTable
 from mva_ray.table.run_state import RunState
 from mva_ray.training.job import TrainingJob
 from mva_ray.training.ray_training import train_on_ray
-from mva_ray.warm_start import warm_start_problems
+from mva_ray.warm_start import take_over, warm_start_problems
 
 log = logging.getLogger(__name__)
 
@@ -66,15 +66,18 @@ def explore(config_path: Path, run_dir: Path | None = None) -> Path:
         RunError: where the job cannot go on; what was computed until then is kept.
     """
     draft = read_config(config_path)
-    config = draft.finish([*data_problems(draft), *adapter_problems(draft), *warm_start_problems(draft)])
+    config = draft.finish([*data_problems(draft), *adapter_problems(draft), *warm_start_problems(draft, run_dir)])
     run_dir = (run_dir or Path("runs") / config.name).absolute()
     check_writable(run_dir)
     find_models(config, config_path)
     draft.finish(list(fit_problems(draft, local_directory(config.base_model))))
     for line in other_bases(config):
         log.warning(line)
-    run = Run(config, make_plan(config), run_dir)
+    plan = make_plan(config)
+    run = Run(config, plan, run_dir)
     run.announce_changes()
+    for line in take_over(config, plan, run_dir):
+        print(line)
     with run.timed("whole run"):
         with ray_session(config):
             pairs = run.preference_pairs()
