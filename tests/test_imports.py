@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mva_ray"
 
-EVERYONE = {"records", "errors", "files"}
+EVERYONE = {"records", "errors", "files", "constraints"}
 STAGES = {"config", "data", "adapters", "training", "evaluation", "search", "table", "maths", "report"}
 
 ARROWS: dict[str, set[str]] = {
@@ -17,6 +17,7 @@ ARROWS: dict[str, set[str]] = {
     "records": set(),
     "errors": set(),
     "files": set(),
+    "constraints": {"records"},
     "rewards": set(),
     "maths": set(),
     "config": EVERYONE,
@@ -45,7 +46,7 @@ LAZY_ARROWS: dict[str, set[str]] = {
 PART_OF: dict[str, str] = {
     "__init__": "mva_ray",
     "__main__": "cli",
-    **dict.fromkeys(("plan", "forecast", "dry_run", "estimate", "ray_session"), "pipeline"),
+    **dict.fromkeys(("plan", "forecast", "dry_run", "estimate", "ray_session", "warm_start"), "pipeline"),
 }
 """Modules that belong to the part of another name; config_*.py belong to config."""
 
