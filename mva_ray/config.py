@@ -21,6 +21,7 @@ from mva_ray.config_checks import (
     join,
 )
 from mva_ray.config_compare import Compare
+from mva_ray.config_engine import Engine
 from mva_ray.config_messages import explain
 from mva_ray.config_training import Training
 from mva_ray.config_types import (
@@ -232,6 +233,7 @@ class RunConfig(Section):
     seed: Index = 0
     prompts: PromptSplits
     generation: Generation = Generation()
+    engine: Engine = Engine()
     sampling: Sampling = Sampling()
     values: Annotated[
         list[Value],
