@@ -12,7 +12,7 @@ from mva_ray.config_types import Count, Positive, Section, Text
 class Endpoint(Section):
     """Where a server is. The key itself is never in the config: `api_key_env` names what holds it."""
 
-    base_url: Annotated[str, Field(pattern=r"^https?://\S+$", description="such as https://host/v1")]
+    base_url: Annotated[str, Field(pattern=r"^https?://\S+$", description="a URL such as https://host/v1")]
     model: Text
     api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$", description="an environment variable")] | None = None
     concurrency: Count = 4

@@ -57,18 +57,23 @@ def cause(error: httpx2.HTTPError) -> str:
     if not isinstance(error, httpx2.HTTPStatusError):
         return f"{type(error).__name__}: {last_line(error)}"
     status = f"HTTP {error.response.status_code} {error.response.reason_phrase}".strip()
-    message = said(error.response)
+    message = said(error)
     return f"{status}: {last_line(message)}" if message else status
 
 
-def said(response: httpx2.Response) -> str | None:
+def status_of(error: httpx2.HTTPError) -> int | None:
+    """None where there was no answer."""
+    return error.response.status_code if isinstance(error, httpx2.HTTPStatusError) else None
+
+
+def said(error: httpx2.HTTPError) -> str | None:
     """The message in an error of the OpenAI protocol (or vLLM's older form of it), None where it is no such error."""
     try:
-        body = response.json()
+        body = error.response.json() if isinstance(error, httpx2.HTTPStatusError) else None
     except ValueError:
         return None
-    error = body.get("error", body) if isinstance(body, dict) else None
-    message = error.get("message") if isinstance(error, dict) else None
+    details = body.get("error", body) if isinstance(body, dict) else None
+    message = details.get("message") if isinstance(details, dict) else None
     return message if isinstance(message, str) else None
 
 
@@ -83,9 +88,9 @@ def _headers(settings: Endpoint, section: str) -> dict[str, str]:
 
 def _is_passing(error: BaseException) -> bool:
     """Whether the next attempt may do better."""
-    if isinstance(error, httpx2.HTTPStatusError):
-        return error.response.status_code in TRY_AGAIN
-    return isinstance(error, httpx2.TransportError)
+    return isinstance(error, httpx2.TransportError) or (
+        isinstance(error, httpx2.HTTPStatusError) and status_of(error) in TRY_AGAIN
+    )
 
 
 def _wait(state: RetryCallState) -> float:

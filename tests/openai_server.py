@@ -22,11 +22,12 @@ MODEL = "tiny"
 
 
 class Refusal(Exception):
-    """An error of the protocol."""
+    """An answer with another status than 200: an error of the protocol, or whatever `body` is."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str = "", body: Any = None) -> None:
         super().__init__(message)
         self.status = status
+        self.body = body or {"error": {"message": message, "type": "Error", "param": None, "code": status}}
 
 
 class OpenAiTestServer:
@@ -34,7 +35,7 @@ class OpenAiTestServer:
 
     def __init__(self, model_dir: Path, max_lora_rank: int, key: str | None, before: Callable[..., None]) -> None:
         self._base, self._tokenizer = load(model_dir)
-        self._adapters: dict[str, Any] = {}
+        self.adapters: dict[str, Any] = {}
         self._max_lora_rank = max_lora_rank
         self._key = key
         self._before = before
@@ -45,11 +46,7 @@ class OpenAiTestServer:
         self._busy = 0
         self.url = ""
 
-    @property
-    def loaded(self) -> list[str]:
-        return list(self._adapters)
-
-    def paths(self, name: str) -> list[dict[str, Any]]:
+    def bodies(self, name: str) -> list[dict[str, Any]]:
         """The bodies that came for one path."""
         return [body for path, body in self.asked if path == f"/v1/{name}"]
 
@@ -65,8 +62,7 @@ class OpenAiTestServer:
             with self._lock:
                 return 200, self._route(path, body)
         except Refusal as refusal:
-            error = {"message": str(refusal), "type": "BadRequestError", "param": None, "code": refusal.status}
-            return refusal.status, {"error": error}
+            return refusal.status, refusal.body
         finally:
             with self._lock:
                 self._busy -= 1
@@ -74,32 +70,32 @@ class OpenAiTestServer:
     def _route(self, path: str, body: dict[str, Any]) -> Any:
         match path:
             case "/v1/load_lora_adapter":
-                return self._load(body["lora_name"], body["lora_path"])
+                return self.load(body["lora_name"], body["lora_path"])
             case "/v1/unload_lora_adapter":
-                if self._adapters.pop(body["lora_name"], None) is None:
+                if self.adapters.pop(body["lora_name"], None) is None:
                     raise Refusal(404, f"The lora adapter '{body['lora_name']}' cannot be found.")
                 return f"Success: LoRA adapter '{body['lora_name']}' removed successfully."
             case "/v1/completions":
                 return self._complete(body)
         raise AssertionError(f"the engine asks for {path}")
 
-    def _load(self, name: str, path: str) -> str:
-        if name in self._adapters:
+    def load(self, name: str, path: str) -> str:
+        if name in self.adapters:
             raise Refusal(400, f"The lora adapter '{name}' has already been loaded.")
         if not Path(path, "adapter_config.json").is_file():
             raise Refusal(404, f"Loading lora {name} failed: No adapter found for {path}")
         rank = json.loads(Path(path, "adapter_config.json").read_text())["r"]
         if rank > self._max_lora_rank:
             raise Refusal(500, f"LoRA rank {rank} is greater than max_lora_rank {self._max_lora_rank}.")
-        self._adapters[name] = PeftModel.from_pretrained(copy.deepcopy(self._base), path).eval()
-        self.most_loaded = max(self.most_loaded, len(self._adapters))
+        self.adapters[name] = PeftModel.from_pretrained(copy.deepcopy(self._base), path).eval()
+        self.most_loaded = max(self.most_loaded, len(self.adapters))
         return f"Success: LoRA adapter '{name}' added successfully."
 
     def _complete(self, body: dict[str, Any]) -> Any:
         name = body["model"]
-        if name != MODEL and name not in self._adapters:
+        if name != MODEL and name not in self.adapters:
             raise Refusal(404, f"The model `{name}` does not exist.")
-        model = self._base if name == MODEL else self._adapters[name]
+        model = self._base if name == MODEL else self.adapters[name]
         prompt = torch.tensor([body["prompt"]])
         sampling = {"do_sample": body["temperature"] > 0}
         if sampling["do_sample"]:

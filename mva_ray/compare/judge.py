@@ -17,7 +17,7 @@ from typing import Any, Literal, Self
 import httpx2
 
 from mva_ray.config_compare import JudgeSettings
-from mva_ray.endpoint import THIS_REQUEST_ONLY, Client, cause
+from mva_ray.endpoint import THIS_REQUEST_ONLY, Client, cause, status_of
 from mva_ray.errors import RunError
 from mva_ray.files import read_json, write_json
 
@@ -126,7 +126,7 @@ class Judge:
             response = self._client.post("/chat/completions", body)
             return str(response.json()["choices"][0]["message"]["content"] or "")
         except httpx2.HTTPError as error:
-            if isinstance(error, httpx2.HTTPStatusError) and error.response.status_code in THIS_REQUEST_ONLY:
+            if status_of(error) in THIS_REQUEST_ONLY:
                 raise UnusableAnswer(cause(error)) from None
             raise RunError(
                 f"the judge at {self._settings.base_url} fails: {cause(error)}; its answers so far are kept"

@@ -11,9 +11,7 @@ if TYPE_CHECKING:
     from mva_ray.evaluation.openai import OpenAiGenerator
 
 
-def make_generator(
-    config: RunConfig, base_model: str, adapters: Sequence[AdapterRef]
-) -> "Generator | OpenAiGenerator":
+def make_generator(config: RunConfig, base_model: str, adapters: Sequence[AdapterRef]) -> "Generator | OpenAiGenerator":
     """Our own engine, which holds the model, or one that asks `engine.openai`. Loads no torch before it is called."""
     if config.engine.openai:
         from mva_ray.evaluation.openai import OpenAiGenerator

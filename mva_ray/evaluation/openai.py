@@ -20,7 +20,7 @@ import httpx2
 from mva_ray.config import Generation as GenerationSettings
 from mva_ray.config import Sampling
 from mva_ray.config_engine import OpenAiServer
-from mva_ray.endpoint import THIS_REQUEST_ONLY, Client, cause, said
+from mva_ray.endpoint import THIS_REQUEST_ONLY, Client, cause, said, status_of
 from mva_ray.errors import CandidateFailure, ConfigError, RunError
 from mva_ray.records import AdapterRef, Coefficients, Generation
 
@@ -154,11 +154,11 @@ class OpenAiGenerator:
         try:
             self._client.post("/load_lora_adapter", {"lora_name": name, "lora_path": str(directory)})
         except httpx2.HTTPError as error:
-            if _loaded_before(error):
+            reason = said(error) or ""
+            if "already been loaded" in reason:  # by the first attempt, whose answer was lost: names are used once
                 return
-            if isinstance(error, httpx2.HTTPStatusError) and error.response.status_code in REFUSED:
-                if said(error.response):
-                    raise CandidateFailure("generation_raised", f"its adapter is refused: {cause(error)}") from None
+            if reason and status_of(error) in REFUSED:
+                raise CandidateFailure("generation_raised", f"its adapter is refused: {cause(error)}") from None
             raise self._broken(error) from None
 
     def _unload(self, name: str) -> None:
@@ -179,8 +179,8 @@ class OpenAiGenerator:
         try:
             return _read(prompt, self._client.post("/completions", body).json())
         except httpx2.HTTPError as error:
-            status = error.response.status_code if isinstance(error, httpx2.HTTPStatusError) else None
-            if status in THIS_REQUEST_ONLY or (status == 404 and model != self._settings.model):
+            lost = status_of(error) == 404 and model != self._settings.model
+            if lost or status_of(error) in THIS_REQUEST_ONLY:
                 return CandidateFailure("generation_raised", f"a prompt is refused: {cause(error)}")
             raise self._broken(error) from None
         except (ValueError, LookupError, TypeError):
@@ -194,7 +194,7 @@ class OpenAiGenerator:
 
     def _broken(self, error: httpx2.HTTPError) -> RunError:
         line = f"the server at {self._client.url} fails: {cause(error)}"
-        if isinstance(error, httpx2.HTTPStatusError) and error.request.url.path.endswith("/load_lora_adapter"):
+        if status_of(error) and error.request.url.path.endswith("/load_lora_adapter"):
             line += " (vLLM loads adapters with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True)"
         return RunError(line)
 
@@ -217,18 +217,13 @@ def _or_raise(answer: Answer) -> Generation:
     return answer
 
 
-def _loaded_before(error: httpx2.HTTPError) -> bool:
-    """A first attempt got through and its answer did not: names are used once, so the adapter is the right one."""
-    return isinstance(error, httpx2.HTTPStatusError) and "already been loaded" in (said(error.response) or "")
-
-
 def _seed(seed: int, prompt: str, number: int) -> int:
     """Of one completion, whatever else is asked: 32 bits."""
     return int.from_bytes(hashlib.sha256(f"{seed} {number} {prompt}".encode()).digest()[:4])
 
 
 def _end_tokens(base_model: str, tokenizer_end: int | None) -> list[int]:
-    """Those of the tokenizer and of the model's generation settings, which transformers keeps in either of two files."""
+    """Those of the tokenizer and of the model's generation settings, which are in one of two files."""
     from transformers import AutoConfig, GenerationConfig
 
     from mva_ray.adapters.fetch import local_directory

@@ -98,10 +98,8 @@ def test_every_module_has_the_rank_in_the_settings_and_scaling_one(
     assert not settings["use_rslora"]
     assert not settings["rank_pattern"]
     assert settings["base_model_name_or_path"] == "org/model"
-    shapes = {name.split(".")[-2]: set() for name in load_file(directory / WEIGHTS_FILE)}  # type: ignore[var-annotated]
     for name, tensor in load_file(directory / WEIGHTS_FILE).items():
-        shapes[name.split(".")[-2]].add(tensor.shape[0 if "lora_A" in name else 1])
-    assert shapes == {"lora_A": {10}, "lora_B": {10}}
+        assert tensor.shape[0 if "lora_A" in name else 1] == 10
 
 
 def test_what_is_written_can_be_brought_to_another_run(paths: list[Path], tmp_path: Path) -> None:
@@ -133,14 +131,15 @@ def test_the_delta_is_the_sum_of_the_deltas(coefficients: list[float], seed: int
         ]
         delta = found.scaling * found.b[name].double() @ found.a[name].double()
         assert torch.allclose(delta, torch.stack(parts).sum(0), atol=1e-5)
-    names = {name for adapter, weight in zip(adapters, coefficients, strict=True) if weight for name in adapter.a}
-    assert found.a.keys() == found.b.keys() == names
+    expected = {name for adapter, weight in zip(adapters, coefficients, strict=True) if weight for name in adapter.a}
+    assert found.a.keys() == found.b.keys() == expected
 
 
 def test_half_precision_is_blended_in_float32(paths: list[Path]) -> None:
     """0.3 * 1.5 in bfloat16 would round what the trained adapter has not."""
     factors = load_factors(paths[0])
-    half = LoraFactors(*({name: t.bfloat16() for name, t in part.items()} for part in (factors.a, factors.b)), 1.5)
+    a, b = ({name: factor.bfloat16() for name, factor in half.items()} for half in (factors.a, factors.b))
+    half = LoraFactors(a, b, 1.5)
     found = concatenate([half], [0.3])
     for name in half.a:
         assert torch.equal(found.a[name], half.a[name].float())
@@ -164,9 +163,10 @@ def test_nobody_meets_half_an_export(paths: list[Path], tmp_path: Path, monkeypa
     def full(*_: object, **__: object) -> None:
         raise OSError("No space left on device")
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+    with monkeypatch.context() as patch:
         patch.setattr("mva_ray.adapters.export.save_file", full)
-        export(paths[:1], (1.0,), tmp_path / "export")
+        with pytest.raises(OSError, match="No space left"):
+            export(paths[:1], (1.0,), tmp_path / "export")
     assert not (tmp_path / "export").exists()
     assert json.loads((export(paths[:1], (1.0,), tmp_path / "export") / "adapter_config.json").read_text())["r"] == 4
     assert [path.name for path in tmp_path.iterdir()] == ["export"]
