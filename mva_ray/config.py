@@ -19,6 +19,7 @@ from mva_ray.config_checks import (
 )
 from mva_ray.config_compare import Compare
 from mva_ray.config_constraints import Constraint, constraint_problems
+from mva_ray.config_engine import Engine
 from mva_ray.config_messages import explain
 from mva_ray.config_reward import Resources, Reward
 from mva_ray.config_training import Training
@@ -183,6 +184,7 @@ class RunConfig(Section):
     seed: Index = 0
     prompts: PromptSplits
     generation: Generation = Generation()
+    engine: Engine = Engine()
     sampling: Sampling = Sampling()
     values: Annotated[
         list[Value],

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mva_ray.adapters.fetch import known_directory
+from mva_ray.config_engine import OpenAiServer
 from mva_ray.config_reward import Resources
 from mva_ray.estimate import (
     BFLOAT16,
@@ -99,7 +100,9 @@ def _reward_parameters(model: str) -> str:
 def _memory(forecast: Forecast, size: ModelSize) -> Table:
     """Both processors, since the config does not say which one there will be."""
     table = _table("Memory, about", "", "GPU, bfloat16", "CPU, float32", numbers=("GPU, bfloat16", "CPU, float32"))
-    phases = {"training worker": _training_memory, "evaluator": _generation_memory}
+    phases = {"training worker": _training_memory}
+    if not forecast.config.engine.openai:
+        phases["evaluator"] = _generation_memory
     for name, parts_of in phases.items():
         gpu, cpu = parts_of(forecast, size, BFLOAT16), parts_of(forecast, size, FLOAT32)
         table.add_row(f"each {name}", readable(sum(gpu.values())), readable(sum(cpu.values())), style="bold")
@@ -157,7 +160,8 @@ def _each(resources: Resources) -> tuple[str, str]:
 def _notes(forecast: Forecast, there: Mapping[str, float]) -> Iterator[str]:
     cpus, gpus = there.get("CPU", 0), there.get("GPU", 0)
     yield f"there are {cpus:g} CPUs and {gpus:g} GPUs"
-    if gpus and not forecast.config.search.resources.num_gpus:
+    yield f"engine: {_engine(forecast.config.engine.openai)}"
+    if gpus and not forecast.config.engine.openai and not forecast.config.search.resources.num_gpus:
         yield "search.resources asks for no GPU: answers are generated on CPUs"
     if forecast.size is None:
         fetch = f"mva-ray fetch {forecast.config.base_model}"
@@ -168,6 +172,15 @@ def _notes(forecast: Forecast, there: Mapping[str, float]) -> Iterator[str]:
         yield f"warm start from {directory}: {count} evaluations; what they answer is not generated again"
     yield f"disk: about {readable(_disk(forecast))} in the run directory" + (
         "" if forecast.size else ", without adapters"
+    )
+
+
+def _engine(server: OpenAiServer | None) -> str:
+    if server is None:
+        return "our own, in the evaluators"
+    return (
+        f"model {server.model} at {server.base_url}, not asked here; at most {server.max_loras} candidates at a time "
+        f"go through {server.adapters_dir}"
     )
 
 

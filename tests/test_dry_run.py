@@ -255,6 +255,21 @@ def test_what_constraints_and_earlier_runs_bring_is_said(
     assert f"- warm start from {tmp_path / 'earlier'}: {len(trade_off(2))} evaluations" in output
 
 
+def test_the_engine_is_said_and_a_server_needs_no_memory_here(
+    tmp_path: Path, settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    dry_run(write(tmp_path, settings), tmp_path / "run")
+    own = " ".join(capsys.readouterr().out.split())
+    settings["engine"] = {"openai": {"base_url": "http://host:8000/v1", "model": "demo", "adapters_dir": "exports"}}
+    dry_run(write(tmp_path, settings), tmp_path / "run")
+    asking = " ".join(capsys.readouterr().out.split())
+    assert "- engine: our own, in the evaluators" in own
+    assert "each evaluator" in own
+    assert "- engine: model demo at http://host:8000/v1, not asked here; at most 8 candidates at a time" in asking
+    assert "each evaluator" not in asking
+    assert not (tmp_path / "exports").exists()
+
+
 def test_this_machine_is_asked_without_starting_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     assert resources_there()["CPU"] >= 1
