@@ -10,7 +10,7 @@ from ray.actor import ActorHandle
 from ray.tune import Callback, FailureConfig, Trainable
 from ray.tune.search import Searcher
 
-from mva_ray.records import Coefficients, Evaluation
+from mva_ray.records import Coefficients, Evaluation, Outcome
 from mva_ray.search.proposer import Proposer
 
 Scores = tuple[list[float], list[float]] | None
@@ -87,8 +87,7 @@ class GenerationalSearcher(Searcher):
 
     def _next_generation(self) -> None:
         if self._generation:
-            scores = [self._scores[row] or (None, None) for row in self._generation]
-            self._proposer.tell(self._generation, [means for means, _ in scores], [errors for _, errors in scores])
+            self._proposer.tell([_outcome(row, self._scores[row]) for row in self._generation])
             self._told += len(self._generation)
             self._scores = {}
         stop = self.too_many_failed is not None
@@ -121,6 +120,13 @@ def scores_of(evaluation: Evaluation) -> Scores:
         return None
     values = list(evaluation.coefficients)
     return [evaluation.reward_mean[value] for value in values], [evaluation.reward_se[value] for value in values]
+
+
+def _outcome(coefficients: Coefficients, scores: Scores) -> Outcome:
+    if scores is None:
+        return Outcome(coefficients, None)
+    means, errors = scores
+    return Outcome(coefficients, tuple(means), tuple(errors))
 
 
 class CandidateTrial(Trainable):
