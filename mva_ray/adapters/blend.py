@@ -64,12 +64,12 @@ class BlendedModel:
         finally:
             self._rows = None
 
-    def scales(self, owners: tuple[int, ...], dtype: torch.dtype) -> Tensor | None:
+    def scales(self, owners: tuple[int, ...]) -> Tensor | None:
         """Each coefficient repeated over the ranks of its adapter, [batch, tokens or 1, ranks]; None for the base."""
         if self._rows is None:
             return None
         if owners not in self._scales:
-            self._scales[owners] = self._rows[..., owners].to(dtype)
+            self._scales[owners] = self._rows[..., owners]
         return self._scales[owners]
 
 
@@ -97,9 +97,9 @@ class _BlendedLinear:
     def __call__(self, inputs: Tensor) -> Tensor:
         cast = inputs.to(self._weight.dtype)
         output = linear(cast, self._weight, self._bias)
-        scales = self._blend.scales(self._owners, cast.dtype) if self._owners else None
+        scales = self._blend.scales(self._owners) if self._owners else None
         if scales is not None:
-            hidden = linear(cast, self._a) * scales
+            hidden = (linear(cast, self._a) * scales).to(cast.dtype)
             output = output.flatten(0, -2).addmm_(hidden.flatten(0, -2), self._b).view_as(output)
         return output.to(inputs.dtype)
 

@@ -53,6 +53,7 @@ class Row:
     answer: list[int] = field(default_factory=list)
     log_probabilities: list[float] = field(default_factory=list)
     failure: str | None = None
+    done: bool = False
     computed: int = 0
 
     def __post_init__(self) -> None:
@@ -88,6 +89,7 @@ class Engine:
         end_tokens: token ids that end an answer.
         max_new_tokens: an answer is cut off here.
         rows: how many rows are decoded at once; halved where memory runs out.
+        longest: positions that the model has, None for no limit.
         token_budget: prompt tokens of one forward pass; longer prompts are computed in pieces.
 
     Raises:
@@ -95,12 +97,19 @@ class Engine:
     """
 
     def __init__(
-        self, blend: BlendedModel, end_tokens: Iterable[int], max_new_tokens: int, rows: int, token_budget: int = 2048
+        self,
+        blend: BlendedModel,
+        end_tokens: Iterable[int],
+        max_new_tokens: int,
+        rows: int,
+        longest: int | None = None,
+        token_budget: int = 1024,
     ) -> None:
         self._blend = blend
         self._device = blend.model.device
         self._end_tokens = frozenset(end_tokens)
         self._max_new_tokens = max_new_tokens
+        self._longest = longest
         self._budget = token_budget
         self._cache = RowCache(blend.model)
         self._waiting: deque[Row] = deque()
@@ -108,9 +117,18 @@ class Engine:
         self.rows = rows
 
     def submit(self, requests: Iterable[Request]) -> list[Row]:
-        """Queue requests, the longest first; their rows, in the order of the requests."""
+        """Queue requests, the longest first; their rows, in the order of the requests.
+
+        A request that the model has no positions for is done at once, and failed.
+        """
         rows = [Row(request) for request in requests]
-        self._waiting.extend(sorted(rows, key=lambda row: -len(row.request.tokens)))
+        for row in rows:
+            needed = len(row.request.tokens) + (0 if row.request.scored else self._max_new_tokens)
+            if self._longest is not None and needed > self._longest:
+                row.failure = f"prompt and answer may take {needed} tokens, the model has {self._longest} positions"
+                row.done = True
+        queued = (row for row in rows if not row.done)
+        self._waiting.extend(sorted(queued, key=lambda row: -len(row.request.tokens)))
         return rows
 
     @property
@@ -118,15 +136,15 @@ class Engine:
         return bool(self._waiting or self._active)
 
     @torch.inference_mode()
-    def step(self) -> list[Row]:
-        """Let rows in where there is room, else decode one token of every active row; those that are done.
+    def step(self) -> None:
+        """Let rows in where there is room, else decode one token of every active row.
 
         An error fails the rows at work; running out of memory halves their number and starts them again.
         """
         try:
             if self._should_admit():
                 self._admit()
-            else:
+            elif self._active:
                 self._forward(0, self._active, [1] * len(self._active))
         except Exception as error:  # whatever a model raises, the rows that wait are still to be answered
             if _out_of_memory(error) and self.rows > 1:
@@ -134,7 +152,7 @@ class Engine:
             else:
                 for row in self._active:
                     row.failure = f"{type(error).__name__}: {error}"
-        return self._release()
+        self._release()
 
     def answer(self, requests: Iterable[Request]) -> list[Row]:
         """Rows of all requests, done."""
@@ -201,22 +219,24 @@ class Engine:
             else:
                 row.answer.append(chosen[i])
 
-    def _release(self) -> list[Row]:
+    def _release(self) -> None:
         """Take out the rows that are done, and close the gaps with the rows of the last slots."""
-        done = [row for row in self._active if self._done(row)]
-        kept = len(self._active) - len(done)
-        gaps = [slot for slot in range(kept) if self._done(self._active[slot])]
-        movers = [slot for slot in range(kept, len(self._active)) if not self._done(self._active[slot])]
+        for row in self._active:
+            row.done = self._is_done(row)
+        kept = sum(not row.done for row in self._active)
+        gaps = [slot for slot in range(kept) if self._active[slot].done]
+        movers = [slot for slot in range(kept, len(self._active)) if not self._active[slot].done]
         if gaps:
             self._cache.move(movers, gaps)
         for source, target in zip(movers, gaps, strict=True):
             self._active[target] = self._active[source]
         del self._active[kept:]
-        return done
 
-    def _done(self, row: Row) -> bool:
-        if row.failure or row.request.scored:
-            return row.failure is not None or row.prompted
+    def _is_done(self, row: Row) -> bool:
+        if row.failure:
+            return True
+        if row.request.scored:
+            return row.prompted
         ended = row.answer and row.answer[-1] in self._end_tokens
         return bool(ended) or len(row.answer) >= self._max_new_tokens
 
