@@ -286,7 +286,9 @@ class Run:
         return group_size(self._config.generation.batch_size, len(setting.prompts))
 
     def _searcher(self, setting: EvaluationSetting) -> GenerationalSearcher:
-        proposer = make_proposer(self._config.search, self._config.bounds, self._config.seed)
+        config, n_values = self._config, len(self._config.values)
+        references = reference_candidates(n_values, config.search.convex_partitions)
+        proposer = make_proposer(config.search, config.bounds, n_values, references, config.seed)
         return GenerationalSearcher(proposer, self._known(setting).get, self._group_size(setting))
 
     def _search(self, searcher: GenerationalSearcher, broker: ActorHandle, setting: EvaluationSetting) -> None:

@@ -8,8 +8,8 @@ from mva_ray.compare.methods import Method
 from mva_ray.compare.results import Candidate, Rewards
 from mva_ray.config import RunConfig
 from mva_ray.maths.pareto import front_mask
-from mva_ray.records import Coefficients, Evaluation
-from mva_ray.search.designs import convex_candidates
+from mva_ray.records import Coefficients, Evaluation, Outcome
+from mva_ray.search.designs import convex_candidates, reference_candidates
 from mva_ray.search.proposer import make_proposer
 
 Blend = Mapping[str, float]
@@ -111,17 +111,21 @@ class Scoring:
             return
         search, budget = self._config.search, self._config.compare.candidates
         settings = search.model_copy(update={"candidates": budget, "population": min(search.population, budget)})
-        proposer = make_proposer(settings, self._config.bounds, self._config.seed)
+        references = reference_candidates(len(values), search.convex_partitions)
+        proposer = make_proposer(settings, self._config.bounds, len(values), references, self._config.seed)
         while asked := proposer.ask():
 
             def tell(rows: list[Evaluation], asked: list[Coefficients] = asked) -> None:
-                means = [self._of_values(row, row.reward_mean) for row in rows]
-                proposer.tell(asked, means, [self._of_values(row, row.reward_se) for row in rows])
+                proposer.tell([self._outcome(*pair) for pair in zip(asked, rows, strict=True)])
 
             yield [choice(row) for row in asked], tell
 
-    def _of_values(self, row: Evaluation, numbers: Mapping[str, float]) -> list[float] | None:
-        return [numbers[value] for value in self._config.value_names] if row.status == "ok" else None
+    def _outcome(self, asked: Coefficients, row: Evaluation) -> Outcome:
+        if row.status != "ok":
+            return Outcome(asked, None)
+        values = self._config.value_names
+        means, errors = ([numbers[value] for value in values] for numbers in (row.reward_mean, row.reward_se))
+        return Outcome(asked, tuple(means), tuple(errors))
 
     def _front(self, found: list[tuple[_Choice, Evaluation]]) -> list[tuple[_Choice, Evaluation]]:
         if not found:

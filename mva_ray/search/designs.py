@@ -8,11 +8,15 @@ from numpy.typing import NDArray
 from pymoo.util.ref_dirs import get_reference_directions
 from scipy.stats import qmc
 
-from mva_ray.records import Coefficients, rounded
+from mva_ray.records import Coefficients, Outcome, rounded
+from mva_ray.search.ledger import Ledger
 
 Bounds = Sequence[tuple[float, float]]
-Design = Callable[[Bounds, int, int], NDArray[np.float64]]
-"""From bounds, a count and a seed to at most so many candidates [n, d] inside the bounds."""
+Design = Callable[[Bounds, int, int, int], NDArray[np.float64]]
+"""From bounds, a count, how many to skip and a seed to at most so many candidates [n, d] inside the bounds.
+
+Sequences go on after those skipped, which a warm start has; a grid has no order to go on in.
+"""
 
 
 def reference_candidates(n_values: int, convex_partitions: int) -> list[Coefficients]:
@@ -43,26 +47,29 @@ class DesignProposer:
 
     Args:
         design: draws what the references leave of the budget.
+        ledger: references and budget.
         bounds: (lower, upper) of each coefficient.
-        budget: how many distinct candidates to propose in all.
-        convex_partitions: see `reference_candidates`.
         seed: of the design.
     """
 
-    def __init__(self, design: Design, bounds: Bounds, budget: int, convex_partitions: int, seed: int) -> None:
-        references = reference_candidates(len(bounds), convex_partitions)
-        drawn = design(bounds, max(0, budget - len(references)), seed)
-        self._left = list(dict.fromkeys([*references, *(rounded(row) for row in drawn)]))[:budget]
+    def __init__(self, design: Design, ledger: Ledger, bounds: Bounds, seed: int) -> None:
+        self._design, self._ledger, self._bounds, self._seed = design, ledger, bounds, seed
 
     def ask(self) -> list[Coefficients]:
-        asked, self._left = self._left, []
-        return asked
+        self._ledger.check_all_told()
+        if self._ledger.started:
+            return []
+        references = self._ledger.references()
+        count = max(0, self._ledger.left - len(references))
+        drawn = self._design(self._bounds, count, len(self._ledger.told), self._seed)
+        return self._ledger.ask(self._ledger.new([*references, *drawn]))
 
-    def tell(self, candidates: object, rewards: object, errors: object = None) -> None:
-        """A design learns nothing."""
+    def tell(self, outcomes: Sequence[Outcome]) -> None:
+        """Told candidates are not proposed again; nothing else is learned."""
+        self._ledger.tell(outcomes)
 
 
-def grid(bounds: Bounds, count: int, seed: int) -> NDArray[np.float64]:
+def grid(bounds: Bounds, count: int, skip: int, seed: int) -> NDArray[np.float64]:
     """The finest full grid of at most `count` points, both bounds included, as the paper's {0.1, ..., 1.0}^k."""
     levels = 1
     while (levels + 1) ** len(bounds) <= count:
@@ -71,14 +78,14 @@ def grid(bounds: Bounds, count: int, seed: int) -> NDArray[np.float64]:
     return np.array(list(product(*axes)) if levels > 1 else []).reshape(-1, len(bounds))
 
 
-def random(bounds: Bounds, count: int, seed: int) -> NDArray[np.float64]:
+def random(bounds: Bounds, count: int, skip: int, seed: int) -> NDArray[np.float64]:
     lower, upper = np.array(bounds, dtype=float).T
-    return np.random.default_rng(seed).uniform(lower, upper, (count, len(bounds)))
+    return np.random.default_rng(seed).uniform(lower, upper, (skip + count, len(bounds)))[skip:]
 
 
-def sobol(bounds: Bounds, count: int, seed: int) -> NDArray[np.float64]:
-    """The first points of a scrambled Sobol sequence (Sobol 1967; Owen 1998)."""
+def sobol(bounds: Bounds, count: int, skip: int, seed: int) -> NDArray[np.float64]:
+    """A scrambled Sobol sequence (Sobol 1967; Owen 1998)."""
     lower, upper = np.array(bounds, dtype=float).T
-    exponent = max(0, int(np.ceil(np.log2(max(count, 1)))))
-    drawn = qmc.Sobol(len(bounds), seed=seed).random_base2(exponent)[:count]
+    exponent = max(0, int(np.ceil(np.log2(max(skip + count, 1)))))
+    drawn = qmc.Sobol(len(bounds), seed=seed).random_base2(exponent)[skip : skip + count]
     return np.asarray(drawn * (upper - lower) + lower)

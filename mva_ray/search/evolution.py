@@ -23,106 +23,102 @@ from pymoo.problems.static import StaticProblem
 from pymoo.termination.max_gen import MaximumGenerationTermination
 from pymoo.util.ref_dirs import get_reference_directions
 
-from mva_ray.records import DECIMALS, Coefficients, rounded
-from mva_ray.search.designs import reference_candidates
+from mva_ray.records import DECIMALS, Coefficients, Outcome, rounded
+from mva_ray.search.ledger import Ledger
 
-Rewards = Sequence[float] | None
 _STALE_GENERATIONS = 50
 
 
 class EvolutionaryProposer:
     """Proposes generations of new candidates until the budget is spent. Rewards are maximised.
 
+    Standard errors are ignored: an evolutionary algorithm takes a mean as it is.
+
     Args:
         method: nsga2 (Deb et al. 2002), nsga3 (Deb & Jain 2014), unsga3 (Seada & Deb 2016), sms_emoa (Beume et al.
             2007), rvea (Cheng et al. 2016) or ctaea (Li et al. 2019).
+        ledger: references and budget; references outside the bounds are proposed, but take no part in the operators.
         bounds: (lower, upper) of each coefficient.
-        budget: how many distinct candidates to propose in all.
+        n_values: number of rewards.
         population: the size of a generation.
-        convex_partitions: see `reference_candidates`; references come first, outside the bounds too.
         seed: of all operators.
     """
 
     def __init__(
         self,
         method: str,
+        ledger: Ledger,
         bounds: Sequence[tuple[float, float]],
-        budget: int,
+        n_values: int,
         population: int,
-        convex_partitions: int,
         seed: int,
     ) -> None:
         lower, upper = np.array(bounds, dtype=float).T
-        self._problem = Problem(n_var=len(bounds), n_obj=len(bounds), xl=lower, xu=upper)
-        self._budget = budget
-        self._told: dict[Coefficients, Rewards] = {}
+        self._problem = Problem(n_var=len(bounds), n_obj=n_values, n_ieq_constr=1, xl=lower, xu=upper)
+        self._ledger = ledger
+        self._method, self._population, self._seed = method, population, seed
         self._offspring: Population | None = None
-        references = reference_candidates(len(bounds), convex_partitions)
-        inside = [row for row in references if np.all((lower <= row) & (np.array(row) <= upper))]
-        first = _fill(inside, population, self._problem, seed)
-        self._references: list[Coefficients] = references
-        self._algorithm = _algorithm(method, len(bounds), population, first)
-        # Bounds nothing here, `ask` does: RVEA alone looks at it, to turn from convergence to spread.
-        generations = max(2, -(-budget // population))
-        self._algorithm.setup(self._problem, termination=MaximumGenerationTermination(generations), seed=seed)
 
     def ask(self) -> list[Coefficients]:
-        """The next candidates, all new; empty when the budget is spent or the search has converged.
-
-        Raises:
-            RuntimeError: where candidates asked for before have not been told.
-        """
+        """See `Proposer.ask`; empty where the search has converged, too."""
+        self._ledger.check_all_told()
+        if not self._ledger.left:
+            return []
+        if self._offspring is None:
+            self._start()
+            if fresh := self._ledger.new([*self._ledger.references(), *self._rows]):
+                return self._ledger.ask(fresh)
         for _ in range(_STALE_GENERATIONS):
-            left = self._budget - len(self._told)
-            if left <= 0:
-                return []
-            wanted = dict.fromkeys(self._next_generation())
-            fresh = [row for row in wanted if row not in self._told]
-            if fresh:
-                return fresh[:left]
             self._advance()
+            if fresh := self._ledger.new(self._rows):
+                return self._ledger.ask(fresh)
         return []
 
-    def tell(
-        self, candidates: Sequence[Coefficients], rewards: Sequence[Rewards], errors: Sequence[Rewards] | None = None
-    ) -> None:
-        """Rewards [k], higher is better, of each candidate of the last `ask`; None where it failed.
+    def tell(self, outcomes: Sequence[Outcome]) -> None:
+        """See `Proposer.tell`; the front of what is told before the first `ask` joins the first generation."""
+        self._ledger.tell(outcomes)
 
-        Their standard errors are ignored: an evolutionary algorithm takes a mean as it is.
-        """
-        self._told.update(zip(candidates, rewards, strict=True))
-        if len(self._told) < self._budget:
-            self._advance()
+    def _start(self) -> None:
+        begin = self._inside([*self._ledger.references(), *self._ledger.front])
+        first = _fill(begin, self._population, self._problem, self._seed)
+        self._algorithm = _algorithm(self._method, self._problem.n_obj, self._population, first)
+        # Bounds nothing here, `ask` does: RVEA alone looks at it, to turn from convergence to spread.
+        generations = max(2, -(-self._ledger.left // self._population))
+        termination = MaximumGenerationTermination(generations)
+        self._algorithm.setup(self._problem, termination=termination, seed=self._seed)
+        self._next_generation()
 
-    @property
-    def failures(self) -> int:
-        return sum(rewards is None for rewards in self._told.values())
+    def _inside(self, rows: Sequence[Coefficients]) -> list[Coefficients]:
+        lower, upper = self._problem.xl, self._problem.xu
+        return [row for row in rows if np.all((lower <= row) & (np.array(row) <= upper))]
 
-    @property
-    def told(self) -> int:
-        return len(self._told)
-
-    def _next_generation(self) -> list[Coefficients]:
-        if self._offspring is not None:
-            raise RuntimeError("tell the rewards of the last candidates before asking for more")
+    def _next_generation(self) -> None:
         self._offspring = self._algorithm.ask()
         self._rows: list[Coefficients] = [rounded(row) for row in self._offspring.get("X")]
-        return [*self._references, *self._rows]
 
     def _advance(self) -> None:
         assert self._offspring is not None
-        objectives = -self._rewards_of(self._rows)
         self._offspring.set("X", np.array(self._rows))
-        Evaluator().eval(StaticProblem(self._problem, F=objectives), self._offspring)
+        objectives, constraints = self._judged([self._ledger.told[row] for row in self._rows])
+        self._problem.n_ieq_constr = constraints.shape[1]
+        Evaluator().eval(StaticProblem(self._problem, F=objectives, G=constraints), self._offspring)
         self._algorithm.tell(infills=self._offspring)
-        self._offspring = None
+        self._next_generation()
 
-    def _rewards_of(self, rows: Sequence[Coefficients]) -> NDArray[np.float64]:
-        """[n, k]; a failed candidate counts as worse than all others on every value."""
-        known = [rewards for rewards in self._told.values() if rewards is not None]
-        worst = np.min(known, axis=0) - 1 if known else np.full(self._problem.n_obj, -1.0)
-        told = [self._told.get(row) for row in rows]
-        return np.array([worst if rewards is None else rewards for rewards in told], dtype=float)
+    def _judged(self, outcomes: Sequence[Outcome]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What pymoo minimises [n, k], and its constraints [n, m + 1], the last one that the candidate did not fail.
+
+        A failed candidate is worse than all others on every value, and violates every constraint more.
+        """
+        known = self._ledger.succeeded
+        rewards = [outcome.rewards for outcome in known if outcome.rewards is not None]
+        worst = np.min(rewards, axis=0) - 1 if known else np.full(self._problem.n_obj, -1.0)
+        violated = np.maximum(np.max([outcome.constraints for outcome in known], axis=0), 0) if known else np.zeros(0)
+        objectives = [worst if outcome.rewards is None else outcome.rewards for outcome in outcomes]
+        constraints = [
+            [*violated, 1.0] if outcome.rewards is None else [*outcome.constraints, 0.0] for outcome in outcomes
+        ]
+        return -np.array(objectives, dtype=float), np.array(constraints, dtype=float)
 
 
 def _algorithm(method: str, n_values: int, population: int, first: NDArray[np.float64]) -> Algorithm:
@@ -138,7 +134,7 @@ def _algorithm(method: str, n_values: int, population: int, first: NDArray[np.fl
 
 
 def _fill(inside: list[Coefficients], population: int, problem: Problem, seed: int) -> NDArray[np.float64]:
-    """The references inside the bounds, filled up to the population by a Latin hypercube."""
+    """Candidates inside the bounds, filled up to the population by a Latin hypercube."""
     missing = population - len(inside)
     drawn = LHS().do(problem, max(missing, 1), seed=seed).get("X") if missing > 0 else np.empty((0, problem.n_var))
     rows = np.vstack([np.array(inside, dtype=float).reshape(-1, problem.n_var), drawn])

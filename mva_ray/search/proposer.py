@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from mva_ray.config import Search
-from mva_ray.records import Coefficients
+from mva_ray.records import Coefficients, Outcome
 from mva_ray.search.designs import DesignProposer, grid, random, sobol
-
-Rewards = Sequence[float] | None
+from mva_ray.search.ledger import Ledger
 
 
 class Proposer(Protocol):
@@ -17,37 +16,48 @@ class Proposer(Protocol):
     """
 
     def ask(self) -> list[Coefficients]:
-        """The next candidates, all new; empty when the budget is spent or nothing is left to propose."""
+        """The next candidates, all new; empty when the budget is spent or nothing is left to propose.
+
+        Raises:
+            RuntimeError: where candidates asked for before have not been told.
+        """
         ...
 
-    def tell(
-        self, candidates: Sequence[Coefficients], rewards: Sequence[Rewards], errors: Sequence[Rewards] | None = None
-    ) -> None:
-        """Mean rewards [k], higher is better, and their standard errors [k], of every candidate of the last `ask`.
+    def tell(self, outcomes: Sequence[Outcome]) -> None:
+        """Of candidates asked for, in any order, and of others evaluated earlier.
 
-        None where a candidate failed.
+        The latter inform the search, are never proposed, and cost nothing of the budget: a warm start where they are
+        told before the first `ask`.
         """
         ...
 
 
-def make_proposer(settings: Search, bounds: Sequence[tuple[float, float]], seed: int) -> Proposer:
-    """The config's search method. Every one begins with `reference_candidates`.
+def make_proposer(
+    settings: Search,
+    bounds: Sequence[tuple[float, float]],
+    n_values: int,
+    references: Sequence[Coefficients],
+    seed: int,
+) -> Proposer:
+    """The config's search method.
 
     Args:
         settings: method, budget and batch size.
-        bounds: (lower, upper) of each coefficient.
+        bounds: (lower, upper) of each coefficient; d of them.
+        n_values: how many rewards there are; k, which need not be d.
+        references: every method begins with those that were not told, outside the bounds too.
         seed: of everything random.
     """
-    common = bounds, settings.candidates
+    ledger = Ledger(references, settings.candidates)
     if settings.method in DESIGNS:
-        return DesignProposer(DESIGNS[settings.method], *common, settings.convex_partitions, seed)
+        return DesignProposer(DESIGNS[settings.method], ledger, bounds, seed)
     if settings.method == "surrogate":
         from mva_ray.search.surrogate import SurrogateProposer
 
-        return SurrogateProposer(*common, settings.population, settings.convex_partitions, seed)
+        return SurrogateProposer(ledger, bounds, n_values, settings.population, seed)
     from mva_ray.search.evolution import EvolutionaryProposer
 
-    return EvolutionaryProposer(settings.method, *common, settings.population, settings.convex_partitions, seed)
+    return EvolutionaryProposer(settings.method, ledger, bounds, n_values, settings.population, seed)
 
 
 DESIGNS = {"grid": grid, "random": random, "sobol": sobol}

@@ -18,8 +18,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
-from mva_ray.records import Coefficients, rounded
-from mva_ray.search.designs import reference_candidates, sobol
+from mva_ray.records import Coefficients, Outcome
+from mva_ray.search.designs import sobol
+from mva_ray.search.ledger import Ledger
 
 Array = NDArray[np.float64]
 _SAMPLES = 64
@@ -31,85 +32,66 @@ class SurrogateProposer:
     """Proposes the references, a few Sobol points, then batches by expected hypervolume improvement.
 
     Args:
+        ledger: references and budget; references are proposed outside the bounds too.
         bounds: (lower, upper) of each coefficient.
-        budget: how many distinct candidates to propose in all.
+        n_values: number of rewards.
         population: how many to propose at once after the first.
-        convex_partitions: see `reference_candidates`; references come first, outside the bounds too.
         seed: of the design, the posterior samples and the search over the posterior.
     """
 
     def __init__(
-        self,
-        bounds: Sequence[tuple[float, float]],
-        budget: int,
-        population: int,
-        convex_partitions: int,
-        seed: int,
+        self, ledger: Ledger, bounds: Sequence[tuple[float, float]], n_values: int, population: int, seed: int
     ) -> None:
+        self._ledger = ledger
+        self._n_values = n_values
         self._lower, self._upper = np.array(bounds, dtype=float).T
-        self._budget = budget
         self._population = population
         self._seed = seed
-        self._first = reference_candidates(len(bounds), convex_partitions)
-        self._told: dict[Coefficients, tuple[Array, Array] | None] = {}
 
     def ask(self) -> list[Coefficients]:
-        """The next candidates, all new; empty when the budget is spent or nothing new is left to propose."""
-        left = self._budget - len(self._told)
-        if left <= 0:
+        """See `Proposer.ask`."""
+        self._ledger.check_all_told()
+        if not self._ledger.left:
             return []
-        if not self._told:
-            return self._first[:left]
-        known = sorted(row for row, told in self._told.items() if told is not None)
-        wanted = min(left, self._population)
-        if len(known) <= len(self._lower):
-            return self._space_filling(wanted)
-        return self._improving(known, wanted) or self._space_filling(wanted)
+        if references := self._ledger.references():
+            return self._ledger.ask(references)
+        known = self._ledger.succeeded
+        wanted = min(self._ledger.left, self._population)
+        improving = self._improving(known, wanted) if len(known) > len(self._lower) else []
+        return self._ledger.ask(improving or self._space_filling(wanted))
 
-    def tell(
-        self,
-        candidates: Sequence[Coefficients],
-        rewards: Sequence[Sequence[float] | None],
-        errors: Sequence[Sequence[float] | None] | None = None,
-    ) -> None:
-        """Rewards [k], higher is better, with their standard errors [k]; None where a candidate failed."""
-        for row, means, noise in zip(candidates, rewards, errors or [None] * len(rewards), strict=True):
-            if means is None:
-                self._told[row] = None
-            else:
-                self._told[row] = np.array(means), np.zeros(len(means)) if noise is None else np.array(noise)
+    def tell(self, outcomes: Sequence[Outcome]) -> None:
+        """See `Proposer.tell`."""
+        self._ledger.tell(outcomes)
 
     def _space_filling(self, count: int) -> list[Coefficients]:
         """Sobol points that are new; every call goes on in the same sequence."""
-        drawn = sobol(list(zip(self._lower, self._upper, strict=True)), 8 * self._budget, self._seed)
-        return self._new(drawn)[:count]
+        bounds = list(zip(self._lower, self._upper, strict=True))
+        return self._new(sobol(bounds, 2 * count, len(self._ledger.told), self._seed))[:count]
 
-    def _improving(self, known: Sequence[Coefficients], count: int) -> list[Coefficients]:
-        told = [pair for row in known if (pair := self._told[row]) is not None]
-        model = Posterior(np.array(known), *(np.array(part) for part in zip(*told, strict=True)))
-        rng = np.random.default_rng([self._seed, len(self._told)])
+    def _improving(self, known: Sequence[Outcome], count: int) -> list[Coefficients]:
+        rows = [outcome.coefficients for outcome in known]
+        rewards = np.array([outcome.rewards for outcome in known])
+        errors = np.array([outcome.errors or np.zeros(rewards.shape[1]) for outcome in known])
+        model = Posterior(np.array(rows), rewards, errors)
+        rng = np.random.default_rng([self._seed, len(self._ledger.told)])
         pool = self._pool(model, rng)
         if not pool:
             return []
-        samples = model.sample(np.array([*known, *pool]), _SAMPLES, rng)
+        samples = model.sample(np.array([*rows, *pool]), _SAMPLES, rng)
         return [pool[i] for i in pick_batch(samples[:, : len(known)], samples[:, len(known) :], count, rng)]
 
     def _pool(self, model: "Posterior", rng: np.random.Generator) -> list[Coefficients]:
         """New candidates worth a look: NSGA-II's fronts of a plain and an optimistic posterior, and random ones."""
         rows = [rng.uniform(self._lower, self._upper, (128, len(self._lower)))]
         for optimism in (0.0, 1.0):
-            problem = _PosteriorProblem(model, optimism, self._lower, self._upper)
+            problem = _PosteriorProblem(model, optimism, self._n_values, self._lower, self._upper)
             found = minimize(problem, NSGA2(pop_size=64), ("n_gen", 30), seed=int(rng.integers(2**31)))
             rows.append(np.atleast_2d(found.X))
         return self._new(np.vstack(rows))
 
     def _new(self, rows: Array) -> list[Coefficients]:
-        distinct = dict.fromkeys(rounded(row) for row in np.clip(rows, self._lower, self._upper))
-        return [row for row in distinct if row not in self._told]
-
-    @property
-    def told(self) -> int:
-        return len(self._told)
+        return self._ledger.new(np.clip(rows, self._lower, self._upper))
 
 
 class Posterior:
@@ -162,8 +144,8 @@ def _fit(inputs: Array, targets: Array, noise: Array) -> GaussianProcessRegresso
 class _PosteriorProblem(Problem):
     """Minimises -(mean + optimism * deviation)."""
 
-    def __init__(self, model: Posterior, optimism: float, lower: Array, upper: Array) -> None:
-        super().__init__(n_var=len(lower), n_obj=len(lower), xl=lower, xu=upper)
+    def __init__(self, model: Posterior, optimism: float, n_values: int, lower: Array, upper: Array) -> None:
+        super().__init__(n_var=len(lower), n_obj=n_values, xl=lower, xu=upper)
         self._model, self._optimism = model, optimism
 
     def _evaluate(self, x: Array, out: dict[str, Array], *args: object, **kwargs: object) -> None:

@@ -10,9 +10,9 @@ from ray.tune.search import Searcher
 
 from mva_ray.errors import CandidateFailure
 from mva_ray.evaluation.evaluate import EvaluationSetting, failed, succeeded
-from mva_ray.records import Coefficients, Evaluation, Generation
-from mva_ray.search.evolution import EvolutionaryProposer
+from mva_ray.records import Coefficients, Evaluation, Generation, Outcome
 from mva_ray.search.ray_search import GenerationalSearcher, scores_of
+from tests.surfaces import make
 
 Result = dict[str, Any]
 ERRORS = [0.25, 0.5]
@@ -25,20 +25,16 @@ class Scripted:
 
     def __init__(self, generations: Sequence[Sequence[Coefficients]]) -> None:
         self._generations = [list(generation) for generation in generations]
-        self.told: list[tuple[list[Coefficients], list[Sequence[float] | None]]] = []
-        self.errors: list[Sequence[float] | None] = []
+        self.told: list[tuple[list[Coefficients], list[list[float] | None]]] = []
+        self.errors: list[list[float]] = []
 
     def ask(self) -> list[Coefficients]:
         return self._generations.pop(0) if self._generations else []
 
-    def tell(
-        self,
-        candidates: Sequence[Coefficients],
-        rewards: Sequence[Sequence[float] | None],
-        errors: Sequence[Sequence[float] | None] | None = None,
-    ) -> None:
-        self.told.append((list(candidates), list(rewards)))
-        self.errors += errors or []
+    def tell(self, outcomes: Sequence[Outcome]) -> None:
+        rewards = [None if outcome.rewards is None else list(outcome.rewards) for outcome in outcomes]
+        self.told.append(([outcome.coefficients for outcome in outcomes], rewards))
+        self.errors += [list(outcome.errors) for outcome in outcomes]
 
 
 def generation(start: int, size: int) -> list[Coefficients]:
@@ -73,7 +69,7 @@ def suggestion(searcher: GenerationalSearcher, trial: str) -> dict[str, Any]:
 
 
 def nsga(known: Callable[[Coefficients], Evaluation | None] = nothing, budget: int = 40) -> GenerationalSearcher:
-    return GenerationalSearcher(EvolutionaryProposer("nsga2", [(0, 1.5)] * 2, budget, 8, 4, seed=3), known, size=4)
+    return GenerationalSearcher(make("nsga2", [(0, 1.5)] * 2, budget, seed=3), known, size=4)
 
 
 def drive(
@@ -265,4 +261,4 @@ def test_the_proposer_is_told_the_standard_errors_of_known_and_new_candidates() 
         suggestion(searcher, trial)
         searcher.on_trial_complete(trial, scores)
     searcher.replay()
-    assert proposer.errors == [[0.0, 0.0], ERRORS, None]
+    assert proposer.errors == [[0.0, 0.0], ERRORS, []]
