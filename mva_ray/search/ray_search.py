@@ -59,7 +59,7 @@ class GenerationalSearcher(Searcher):
         self._failed_share = failed_share
         self._generation: list[Coefficients] = []
         self._outcomes: dict[Coefficients, Outcome] = {}
-        self._opponents: dict[Coefficients, Rewards] = {}
+        self._complete: dict[Coefficients, Rewards] = {}
         self._proposals: list[Proposal | None] = []
         self._handed_out = 0
         self._hand_out: HandOut | None = None
@@ -98,7 +98,7 @@ class GenerationalSearcher(Searcher):
         if error or result is None:
             self._fail(proposal.coefficients, "the trial itself died")
         else:
-            self._take(proposal.coefficients, result["evaluation"], result["rewards"])
+            self._take(proposal.coefficients, result["evaluation"], result["rewards"], result["complete"])
         self._go_on()
 
     @property
@@ -138,15 +138,15 @@ class GenerationalSearcher(Searcher):
             if earlier is None or (earlier.status == "stopped" and not self._stops_again(row, earlier)):
                 self._propose(row)
             else:
-                self._take(row, earlier, rewards_of(earlier))
+                self._take(row, earlier, rewards_of(earlier), earlier.status == "ok")
 
     def _tell_generation(self) -> None:
         self._proposer.tell([self._outcomes[row] for row in self._generation])
-        for row in self._generation:
-            if self.race and row in self._opponents:
-                self.race.admit(row, self._opponents[row])
+        if self.race:
+            known = {row: self._complete[row] for row in self._generation if row in self._complete}
+            self.race.admit(known, [row for row in known if all(g <= 0 for g in self._outcomes[row].constraints)])
         self._told += len(self._generation)
-        self._outcomes, self._opponents = {}, {}
+        self._outcomes, self._complete = {}, {}
 
     def _propose(self, row: Coefficients) -> None:
         while len(self._proposals) in self._lost:
@@ -158,15 +158,14 @@ class GenerationalSearcher(Searcher):
         """Whether this race, too, stops a candidate after as many prompts as an earlier one did."""
         return self.race is not None and bool(self._told) and self.race.stops_at(row, rewards_of(evaluation))
 
-    def _take(self, row: Coefficients, evaluation: Evaluation, rewards: Rewards) -> None:
+    def _take(self, row: Coefficients, evaluation: Evaluation, rewards: Rewards, complete: bool) -> None:
         if evaluation.status == "failed":
             self._fail(row, evaluation.error or "unknown")
             return
-        constraints = self._constraints_of(evaluation)
         means, errors = tuple(evaluation.reward_mean.values()), tuple(evaluation.reward_se.values())
-        self._outcomes[row] = Outcome(row, means, errors, constraints)
-        if evaluation.status == "ok" and all(number <= 0 for number in constraints):
-            self._opponents[row] = rewards
+        self._outcomes[row] = Outcome(row, means, errors, self._constraints_of(evaluation))
+        if complete and rewards:
+            self._complete[row] = rewards
 
     def _fail(self, row: Coefficients, error: str) -> None:
         self._outcomes[row] = Outcome(row, None)
