@@ -16,9 +16,10 @@ from tqdm.auto import tqdm
 
 from mva_ray.adapters.check import adapter_problems, fit_problems, other_bases
 from mva_ray.adapters.fetch import local_directory
-from mva_ray.adapters.hashes import adapter_hash
+from mva_ray.adapters.hashes import delta_hash
 from mva_ray.adapters.lora import copy_adapter
 from mva_ray.config import RunConfig, Value, check_writable, read_config
+from mva_ray.constraints import is_measured
 from mva_ray.data.check import data_problems
 from mva_ray.data.conflict import within_prompt_correlation
 from mva_ray.data.pairs import PairSet, best_against_worst
@@ -45,6 +46,7 @@ from mva_ray.table import ParetoTable
 from mva_ray.table.run_state import RunState
 from mva_ray.training.job import TrainingJob
 from mva_ray.training.ray_training import train_on_ray
+from mva_ray.warm_start import take_over, warm_start_problems
 
 log = logging.getLogger(__name__)
 
@@ -64,15 +66,18 @@ def explore(config_path: Path, run_dir: Path | None = None) -> Path:
         RunError: where the job cannot go on; what was computed until then is kept.
     """
     draft = read_config(config_path)
-    config = draft.finish([*data_problems(draft), *adapter_problems(draft)])
+    config = draft.finish([*data_problems(draft), *adapter_problems(draft), *warm_start_problems(draft, run_dir)])
     run_dir = (run_dir or Path("runs") / config.name).absolute()
     check_writable(run_dir)
     find_models(config, config_path)
     draft.finish(list(fit_problems(draft, local_directory(config.base_model))))
     for line in other_bases(config):
         log.warning(line)
-    run = Run(config, make_plan(config), run_dir)
+    plan = make_plan(config)
+    run = Run(config, plan, run_dir)
     run.announce_changes()
+    for line in take_over(config, plan, run_dir):
+        print(line)
     with run.timed("whole run"):
         with ray_session(config):
             pairs = run.preference_pairs()
@@ -151,7 +156,7 @@ class Run:
         if any(not Path(job.output).is_dir() for job in jobs):
             for name, seconds in train_with_progress(jobs, self._dir / "ray").items():
                 self._add_time(f"adapter '{name}'", seconds)
-        adapters = [AdapterRef(name, str(path), adapter_hash(path)) for name, path in directories.items()]
+        adapters = [AdapterRef(name, str(path), delta_hash(path)) for name, path in directories.items()]
         write_json(self._dir / "adapters.json", {ref.value: ref.path for ref in adapters})
         return adapters
 
@@ -159,8 +164,8 @@ class Run:
         """Search on the search split, then score the front and the references again on the held-out split."""
         settings = {split: self._setting(split, adapters) for split in ("search", "held_out")}
         hashes = {split: setting.prompts_hash for split, setting in settings.items()}
-        state = RunState(self._config.name, tuple(self._config.value_names), self._plan.context, hashes)
-        state.save(self._dir)
+        values, limits = tuple(self._config.value_names), self._plan.constraints
+        RunState(self._config.name, values, self._plan.context, hashes, limits).save(self._dir)
         searcher = self._searcher(settings["search"])
         if not searcher.replay() and not self._missing_on_held_out(settings["held_out"]):
             return
@@ -271,6 +276,8 @@ class Run:
             adapters={ref.value: ref.sha256 for ref in adapters},
             rewards=self._plan.rewards,
             seed=self._config.seed,
+            generator=self._plan.generator,
+            constraints=self._plan.constraints,
         )
 
     def _known(self, setting: EvaluationSetting) -> dict[Coefficients, Evaluation]:
@@ -279,7 +286,7 @@ class Run:
         return {
             tuple(row.coefficients[value] for value in setting.values): row
             for row in rows
-            if row.prompts_hash == setting.prompts_hash and row.status == "ok"
+            if row.prompts_hash == setting.prompts_hash and row.status == "ok" and is_measured(row, setting.constraints)
         }
 
     def _group_size(self, setting: EvaluationSetting) -> int:
@@ -348,6 +355,7 @@ def find_models(config: RunConfig, config_path: Path) -> None:
     """
     models = {"base_model": config.base_model}
     models |= {f"values[{i}].reward.model": v.reward.model for i, v in enumerate(config.values) if v.reward.model}
+    models |= {f"constraints.{name}.reward.model": r.model for name, r in config.extra_rewards.items() if r.model}
     problems = []
     for setting, model in models.items():
         try:

@@ -12,8 +12,9 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayActorError
 
 from mva_ray.config import Generation as GenerationSettings
-from mva_ray.config import Resources, RunConfig, Sampling
-from mva_ray.config import Reward as RewardSettings
+from mva_ray.config import RunConfig, Sampling
+from mva_ray.config_reward import Resources
+from mva_ray.config_reward import Reward as RewardSettings
 from mva_ray.errors import CandidateFailure, last_line
 from mva_ray.evaluation.evaluate import EvaluationSetting, failed, succeeded
 from mva_ray.records import AdapterRef, Coefficients, Evaluation, Generation
