@@ -35,6 +35,7 @@ from mva_ray.config_types import (
     Name,
     NonNegative,
     Positive,
+    Probability,
     RunDirectory,
     Section,
     Several,
@@ -155,6 +156,17 @@ class Value(Section):
         return self
 
 
+class Racing(Section):
+    """Candidates report after every `block` prompts, and those that are surely dominated by then are stopped.
+
+    `error_rate` is the probability at most that a candidate is stopped which none of those it raced against dominates
+    on all prompts. The first generation is never stopped.
+    """
+
+    block: Several = 8
+    error_rate: Probability = 0.05
+
+
 class Search(Section):
     """How coefficients are proposed: an evolutionary algorithm, a surrogate of the rewards, or a fixed design."""
 
@@ -166,6 +178,7 @@ class Search(Section):
     population: Several = 8
     bounds: Interval = (0.0, 1.5)
     convex_partitions: Count = 4
+    racing: Racing | None = None
     evaluators: Count = 1
     resources: Resources = Resources(num_cpus=1.0)
 

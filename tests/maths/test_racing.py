@@ -1,0 +1,82 @@
+"""The bounds of racing: by hand, and that they hold as often as they say where it is hardest."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from mva_ray.maths.racing import dominating, nearest, upper_bounds, variogram_slope
+
+
+def test_a_bound_by_hand() -> None:
+    """Differences 1, 3: mean 2, variance 2; half of 4 prompts; Student's t with 1 degree of freedom at 0.75 is 1."""
+    bound = upper_bounds([[11.0], [13.0]], [[10.0], [10.0], [20.0], [24.0]], [0.0], error_rate=0.25)
+    assert bound == pytest.approx([16 + 2 + 1 * (2 * (1 - 2 / 4) / 2) ** 0.5])
+
+
+def test_identical_completions_leave_the_doubt_that_is_usual() -> None:
+    """Two prompts with the same answers do not show that the others have the same, too."""
+    known = [[0.0], [1.0], [2.0], [5.0]]
+    assert upper_bounds(known[:2], known, [0.0], 0.25) == pytest.approx([2.0])
+    assert upper_bounds(known[:2], known, [8.0], 0.25) == pytest.approx([2 + (8 * 0.5 / 2) ** 0.5])
+
+
+def test_hard_prompts_first_do_not_make_a_candidate_look_bad() -> None:
+    """The known candidate was as bad there; without the pairing the bound would be near -10."""
+    known = [[-10.0, 0.0], [-10.2, 0.1], [9.9, 0.0], [10.3, 0.1]]
+    observed = [[-9.5, 0.0], [-9.6, 0.2]]
+    assert upper_bounds(observed, known, [0.0, 0.0], 0.05)[0] > 0.5
+
+
+def test_all_prompts_leave_no_doubt() -> None:
+    rewards = np.random.default_rng(0).normal(size=(6, 3))
+    assert upper_bounds(rewards, np.zeros((6, 3)), [9.0] * 3, 0.01) == pytest.approx(rewards.mean(axis=0))
+
+
+def test_dominating_takes_the_first_that_is_higher_somewhere_and_lower_nowhere() -> None:
+    means = [[1.0, 1.0, 0.0], [1.0, 1.0, 1.0], [1.0, 1.5, 1.0], [2.0, 2.0, 2.0]]
+    assert dominating([1.0, 1.0, 1.0], means) == 2
+    assert dominating([1.0, 1.0, 1.0], means[:2]) is None, "as good is not better"
+    assert dominating([0.0, 0.0, 3.0], means) is None
+
+
+@given(arrays(float, (5, 3), elements=st.integers(-3, 3)), arrays(float, 3, elements=st.integers(-3, 3)))
+def test_whatever_has_lower_bounds_is_dominated_too(means: np.ndarray, bounds: np.ndarray) -> None:
+    if dominating(bounds, means) is not None:
+        assert dominating(bounds - 1, means) is not None
+        worst = means[dominating(bounds, means)]
+        assert (worst >= bounds).all()
+
+
+def test_nearest_is_the_first_of_several() -> None:
+    assert nearest([0.0, 0.0], [[3.0, 4.0], [0.0, -1.0], [1.0, 0.0]]) == (1, 1.0)
+
+
+def test_the_slope_of_the_variogram_by_hand() -> None:
+    """0 and 1 are each other's nearest, variance 2; 1 is the nearest of 4, variance 18: (2 + 2 + 18) / (1 + 1 + 3)."""
+    rewards = [[[0.0], [0.0]], [[0.0], [2.0]], [[-6.0], [2.0]]]
+    assert variogram_slope([[0.0], [1.0], [4.0]], rewards) == pytest.approx([22 / 5])
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "skewed", "tied"])
+def test_a_wrong_stop_is_as_rare_as_it_should_be(noise: str) -> None:
+    """At the boundary: two opponents far ahead on one value each, level with the candidate on the other.
+
+    Rewards of few prompts, skewed, mostly the same as the known candidate's: with the differences' own variance alone
+    the rate of the last would be twice what it should be.
+    """
+    rng = np.random.default_rng(1)
+    draw = {
+        "gaussian": lambda: rng.normal(size=(32, 2)),
+        "skewed": lambda: rng.lognormal(size=(32, 2)),
+        "tied": lambda: 3.0 * (rng.random((32, 2)) < 0.1),
+    }[noise]
+    variance = np.array([2.0, 2.0]) * {"gaussian": 1, "skewed": 4.67, "tied": 0.81}[noise]
+    wrong = 0
+    for _ in range(1000):
+        known, candidate = draw(), draw()
+        opponents = candidate.mean(axis=0) + np.array([[0.0, 99.0], [99.0, 0.0]]) - 1e-9
+        looks = (upper_bounds(candidate[:n], known, variance, 0.2 / (2 * 3)) for n in (8, 16, 24))
+        wrong += any(dominating(bounds, opponents) is not None for bounds in looks)
+    assert 0.02 < wrong / 1000 < 0.2
