@@ -56,7 +56,7 @@ def make_plan(config: RunConfig) -> Plan:
         "max_new_tokens": config.generation.max_new_tokens,
         "system_prompt": config.generation.system_prompt,
     }
-    samples = key(model, prompts["train"], config.sampling.model_dump(), config.seed, config.generation.batch_size)
+    samples = key(model, prompts["train"], config.sampling.model_dump(), config.seed)
     scores = {value: key(samples, reward) for value, reward in rewards.items()}
     pairs = {
         value.name: pairs_hash(read_pairs(value.pairs)) if value.pairs else key(scores[value.name], value.margin)

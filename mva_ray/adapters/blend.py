@@ -42,7 +42,7 @@ class BlendedModel:
             raise ValueError(f"the model has no module {missing[0]!r}{others}: adapters of another base model?")
         if products is not None:
             names |= dict.fromkeys(_inner_linear_layers(model))
-            outer: Any = model.get_output_embeddings()
+            outer = self.model.get_output_embeddings()
             outer.forward = _OutputLayer(outer)
         for name in names:
             module: Any = modules[name]
@@ -114,7 +114,8 @@ class _OutputLayer:
         before = torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision("medium")
         try:
-            return self._forward(inputs)
+            logits: Tensor = self._forward(inputs)
+            return logits
         finally:
             torch.set_float32_matmul_precision(before)
 
@@ -122,7 +123,5 @@ class _OutputLayer:
 def _inner_linear_layers(model: Any) -> list[str]:
     outer = model.get_output_embeddings()
     return [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | Conv1D) and module is not outer
+        name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D) and module is not outer
     ]

@@ -31,7 +31,6 @@ class Pending(Generic[T]):
     def done(self) -> bool:
         return all(row.done for row in self.rows)
 
-    @property
     def result(self) -> T:
         return self.read(self.rows)
 
@@ -91,7 +90,9 @@ class Generator:
 
     def begin_answers(self, requests: Sequence[tuple[Coefficients, str]]) -> Pending[list[Answer]]:
         rows = self._engine.submit([Request(self._ids(prompt), weights) for weights, prompt in requests])
-        return Pending(rows, lambda done: [self._read(prompt, r) for (_, prompt), r in zip(requests, done, strict=True)])
+        return Pending(
+            rows, lambda done: [self._read(prompt, r) for (_, prompt), r in zip(requests, done, strict=True)]
+        )
 
     def begin_samples(self, prompts: Sequence[str], sampling: Sampling, seed: int) -> Pending[list[list[Generation]]]:
         count = sampling.completions_per_prompt
@@ -116,7 +117,7 @@ class Generator:
     def _finish(self, pending: Pending[T]) -> T:
         while not pending.done:
             self._engine.step()
-        return pending.result
+        return pending.result()
 
     def _ids(self, prompt: str) -> tuple[int, ...]:
         return tuple(prompt_ids(self._tokenizer, prompt, self._settings.system_prompt))

@@ -1,10 +1,12 @@
 """Ray shells of the evaluation: generator and reward actors, and the broker between trials and them."""
 
 import asyncio
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -21,6 +23,7 @@ from mva_ray.evaluation.evaluate import EvaluationSetting, failed, succeeded
 from mva_ray.evaluation.known import KnownAnswer, KnownAnswers
 from mva_ray.records import AdapterRef, Coefficients, Evaluation, Generation
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 Answer = Generation | CandidateFailure
 Record = Callable[[Sequence[Evaluation]], None]
@@ -40,13 +43,16 @@ class GeneratorActor:
         self._busy_seconds = 0.0
 
     async def answer(self, requests: Sequence[tuple[Coefficients, str]]) -> list[Answer]:
-        return await self._result("begin_answers", requests)
+        answers: list[Answer] = await self._result("begin_answers", requests)
+        return answers
 
     async def sample(self, prompts: Sequence[str], sampling: Sampling, seed: int) -> list[list[Generation]]:
-        return await self._result("begin_samples", prompts, sampling, seed)
+        samples: list[list[Generation]] = await self._result("begin_samples", prompts, sampling, seed)
+        return samples
 
     async def base_nll(self, generations: Sequence[Generation]) -> list[float]:
-        return await self._result("begin_base_nll", generations)
+        nll: list[float] = await self._result("begin_base_nll", generations)
+        return nll
 
     async def busy_seconds(self) -> float:
         """Seconds that the engine has worked so far."""
@@ -65,8 +71,9 @@ class GeneratorActor:
             started = time.monotonic()
             await self._on_engine(self._generator.step)
             self._busy_seconds += time.monotonic() - started
-            for pending, future in [entry for entry in self._waiting if entry[0].done]:
-                _settle(future, lambda pending=pending: pending.result)
+            for pending, future in self._waiting:
+                if pending.done:
+                    _settle(future, pending.result)
             self._waiting = [entry for entry in self._waiting if not entry[1].done()]
 
     async def _on_engine(self, call: Callable[..., T], *arguments: Any) -> T:
@@ -78,14 +85,38 @@ class ServerActor:
 
     def __init__(self, config: RunConfig, base_model: str, adapters: Sequence[AdapterRef], threads: int) -> None:
         self._generator = _make(config, base_model, adapters)
+        self._busy = _Busy()
 
     async def answer(self, requests: Sequence[tuple[Coefficients, str]]) -> list[Answer]:
-        answers: list[Answer] = await asyncio.to_thread(self._generator.answer, requests)
+        with self._busy:
+            answers: list[Answer] = await asyncio.to_thread(self._generator.answer, requests)
         return answers
 
     async def sample(self, prompts: Sequence[str], sampling: Sampling, seed: int) -> list[list[Generation]]:
         samples: list[list[Generation]] = await asyncio.to_thread(self._generator.sample, prompts, sampling, seed)
         return samples
+
+    async def busy_seconds(self) -> float:
+        """Seconds in which at least one call was waiting for the server."""
+        return self._busy.seconds
+
+
+class _Busy:
+    """Seconds in which at least one of any number of overlapping contexts was open."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._open = 0
+
+    def __enter__(self) -> None:
+        if not self._open:
+            self._since = time.monotonic()
+        self._open += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._open -= 1
+        if not self._open:
+            self.seconds += time.monotonic() - self._since
 
 
 def _make(config: RunConfig, base_model: str, adapters: Sequence[AdapterRef]) -> Any:
@@ -192,9 +223,7 @@ class EvaluationBroker:
         self._reached: dict[tuple[str, Coefficients], int] = {}
         self._seconds: defaultdict[tuple[str, Coefficients], float] = defaultdict(float)
 
-    async def evaluate(
-        self, split: str, coefficients: Coefficients, n_prompts: int | None = None
-    ) -> PartialEvaluation:
+    async def evaluate(self, split: str, coefficients: Coefficients, n_prompts: int | None = None) -> PartialEvaluation:
         """Evaluate a candidate on the first `n_prompts` prompts of a split, all of them if None.
 
         Once it has all, or where it failed, the evaluation has been recorded when this returns.
@@ -213,6 +242,11 @@ class EvaluationBroker:
         setting = self._settings[split]
         prompts = setting.prompts[: self._reached[split, coefficients]]
         await self._recorder.record(await self._evaluated(setting, coefficients, prompts, reason))
+
+    async def engine_seconds(self) -> float:
+        """Seconds that the generators have worked so far, on average."""
+        seconds: list[float] = await asyncio.gather(*(a.busy_seconds.remote() for a in self._generators.values()))
+        return sum(seconds) / len(seconds)
 
     async def _evaluated(
         self, setting: EvaluationSetting, coefficients: Coefficients, prompts: Sequence[str], stopped: str | None
@@ -278,8 +312,8 @@ class EvaluationBroker:
         texts = [(generation.prompt, generation.completion) for generation in generations]
         missing = [text for text in dict.fromkeys(texts) if self._known.reward(version, *text) is None]
         if missing:
-            for text, number in zip(missing, await self._scorers[name].score(missing), strict=True):
-                self._known.keep_reward(version, *text, number)
+            for text, scored in zip(missing, await self._scorers[name].score(missing), strict=True):
+                self._known.keep_reward(version, *text, scored)
         return [number for text in texts if (number := self._known.reward(version, *text)) is not None]
 
 
@@ -354,15 +388,31 @@ def _failure(kind: str, error: Exception) -> CandidateFailure:
     return CandidateFailure(kind, f"{type(cause).__name__}: {last_line(cause)}")
 
 
-def start_broker(
+@contextmanager
+def evaluation_broker(
+    config: RunConfig,
+    adapters: Sequence[AdapterRef],
     settings: Mapping[str, EvaluationSetting],
-    generators: Sequence[ActorHandle],
-    rewards: Mapping[str, ActorHandle],
     record: Record,
     known: KnownAnswers,
-) -> ActorHandle:
+) -> Iterator[ActorHandle]:
+    """An `EvaluationBroker` with its generators and rewards, as long as the context lasts."""
+    generators = start_generators(config, config.base_model, adapters)
+    rewards = start_rewards(config)
     actor = ray.remote(EvaluationBroker).options(num_cpus=0, max_concurrency=_ANY_NUMBER)
-    return actor.remote(dict(settings), list(generators), dict(rewards), record, known)
+    broker = actor.remote(dict(settings), generators, rewards, record, known)
+    try:
+        yield broker
+        report_truncation(rewards)
+    finally:
+        for handle in (broker, *generators, *rewards.values()):
+            ray.kill(handle)
+
+
+def report_truncation(rewards: Mapping[str, ActorHandle]) -> None:
+    for name, actor in rewards.items():
+        if count := ray.get(actor.truncated.remote()):
+            log.warning("the reward of '%s' cut %d inputs to its max_length", name, count)
 
 
 def evaluate_all(broker: ActorHandle, split: str, candidates: Sequence[Coefficients]) -> Iterator[Evaluation]:
