@@ -29,8 +29,8 @@ class BlendedModel:
         ValueError: where an adapter names a module that the model does not have.
     """
 
-    def __init__(self, model: nn.Module, adapters: Sequence[LoraFactors], products: torch.dtype | None = None) -> None:
-        self.model: Any = model
+    def __init__(self, model: Any, adapters: Sequence[LoraFactors], products: torch.dtype | None = None) -> None:
+        self.model = model
         self.n_adapters = len(adapters)
         self._rows: Tensor | None = None
         self._scales: dict[tuple[int, ...], Tensor] = {}

@@ -185,7 +185,7 @@ class Engine:
         return counts
 
     def _forward(self, first: int, rows: Sequence[Row], counts: Sequence[int]) -> None:
-        """Compute the next `counts` tokens of rows in neighbouring slots, and take what their logits were wanted for."""
+        """Compute the next `counts` tokens of rows in neighbouring slots, and take what their logits are for."""
         fill = max(0, _FEWEST_TOKENS - sum(counts))
         starts = [row.computed for row in rows]
         new = NewTokens(first, starts + [0] * fill, [*counts, *[1] * fill], self._device)

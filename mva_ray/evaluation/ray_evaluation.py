@@ -214,7 +214,7 @@ class EvaluationBroker:
         known: KnownAnswers,
     ) -> None:
         self._settings = dict(settings)
-        self._generators = {index: actor for index, actor in enumerate(generators)}
+        self._generators = dict(enumerate(generators))
         self._load = dict.fromkeys(self._generators, 0)
         self._scorers = {name: _Scorer(name, actor) for name, actor in rewards.items()}
         self._known = known
