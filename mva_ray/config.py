@@ -62,11 +62,14 @@ class PromptSplits(Section):
 
 
 class Generation(Section):
-    """How candidates answer: greedy, so an evaluation depends on the candidate and the prompt alone."""
+    """How candidates answer: greedy, so an evaluation depends on the candidate and the prompt alone.
+
+    `batch_size` rows are answered at once; where it is not given, the engine finds what is fast (and fits, on a GPU).
+    """
 
     max_new_tokens: Count = 40
     system_prompt: Text | None = None
-    batch_size: Count = 64
+    batch_size: Count | None = None
 
 
 class Sampling(Section):

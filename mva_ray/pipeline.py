@@ -35,6 +35,7 @@ from mva_ray.evaluation.ray_evaluation import (
     start_generators,
     start_rewards,
 )
+from mva_ray.evaluation.row_limit import FIRST
 from mva_ray.files import read_json, write_atomically, write_json
 from mva_ray.plan import Plan, changed_settings, make_plan
 from mva_ray.ray_session import ray_session
@@ -190,7 +191,7 @@ class Run:
         samples = store.read()
         if len(samples) == len(prompts):
             return samples
-        width = max(1, self._config.generation.batch_size // self._config.sampling.completions_per_prompt)
+        width = max(1, self._rows // self._config.sampling.completions_per_prompt)
         generators = start_generators(self._config, self._config.base_model, [])
         batches = [
             actor.sample.remote(prompts[start : start + width], self._config.sampling, self._config.seed)
@@ -282,6 +283,11 @@ class Run:
         )
 
     @property
+    def _rows(self) -> int:
+        """How many rows an evaluator is taken to answer at once, where that is for the engine to find."""
+        return self._config.generation.batch_size or 2 * FIRST
+
+    @property
     def _measured_by_engine(self) -> set[str]:
         return {"base_nll"} & self._config.constraints.keys()
 
@@ -323,7 +329,7 @@ class Run:
     def _search(self, broker: ActorHandle, setting: EvaluationSetting, warm: Sequence[Coefficients]) -> None:
         search, searcher = self._config.search, self._searcher(setting, warm)
         # Enough to fill the rows of every engine, and two that wait for a place.
-        concurrency = search.evaluators * (2 + -(-self._config.generation.batch_size // len(setting.prompts)))
+        concurrency = search.evaluators * (2 + -(-self._rows // len(setting.prompts)))
         with tqdm(total=search.candidates, desc="search", unit="candidate") as bar:
             more = searcher.replay()
             bar.update(searcher.evaluated)

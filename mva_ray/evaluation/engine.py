@@ -5,7 +5,7 @@ row says depends on its own request alone: greedy rows take the likeliest token,
 their own, and every forward pass is of a shape in which no row's arithmetic depends on the others.
 """
 
-import logging
+import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,8 +17,8 @@ from torch.nn.functional import pad
 
 from mva_ray.adapters.blend import BlendedModel
 from mva_ray.evaluation.row_cache import NewTokens, RowCache
+from mva_ray.evaluation.row_limit import RowLimit
 
-log = logging.getLogger(__name__)
 _FEWEST_TOKENS = 16
 """Matrix products of fewer rows are summed in another order; smaller passes are filled up with tokens of no row."""
 
@@ -88,7 +88,7 @@ class Engine:
         blend: the model, whose attention is replaced.
         end_tokens: token ids that end an answer.
         max_new_tokens: an answer is cut off here.
-        rows: how many rows are decoded at once; halved where memory runs out.
+        limit: how many rows are decoded at once; halved where memory runs out.
         longest: positions that the model has, None for no limit.
         token_budget: prompt tokens of one forward pass; longer prompts are computed in pieces.
 
@@ -101,7 +101,7 @@ class Engine:
         blend: BlendedModel,
         end_tokens: Iterable[int],
         max_new_tokens: int,
-        rows: int,
+        limit: RowLimit,
         longest: int | None = None,
         token_budget: int = 1024,
     ) -> None:
@@ -114,7 +114,7 @@ class Engine:
         self._cache = RowCache(blend.model)
         self._waiting: deque[Row] = deque()
         self._active: list[Row] = []
-        self.rows = rows
+        self._limit = limit
 
     def submit(self, requests: Iterable[Request]) -> list[Row]:
         """Queue requests, the longest first; their rows, in the order of the requests.
@@ -145,9 +145,9 @@ class Engine:
             if self._should_admit():
                 self._admit()
             elif self._active:
-                self._forward(0, self._active, [1] * len(self._active))
+                self._decode()
         except Exception as error:  # whatever a model raises, the rows that wait are still to be answered
-            if _out_of_memory(error) and self.rows > 1:
+            if _out_of_memory(error) and self._limit.rows > 1:
                 self._halve()
             else:
                 for row in self._active:
@@ -162,19 +162,24 @@ class Engine:
         return rows
 
     def _should_admit(self) -> bool:
-        free = self.rows - len(self._active)
-        return bool(self._waiting) and free >= min(len(self._waiting), max(1, self.rows // 8))
+        free = self._limit.rows - len(self._active)
+        return bool(self._waiting) and free >= min(len(self._waiting), max(1, self._limit.rows // 8))
 
     def _admit(self) -> None:
         slot = len(self._active)
-        entering = [self._waiting.popleft() for _ in range(min(len(self._waiting), self.rows - slot))]
+        entering = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._limit.rows - slot))]
         self._active += entering
         longest = max(len(row.request.tokens) for row in entering)
-        self._cache.reserve(self.rows + _FEWEST_TOKENS, longest + self._max_new_tokens)
+        self._cache.reserve(self._limit.rows + _FEWEST_TOKENS, longest + self._max_new_tokens)
         while slot < len(self._active):
             counts = self._next_pieces(slot)
             self._forward(slot, self._active[slot : slot + len(counts)], counts)
             slot += sum(row.prompted for row in self._active[slot : slot + len(counts)])
+
+    def _decode(self) -> None:
+        started = time.perf_counter()
+        self._forward(0, self._active, [1] * len(self._active))
+        self._limit.observe(len(self._active), time.perf_counter() - started)
 
     def _next_pieces(self, slot: int) -> list[int]:
         """How many prompt tokens of the rows from this slot on go into one forward pass."""
@@ -241,8 +246,7 @@ class Engine:
         return bool(ended) or len(row.answer) >= self._max_new_tokens
 
     def _halve(self) -> None:
-        self.rows //= 2
-        log.warning("out of memory: from now on %d rows at once", self.rows)
+        self._limit.halve()
         for row in self._active:
             row.restart()
         self._waiting.extendleft(reversed(self._active))

@@ -4,7 +4,9 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+import torch
 
 from mva_ray.adapters.base_model import load_base_model, load_tokenizer, native_products
 from mva_ray.adapters.blend import BlendedModel
@@ -14,6 +16,7 @@ from mva_ray.config import Generation as GenerationSettings
 from mva_ray.config import Sampling
 from mva_ray.errors import CandidateFailure, RunError
 from mva_ray.evaluation.engine import Draw, Engine, Request, Row
+from mva_ray.evaluation.row_limit import MOST, RowLimit, rows_that_fit
 from mva_ray.records import AdapterRef, Coefficients, Generation
 
 Answer = Generation | CandidateFailure
@@ -51,7 +54,8 @@ class Generator:
         self._settings = settings
         blend = BlendedModel(model, [load_factors(Path(ref.path)) for ref in adapters], native_products(model.device))
         self._base = (0.0,) * blend.n_adapters
-        self._engine = Engine(blend, self._end_tokens, settings.max_new_tokens, settings.batch_size, longest)
+        limit = RowLimit(settings.batch_size, _most_rows(model, settings.max_new_tokens))
+        self._engine = Engine(blend, self._end_tokens, settings.max_new_tokens, limit, longest)
 
     @property
     def busy(self) -> bool:
@@ -134,6 +138,15 @@ class Generator:
         ids = row.answer[:-1] if ended else row.answer
         completion = self._tokenizer.decode(ids, skip_special_tokens=True)
         return Generation(prompt, completion.strip(), len(ids), truncated=not ended)
+
+
+def _most_rows(model: Any, max_new_tokens: int) -> int:
+    """On a GPU, as many as fit beside the model; prompts are taken to be as long as the answers, or 256 tokens."""
+    if model.device.type != "cuda":
+        return MOST
+    free, _ = torch.cuda.mem_get_info(model.device)
+    length = max_new_tokens + max(256, max_new_tokens)
+    return rows_that_fit(free, model.config.get_text_config(), length, model.dtype.itemsize)
 
 
 def _or_raise(answer: Answer) -> Generation:
