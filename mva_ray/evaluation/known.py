@@ -101,10 +101,11 @@ def mismatch(setting: EvaluationSetting, row: Evaluation) -> str | None:
 def summary(setting: EvaluationSetting, name: str, evaluations: Sequence[Evaluation]) -> str:
     """One line on an earlier run: how many of its candidates are known here, and why others are not."""
     done = [row for row in evaluations if row.status == "ok"]
-    known = earlier_candidates(setting, done)
-    reasons = Counter(reason for row in done if (reason := mismatch(setting, row)))
-    line = f"warm start from {name}: {len(known)} candidate{'' if len(known) == 1 else 's'}"
-    left_out = [f"{count} evaluation{'' if count == 1 else 's'} {reason}" for reason, count in reasons.items()]
+    known = len(earlier_candidates(setting, done))
+    reasons = {_blend_in(row): mismatch(setting, row) for row in done}
+    reasons |= dict.fromkeys((_blend_in(row) for row in done if mismatch(setting, row) is None), None)
+    left_out = [f"{count} {reason}" for reason, count in Counter(filter(None, reasons.values())).items()]
+    line = f"warm start from {name}: {known} candidate{'' if known == 1 else 's'}"
     return f"{line}; not used: {', '.join(left_out)}" if left_out else line if done else f"{line}, nothing evaluated"
 
 

@@ -268,21 +268,21 @@ def test_candidates_come_once_in_the_order_of_their_rows(earlier: list[Evaluatio
         ({}, "warm start from runs/a: 4 candidates"),
         (
             {"base_model": "org/other 99"},
-            "warm start from runs/a: 0 candidates; not used: 4 evaluations of another base model",
+            "warm start from runs/a: 0 candidates; not used: 4 of another base model",
         ),
         (
             {"generator": "tiny 80"},
-            "warm start from runs/a: 0 candidates; not used: 4 evaluations with other generation settings",
+            "warm start from runs/a: 0 candidates; not used: 4 with other generation settings",
         ),
         (
             {"adapters": {"warm": "sha-w", "brief": "new"}},
-            "warm start from runs/a: 2 candidates; not used: 2 evaluations with other adapters",
+            "warm start from runs/a: 2 candidates; not used: 2 with other adapters",
         ),
         (
             {"adapters": {"warm": "new", "brief": "new too"}},
-            "warm start from runs/a: 1 candidate; not used: 3 evaluations with other adapters",
+            "warm start from runs/a: 1 candidate; not used: 3 with other adapters",
         ),
-        ({"prompts": ("q",)}, "warm start from runs/a: 0 candidates; not used: 4 evaluations on other prompts"),
+        ({"prompts": ("q",)}, "warm start from runs/a: 0 candidates; not used: 4 on other prompts"),
     ],
     ids=["all", "base model", "generation", "one adapter", "adapters", "prompts"],
 )
@@ -295,8 +295,18 @@ def test_one_line_says_what_an_earlier_run_gives(
 def test_one_line_of_several_reasons(earlier: list[Evaluation]) -> None:
     rows = [replace(earlier[0], generator=""), replace(earlier[1], base_model="x 1"), *earlier[2:]]
     assert summary(SETTING, "runs/a", rows) == (
-        "warm start from runs/a: 2 candidates; not used: 1 evaluation of an earlier version, which did not record its "
-        "generation settings, 1 evaluation of another base model"
+        "warm start from runs/a: 2 candidates; not used: 1 of an earlier version, which did not record its "
+        "generation settings, 1 of another base model"
+    )
+    held_out = [replace(row, split="held_out", prompts_hash="h") for row in earlier]
+    others = [
+        replace(
+            row, generations=tuple(replace(g, generation=replace(g.generation, prompt="q")) for g in row.generations)
+        )
+        for row in held_out
+    ]
+    assert summary(SETTING, "runs/a", [*others, *earlier]) == "warm start from runs/a: 4 candidates", (
+        "of one split, known"
     )
     nothing = "warm start from runs/a: 0 candidates, nothing evaluated"
     assert (
