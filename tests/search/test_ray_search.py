@@ -298,7 +298,9 @@ def test_the_proposer_is_told_the_standard_errors_of_known_and_new_candidates() 
     rows = generation(0, 3)
     proposer = Scripted([rows])
     searcher = GenerationalSearcher(proposer, {rows[0]: evaluation_of(rows[0])}.get)
-    drive(searcher, order=first_of, outcome=lambda asked: failing(rows[2]) if asked == Proposal(rows[2]) else whole(asked))
+    drive(
+        searcher, order=first_of, outcome=lambda asked: failing(rows[2]) if asked == Proposal(rows[2]) else whole(asked)
+    )
     expected = (LEVELS.std(axis=0, ddof=1) / PROMPTS**0.5).tolist()
     assert proposer.errors == [pytest.approx(expected), pytest.approx(expected), []]
 
@@ -357,7 +359,9 @@ def test_the_first_generation_and_peers_are_never_stopped() -> None:
 
 def test_an_infeasible_candidate_stops_nobody() -> None:
     """However good its rewards: it will not be on the front."""
-    stopped = racing([FIRST, [BAD]], constraints_of=lambda row: (0.1 if tuple(row.coefficients.values()) != BAD else 0,))
+    stopped = racing(
+        [FIRST, [BAD]], constraints_of=lambda row: (0.1 if tuple(row.coefficients.values()) != BAD else 0,)
+    )
     assert stopped[2] == {}
 
 
