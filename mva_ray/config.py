@@ -62,11 +62,23 @@ class PromptSplits(Section):
 
 
 class Generation(Section):
-    """How candidates answer: greedy, so an evaluation depends on the candidate and the prompt alone."""
+    """How candidates answer: greedy, or sampled among the `top_k` likeliest tokens (0 for all) at a `temperature`.
+
+    Random numbers depend on the run's seed and the prompt, so that candidates differ by what they are, not by luck.
+    `batch_size` rows are answered at once; where it is not given, the engine finds what is fast (and fits, on a GPU).
+    """
 
     max_new_tokens: Count = 40
     system_prompt: Text | None = None
-    batch_size: Count = 64
+    temperature: NonNegative = 0.0
+    top_k: Index = 0
+    batch_size: Count | None = None
+
+    @model_validator(mode="after")
+    def _top_k_of_samples(self) -> Self:
+        if self.top_k and not self.temperature:
+            raise ValueError("top_k belongs to a temperature above 0; greedy answers take the likeliest token")
+        return self
 
 
 class Sampling(Section):

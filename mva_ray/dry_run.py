@@ -20,6 +20,7 @@ from mva_ray.estimate import (
     readable,
     training_bytes,
 )
+from mva_ray.evaluation.row_limit import FIRST
 from mva_ray.forecast import Forecast, Lengths, make_forecast
 from mva_ray.ray_session import resources_there, shortages
 from mva_ray.warm_start import earlier_counts
@@ -123,7 +124,7 @@ def _generation_memory(forecast: Forecast, size: ModelSize, number: int) -> Mapp
     return generation_bytes(
         size,
         config.training.lora,
-        config.generation.batch_size,
+        config.generation.batch_size or FIRST,
         max(lengths.longest for lengths in forecast.prompts.values()),
         config.generation.max_new_tokens,
         number,

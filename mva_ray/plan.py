@@ -56,7 +56,7 @@ def make_plan(config: RunConfig) -> Plan:
         "max_new_tokens": config.generation.max_new_tokens,
         "system_prompt": config.generation.system_prompt,
     }
-    samples = key(model, prompts["train"], config.sampling.model_dump(), config.seed, config.generation.batch_size)
+    samples = key(model, prompts["train"], config.sampling.model_dump(), config.seed)
     scores = {value: key(samples, reward) for value, reward in rewards.items()}
     pairs = {
         value.name: pairs_hash(read_pairs(value.pairs)) if value.pairs else key(scores[value.name], value.margin)
@@ -72,8 +72,9 @@ def make_plan(config: RunConfig) -> Plan:
             if value.adapter
             else key(model, pairs[value.name], _training(config), config.seed, others)
         )
-    context = key(model, adapters, rewards)
-    return Plan(base_hash, prompts, rewards, samples, scores, pairs, adapters, context, key(model), _limits(config))
+    answering = model | _drawing(config)
+    context = key(answering, adapters, rewards)
+    return Plan(base_hash, prompts, rewards, samples, scores, pairs, adapters, context, key(answering), _limits(config))
 
 
 def key(*parts: Any) -> str:
@@ -95,6 +96,12 @@ def changed_settings(before: Mapping[str, Any], after: Mapping[str, Any], prefix
 
 def _version(reward: Reward) -> str:
     return f"{reward.source} {reward_version(reward)}"
+
+
+def _drawing(config: RunConfig) -> dict[str, Any]:
+    """What answers depend on besides where they are sampled."""
+    wanted = config.generation
+    return {"temperature": wanted.temperature, "top_k": wanted.top_k, "seed": config.seed} if wanted.temperature else {}
 
 
 def _limits(config: RunConfig) -> Limits:

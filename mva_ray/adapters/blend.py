@@ -29,8 +29,8 @@ class BlendedModel:
         ValueError: where an adapter names a module that the model does not have.
     """
 
-    def __init__(self, model: nn.Module, adapters: Sequence[LoraFactors], products: torch.dtype | None = None) -> None:
-        self.model: Any = model
+    def __init__(self, model: Any, adapters: Sequence[LoraFactors], products: torch.dtype | None = None) -> None:
+        self.model = model
         self.n_adapters = len(adapters)
         self._rows: Tensor | None = None
         self._scales: dict[tuple[int, ...], Tensor] = {}
@@ -42,7 +42,7 @@ class BlendedModel:
             raise ValueError(f"the model has no module {missing[0]!r}{others}: adapters of another base model?")
         if products is not None:
             names |= dict.fromkeys(_inner_linear_layers(model))
-            outer: Any = model.get_output_embeddings()
+            outer = self.model.get_output_embeddings()
             outer.forward = _OutputLayer(outer)
         for name in names:
             module: Any = modules[name]
@@ -64,12 +64,12 @@ class BlendedModel:
         finally:
             self._rows = None
 
-    def scales(self, owners: tuple[int, ...], dtype: torch.dtype) -> Tensor | None:
+    def scales(self, owners: tuple[int, ...]) -> Tensor | None:
         """Each coefficient repeated over the ranks of its adapter, [batch, tokens or 1, ranks]; None for the base."""
         if self._rows is None:
             return None
         if owners not in self._scales:
-            self._scales[owners] = self._rows[..., owners].to(dtype)
+            self._scales[owners] = self._rows[..., owners]
         return self._scales[owners]
 
 
@@ -97,9 +97,9 @@ class _BlendedLinear:
     def __call__(self, inputs: Tensor) -> Tensor:
         cast = inputs.to(self._weight.dtype)
         output = linear(cast, self._weight, self._bias)
-        scales = self._blend.scales(self._owners, cast.dtype) if self._owners else None
+        scales = self._blend.scales(self._owners) if self._owners else None
         if scales is not None:
-            hidden = linear(cast, self._a) * scales
+            hidden = (linear(cast, self._a) * scales).to(cast.dtype)
             output = output.flatten(0, -2).addmm_(hidden.flatten(0, -2), self._b).view_as(output)
         return output.to(inputs.dtype)
 
@@ -114,7 +114,8 @@ class _OutputLayer:
         before = torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision("medium")
         try:
-            return self._forward(inputs)
+            logits: Tensor = self._forward(inputs)
+            return logits
         finally:
             torch.set_float32_matmul_precision(before)
 
@@ -122,7 +123,5 @@ class _OutputLayer:
 def _inner_linear_layers(model: Any) -> list[str]:
     outer = model.get_output_embeddings()
     return [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | Conv1D) and module is not outer
+        name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D) and module is not outer
     ]

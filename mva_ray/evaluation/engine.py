@@ -5,7 +5,7 @@ row says depends on its own request alone: greedy rows take the likeliest token,
 their own, and every forward pass is of a shape in which no row's arithmetic depends on the others.
 """
 
-import logging
+import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,8 +17,8 @@ from torch.nn.functional import pad
 
 from mva_ray.adapters.blend import BlendedModel
 from mva_ray.evaluation.row_cache import NewTokens, RowCache
+from mva_ray.evaluation.row_limit import RowLimit
 
-log = logging.getLogger(__name__)
 _FEWEST_TOKENS = 16
 """Matrix products of fewer rows are summed in another order; smaller passes are filled up with tokens of no row."""
 
@@ -53,6 +53,7 @@ class Row:
     answer: list[int] = field(default_factory=list)
     log_probabilities: list[float] = field(default_factory=list)
     failure: str | None = None
+    done: bool = False
     computed: int = 0
 
     def __post_init__(self) -> None:
@@ -87,7 +88,8 @@ class Engine:
         blend: the model, whose attention is replaced.
         end_tokens: token ids that end an answer.
         max_new_tokens: an answer is cut off here.
-        rows: how many rows are decoded at once; halved where memory runs out.
+        limit: how many rows are decoded at once; halved where memory runs out.
+        longest: positions that the model has, None for no limit.
         token_budget: prompt tokens of one forward pass; longer prompts are computed in pieces.
 
     Raises:
@@ -95,22 +97,38 @@ class Engine:
     """
 
     def __init__(
-        self, blend: BlendedModel, end_tokens: Iterable[int], max_new_tokens: int, rows: int, token_budget: int = 2048
+        self,
+        blend: BlendedModel,
+        end_tokens: Iterable[int],
+        max_new_tokens: int,
+        limit: RowLimit,
+        longest: int | None = None,
+        token_budget: int = 1024,
     ) -> None:
         self._blend = blend
         self._device = blend.model.device
         self._end_tokens = frozenset(end_tokens)
         self._max_new_tokens = max_new_tokens
+        self._longest = longest
         self._budget = token_budget
         self._cache = RowCache(blend.model)
         self._waiting: deque[Row] = deque()
         self._active: list[Row] = []
-        self.rows = rows
+        self._limit = limit
 
     def submit(self, requests: Iterable[Request]) -> list[Row]:
-        """Queue requests, the longest first; their rows, in the order of the requests."""
+        """Queue requests, the longest first; their rows, in the order of the requests.
+
+        A request that the model has no positions for is done at once, and failed.
+        """
         rows = [Row(request) for request in requests]
-        self._waiting.extend(sorted(rows, key=lambda row: -len(row.request.tokens)))
+        for row in rows:
+            needed = len(row.request.tokens) + (0 if row.request.scored else self._max_new_tokens)
+            if self._longest is not None and needed > self._longest:
+                row.failure = f"prompt and answer may take {needed} tokens, the model has {self._longest} positions"
+                row.done = True
+        queued = (row for row in rows if not row.done)
+        self._waiting.extend(sorted(queued, key=lambda row: -len(row.request.tokens)))
         return rows
 
     @property
@@ -118,23 +136,23 @@ class Engine:
         return bool(self._waiting or self._active)
 
     @torch.inference_mode()
-    def step(self) -> list[Row]:
-        """Let rows in where there is room, else decode one token of every active row; those that are done.
+    def step(self) -> None:
+        """Let rows in where there is room, else decode one token of every active row.
 
         An error fails the rows at work; running out of memory halves their number and starts them again.
         """
         try:
             if self._should_admit():
                 self._admit()
-            else:
-                self._forward(0, self._active, [1] * len(self._active))
+            elif self._active:
+                self._decode()
         except Exception as error:  # whatever a model raises, the rows that wait are still to be answered
-            if _out_of_memory(error) and self.rows > 1:
+            if _out_of_memory(error) and self._limit.rows > 1:
                 self._halve()
             else:
                 for row in self._active:
                     row.failure = f"{type(error).__name__}: {error}"
-        return self._release()
+        self._release()
 
     def answer(self, requests: Iterable[Request]) -> list[Row]:
         """Rows of all requests, done."""
@@ -144,19 +162,24 @@ class Engine:
         return rows
 
     def _should_admit(self) -> bool:
-        free = self.rows - len(self._active)
-        return bool(self._waiting) and free >= min(len(self._waiting), max(1, self.rows // 8))
+        free = self._limit.rows - len(self._active)
+        return bool(self._waiting) and free >= min(len(self._waiting), max(1, self._limit.rows // 8))
 
     def _admit(self) -> None:
         slot = len(self._active)
-        entering = [self._waiting.popleft() for _ in range(min(len(self._waiting), self.rows - slot))]
+        entering = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._limit.rows - slot))]
         self._active += entering
         longest = max(len(row.request.tokens) for row in entering)
-        self._cache.reserve(self.rows + _FEWEST_TOKENS, longest + self._max_new_tokens)
+        self._cache.reserve(self._limit.rows + _FEWEST_TOKENS, longest + self._max_new_tokens)
         while slot < len(self._active):
             counts = self._next_pieces(slot)
             self._forward(slot, self._active[slot : slot + len(counts)], counts)
             slot += sum(row.prompted for row in self._active[slot : slot + len(counts)])
+
+    def _decode(self) -> None:
+        started = time.perf_counter()
+        self._forward(0, self._active, [1] * len(self._active))
+        self._limit.observe(len(self._active), time.perf_counter() - started)
 
     def _next_pieces(self, slot: int) -> list[int]:
         """How many prompt tokens of the rows from this slot on go into one forward pass."""
@@ -167,7 +190,7 @@ class Engine:
         return counts
 
     def _forward(self, first: int, rows: Sequence[Row], counts: Sequence[int]) -> None:
-        """Compute the next `counts` tokens of rows in neighbouring slots, and take what their logits were wanted for."""
+        """Compute the next `counts` tokens of rows in neighbouring slots, and take what their logits are for."""
         fill = max(0, _FEWEST_TOKENS - sum(counts))
         starts = [row.computed for row in rows]
         new = NewTokens(first, starts + [0] * fill, [*counts, *[1] * fill], self._device)
@@ -201,28 +224,29 @@ class Engine:
             else:
                 row.answer.append(chosen[i])
 
-    def _release(self) -> list[Row]:
+    def _release(self) -> None:
         """Take out the rows that are done, and close the gaps with the rows of the last slots."""
-        done = [row for row in self._active if self._done(row)]
-        kept = len(self._active) - len(done)
-        gaps = [slot for slot in range(kept) if self._done(self._active[slot])]
-        movers = [slot for slot in range(kept, len(self._active)) if not self._done(self._active[slot])]
+        for row in self._active:
+            row.done = self._is_done(row)
+        kept = sum(not row.done for row in self._active)
+        gaps = [slot for slot in range(kept) if self._active[slot].done]
+        movers = [slot for slot in range(kept, len(self._active)) if not self._active[slot].done]
         if gaps:
             self._cache.move(movers, gaps)
         for source, target in zip(movers, gaps, strict=True):
             self._active[target] = self._active[source]
         del self._active[kept:]
-        return done
 
-    def _done(self, row: Row) -> bool:
-        if row.failure or row.request.scored:
-            return row.failure is not None or row.prompted
+    def _is_done(self, row: Row) -> bool:
+        if row.failure:
+            return True
+        if row.request.scored:
+            return row.prompted
         ended = row.answer and row.answer[-1] in self._end_tokens
         return bool(ended) or len(row.answer) >= self._max_new_tokens
 
     def _halve(self) -> None:
-        self.rows //= 2
-        log.warning("out of memory: from now on %d rows at once", self.rows)
+        self._limit.halve()
         for row in self._active:
             row.restart()
         self._waiting.extendleft(reversed(self._active))

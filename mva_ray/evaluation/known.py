@@ -63,6 +63,14 @@ class KnownAnswers:
         blend = blend_of(setting.adapters.values(), coefficients)
         return self._answers.get((setting.generator, blend), {})
 
+    def keep_answer(self, setting: EvaluationSetting, coefficients: Sequence[float], answer: KnownAnswer) -> None:
+        """Remember what a candidate has just answered."""
+        blend = blend_of(setting.adapters.values(), coefficients)
+        self._answers.setdefault((setting.generator, blend), {})[answer.generation.prompt] = answer
+
+    def keep_reward(self, version: str, prompt: str, completion: str, number: float) -> None:
+        self._rewards[version, prompt, completion] = number
+
     def reward(self, version: str, prompt: str, completion: str) -> float | None:
         """What that version of a reward gave; None where it did not score this completion."""
         return self._rewards.get((version, prompt, completion))

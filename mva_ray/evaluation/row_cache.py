@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -126,7 +126,7 @@ class RowCache:
 
     def _attend(
         self,
-        module: nn.Module,
+        module: Any,
         query: Tensor,
         key: Tensor,
         value: Tensor,
@@ -141,19 +141,20 @@ class RowCache:
         assert self._new is not None, "the model's attention has been replaced: use RowCache.forward"
         if s_aux is not None:
             raise ValueError("attention sinks are not supported")
-        new, layer = self._new, int(module.layer_idx)
+        new, layer = self._new, module.layer_idx
         keys, values = self._store(layer, key[0].transpose(0, 1), value[0].transpose(0, 1))
         heads, shared = keys.shape[1], query.shape[1] // keys.shape[1]
         scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-        padded = new.pad(query[0].transpose(0, 1)).unflatten(2, (heads, shared))
-        queries = padded.permute(0, 2, 1, 3, 4).flatten(2, 3)
+        padded = new.pad(query[0].transpose(0, 1))
+        rows, longest, _, width = padded.shape
+        queries = padded.view(rows, longest, heads, shared, width).transpose(1, 2).flatten(2, 3)
         mask = new.mask(sliding_window, shared, query.dtype)
         if query.is_cuda and softcap is None:
             attended = scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=scaling)
         else:
             attended = _attention(queries * scaling, keys, values, mask, softcap)
-        rows = attended.unflatten(2, (-1, shared)).permute(0, 2, 1, 3, 4).flatten(2, 3)
-        return new.unpad(rows)[None], None
+        by_query = attended.view(rows, heads, longest, shared, -1).transpose(1, 2).flatten(2, 3)
+        return new.unpad(by_query)[None], None
 
     def _store(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Keep [tokens, key heads, width]; all keys and values [rows, key heads, length, width] of the rows at work."""

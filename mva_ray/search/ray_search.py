@@ -162,14 +162,19 @@ class GenerationalSearcher(Searcher):
         if evaluation.status == "failed":
             self._fail(row, evaluation.error or "unknown")
             return
-        means, errors = tuple(evaluation.reward_mean.values()), tuple(evaluation.reward_se.values())
-        self._outcomes[row] = Outcome(row, means, errors, self._constraints_of(evaluation))
+        self._outcomes[row] = outcome_of(row, evaluation, self._constraints_of(evaluation))
         if complete and rewards:
             self._complete[row] = rewards
 
     def _fail(self, row: Coefficients, error: str) -> None:
         self._outcomes[row] = Outcome(row, None)
         self._failed.append(error)
+
+
+def outcome_of(row: Coefficients, evaluation: Evaluation, constraints: tuple[float, ...]) -> Outcome:
+    """What a search is told of an evaluation that did not fail."""
+    means, errors = evaluation.reward_mean.values(), evaluation.reward_se.values()
+    return Outcome(row, tuple(means), tuple(errors), constraints)
 
 
 def rewards_of(evaluation: Evaluation) -> Rewards:

@@ -69,8 +69,18 @@ class ParetoTable:
         wanted = [("context", "=", context), ("split", "=", split)]
         return from_arrow(self._read(columns, [(name, is_, key) for name, is_, key in wanted if key is not None]))
 
+    def current(self, split: str | None = None, with_generations: bool = False) -> list[Evaluation]:
+        """The newest evaluation of every current candidate and split.
+
+        Raises:
+            ConfigError: the directory holds no run.
+        """
+        state = RunState.load(self.run_dir)
+        rows = self.evaluations(state.context, split, with_generations)
+        return list({(row.split, row.candidate): row for row in rows if _is_current(row, state)}.values())
+
     def frame(self, split: str | None = None) -> pd.DataFrame:
-        """The newest evaluation of every current candidate and split, one flat row each. Columns: docs/table.md.
+        """`current` as flat rows. Columns: docs/table.md.
 
         Higher rewards are better. `on_front` compares the ok and feasible rows of the same split; rewards are NA
         where `status` is "failed".
@@ -79,9 +89,7 @@ class ParetoTable:
             ConfigError: the directory holds no run.
         """
         state = RunState.load(self.run_dir)
-        current = (row for row in self.evaluations(state.context, split) if _is_current(row, state))
-        newest = {(row.split, row.candidate): row for row in current}
-        return flat_frame(list(newest.values()), state.values, state.constraints)
+        return flat_frame(self.current(split), state.values, state.constraints)
 
     def front(self, split: str | None = None) -> pd.DataFrame:
         """The non-dominated rows of `frame`, highest first value first.
