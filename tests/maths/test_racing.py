@@ -1,10 +1,13 @@
 """The bounds of racing: by hand, and that they hold as often as they say where it is hardest."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 
 from mva_ray.maths.racing import dominating, nearest, upper_bounds, variogram_slope
 
@@ -42,7 +45,7 @@ def test_dominating_takes_the_first_that_is_higher_somewhere_and_lower_nowhere()
 
 
 @given(arrays(float, (5, 3), elements=st.integers(-3, 3)), arrays(float, 3, elements=st.integers(-3, 3)))
-def test_whatever_has_lower_bounds_is_dominated_too(means: np.ndarray, bounds: np.ndarray) -> None:
+def test_whatever_has_lower_bounds_is_dominated_too(means: NDArray[np.float64], bounds: NDArray[np.float64]) -> None:
     if dominating(bounds, means) is not None:
         assert dominating(bounds - 1, means) is not None
         worst = means[dominating(bounds, means)]
@@ -59,7 +62,7 @@ def test_the_slope_of_the_variogram_by_hand() -> None:
     assert variogram_slope([[0.0], [1.0], [4.0]], rewards) == pytest.approx([22 / 5])
 
 
-DRAWS = {
+DRAWS: dict[str, tuple[Callable[[np.random.Generator], NDArray[np.float64]], float]] = {
     "gaussian": (lambda rng: rng.normal(size=(32, 2)), 1.0),
     "skewed": (lambda rng: rng.lognormal(size=(32, 2)), 4.67),
     "tied": (lambda rng: 3.0 * (rng.random((32, 2)) < 0.1), 0.81),

@@ -312,7 +312,9 @@ def test_the_proposer_is_told_the_constraints() -> None:
     assert [outcome.constraints for outcome in proposer.outcomes] == [(-0.5,), (0.5,)]
 
 
-GOOD, BETTER, BAD = (0.5, 0.5), (0.6, 0.6), (1.4, 1.4)
+GOOD: Coefficients = (0.5, 0.5)
+BETTER: Coefficients = (0.6, 0.6)
+BAD: Coefficients = (1.4, 1.4)
 """On `surface`, the last is far behind the others on both values."""
 
 
@@ -338,7 +340,7 @@ def racing(
     return proposer, drive(searcher, order=last_of, outcome=outcome), stopped
 
 
-FIRST = [GOOD, (1.0, 0.0), (0.0, 1.0)]
+FIRST: list[Coefficients] = [GOOD, (1.0, 0.0), (0.0, 1.0)]
 
 
 def test_a_dominated_candidate_is_stopped_and_told_with_what_there_is_of_it() -> None:
@@ -377,7 +379,7 @@ def test_a_stopped_row_counts_when_a_killed_run_goes_on() -> None:
 @pytest.mark.parametrize("row", [evaluation_of(BAD, 16), evaluation_of(BETTER, 8)])
 def test_a_stopped_row_that_this_race_would_not_have_stopped_there_is_run(row: Evaluation) -> None:
     """A race with other settings stopped it: later than this one would, or where this one would not."""
-    coefficients = (row.coefficients["warm"], row.coefficients["brief"])
+    coefficients: Coefficients = (row.coefficients["warm"], row.coefficients["brief"])
     assert racing([FIRST, [coefficients]], {coefficients: row}.get)[1] == [*FIRST, coefficients]
 
 
