@@ -63,7 +63,7 @@ class KnownAnswers:
 
     def keep_answer(self, setting: EvaluationSetting, coefficients: Sequence[float], answer: KnownAnswer) -> None:
         """Remember what a candidate has just answered."""
-        blend = blend_of(setting.adapters.values(), coefficients)
+        blend = blend_of(zip(setting.adapters.values(), coefficients, strict=True))
         self._answers.setdefault((setting.generator, blend), {})[answer.generation.prompt] = answer
 
     def keep_reward(self, version: str, prompt: str, completion: str, number: float) -> None:
