@@ -5,8 +5,8 @@ python benchmarks/search_methods.py --seeds 20 --output docs/results/search_meth
 The paper evaluates a grid of 100 candidates. Every method here searches wider bounds, is told measured rewards with
 their standard errors, and is judged by the true rewards of what it evaluated: how many candidates, the references
 among them, until the front of their true rewards has the hypervolume. It is taken from the worst of the grid on each
-value. Surfaces: benchmarks/reward_surfaces.py. The `oracle` knows the true rewards and takes, after the references, what
-adds most hypervolume: about the least that any search can need.
+value. Surfaces: benchmarks/reward_surfaces.py. The `oracle` knows the true rewards and takes, after the references,
+what adds most hypervolume: about the least that any search can need.
 """
 
 import argparse
@@ -125,7 +125,8 @@ def oracle_batches(surface: Surface, judge: Judge, budget: int, seed: int) -> It
     rng, n_values = np.random.default_rng(seed), len(surface.bounds)
     references = reference_candidates(n_values, 2)
     yield references
-    pool = rng.uniform(*np.array(surface.bounds).T, (3000, n_values)) * (rng.random((3000, n_values)) > 0.2)
+    lower, upper = np.array(surface.bounds).T
+    pool = rng.uniform(lower, upper, (3000, n_values)) * (rng.random((3000, n_values)) > 0.2)
     rewards = judge.scaled(surface.true(pool))
     pool, rewards = pool[front_mask(rewards)], rewards[front_mask(rewards)]
     points = rng.uniform(0, rewards.max(axis=0), (4000, n_values))

@@ -30,7 +30,7 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, as prin
 @app.command()
 def pareto(
     run: Run,
-    everything: Annotated[bool, typer.Option("--all", help="All candidates, failed ones too.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All candidates, also those left out.")] = False,
     where: Annotated[str | None, typer.Option(help="SQL condition, such as 'positive > 0.4'.")] = None,
     sort: Annotated[str | None, typer.Option(help="Column to sort by; descending after a leading '-'.")] = None,
     prefer: Annotated[str | None, typer.Option(help="Rank the front, such as positive=0.7,brief=0.3.")] = None,

@@ -9,19 +9,19 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     AfterValidator,
     Field,
-    PrivateAttr,
     ValidationError,
-    ValidationInfo,
     model_validator,
 )
 
 from mva_ray.config_checks import (
     check_value_name,
-    directory_of,
     join,
 )
 from mva_ray.config_compare import Compare
+from mva_ray.config_constraints import Constraint, constraint_problems
+from mva_ray.config_engine import Engine
 from mva_ray.config_messages import explain
+from mva_ray.config_reward import Resources, Reward
 from mva_ray.config_search import DIRECTED, EVOLUTIONARY, POPULATIONS, MethodName, Operators
 from mva_ray.config_training import Training
 from mva_ray.config_types import (
@@ -29,7 +29,6 @@ from mva_ray.config_types import (
     Count,
     DataSet,
     FilePath,
-    Function,
     Index,
     Interval,
     LoraDirectory,
@@ -37,6 +36,8 @@ from mva_ray.config_types import (
     Name,
     NonNegative,
     Positive,
+    Probability,
+    RunDirectory,
     Section,
     Several,
     Share,
@@ -62,11 +63,23 @@ class PromptSplits(Section):
 
 
 class Generation(Section):
-    """How candidates answer: greedy, so an evaluation depends on the candidate and the prompt alone."""
+    """How candidates answer: greedy, or sampled among the `top_k` likeliest tokens (0 for all) at a `temperature`.
+
+    Random numbers depend on the run's seed and the prompt, so that candidates differ by what they are, not by luck.
+    `batch_size` rows are answered at once; where it is not given, the engine finds what is fast (and fits, on a GPU).
+    """
 
     max_new_tokens: Count = 40
     system_prompt: Text | None = None
-    batch_size: Count = 64
+    temperature: NonNegative = 0.0
+    top_k: Index = 0
+    batch_size: Count | None = None
+
+    @model_validator(mode="after")
+    def _top_k_of_samples(self) -> Self:
+        if self.top_k and not self.temperature:
+            raise ValueError("top_k belongs to a temperature above 0; greedy answers take the likeliest token")
+        return self
 
 
 class Sampling(Section):
@@ -75,54 +88,6 @@ class Sampling(Section):
     completions_per_prompt: Several = 4
     temperature: Positive = 1.0
     top_k: Index = 50
-
-
-class Resources(Section):
-    """What one Ray actor reserves."""
-
-    num_cpus: NonNegative = 0.1
-    num_gpus: NonNegative = 0.0
-
-
-class Reward(Section):
-    """`function: package.module:function` (TRL's signature) or `model:` (sequence classifier, hub id or directory).
-
-    Higher is better. `label` is the logit used where the classifier has several. A text in place of the mapping
-    is the function.
-    """
-
-    function: Function | None = None
-    model: Model | None = None
-    label: Index = 0
-    batch_size: Count = 16
-    max_length: Count = 512
-    resources: Resources = Resources()
-    _directory: Path | None = PrivateAttr(default=None)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, reward: Any) -> Any:
-        return {"function": reward} if isinstance(reward, str) else reward
-
-    @model_validator(mode="after")
-    def _keep_directory(self, info: ValidationInfo) -> Self:
-        self._directory = directory_of(info)
-        return self
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if (self.function is None) == (self.model is None):
-            raise ValueError("give exactly one of 'function' (package.module:function) and 'model' (id or directory)")
-        return self
-
-    @property
-    def source(self) -> str:
-        return self.function or self.model or ""
-
-    @property
-    def directory(self) -> Path | None:
-        """Where the config file is; its reward functions may live next to it."""
-        return self._directory
 
 
 class PairSource(Section):
@@ -204,6 +169,17 @@ class Value(Section):
         return self
 
 
+class Racing(Section):
+    """Candidates report after every `block` prompts, and those that are surely dominated by then are stopped.
+
+    `error_rate` is the probability at most that a candidate is stopped which none of those it raced against dominates
+    on all prompts. The first generation is never stopped.
+    """
+
+    block: Several = 8
+    error_rate: Probability = 0.05
+
+
 class Search(Section):
     """How coefficients are proposed: an evolutionary algorithm, a surrogate of the rewards, or a fixed design.
 
@@ -217,6 +193,7 @@ class Search(Section):
     operators: Operators = Operators()
     bounds: Interval = (0.0, 1.5)
     convex_partitions: Count = 4
+    racing: Racing | None = None
     evaluators: Count = 1
     resources: Resources = Resources(num_cpus=1.0)
 
@@ -250,6 +227,7 @@ class RunConfig(Section):
     seed: Index = 0
     prompts: PromptSplits
     generation: Generation = Generation()
+    engine: Engine = Engine()
     sampling: Sampling = Sampling()
     values: Annotated[
         list[Value],
@@ -258,6 +236,12 @@ class RunConfig(Section):
     training: Training = Training()
     search: Search = Search()
     compare: Compare = Compare()
+    constraints: Annotated[dict[str, Constraint], Field(description="a mapping of names to min and max")] = Field(
+        default_factory=dict
+    )
+    warm_start: Annotated[list[RunDirectory], Field(description="a list of run directories")] = Field(
+        default_factory=list
+    )
 
     @model_validator(mode="after")
     def _directions(self) -> Self:
@@ -272,6 +256,16 @@ class RunConfig(Section):
     @property
     def value_names(self) -> list[str]:
         return [value.name for value in self.values]
+
+    @property
+    def extra_rewards(self) -> dict[str, Reward]:
+        """The rewards that are only constraints, by name."""
+        return {name: limit.reward for name, limit in self.constraints.items() if limit.reward}
+
+    @property
+    def rewards(self) -> dict[str, Reward]:
+        """Every reward of the run by name: those of the values in their order, then those that are only constraints."""
+        return {value.name: value.reward for value in self.values} | self.extra_rewards
 
     @property
     def training_order(self) -> list[Value]:
@@ -329,7 +323,7 @@ def read_config(path: Path) -> Draft:
         ConfigError: the file is no YAML mapping.
     """
     document = read_yaml(path)
-    problems = [*document.repeated, *_repeated_names(document)]
+    problems = [*document.repeated, *_repeated_names(document), *constraint_problems(document)]
     try:
         config = RunConfig.model_validate(document.data, context={"directory": path.absolute().parent})
     except ValidationError as error:

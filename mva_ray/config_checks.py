@@ -94,6 +94,18 @@ def _check_model_path(path: Path) -> None:
         raise ValueError(f"{path} is no model directory: it has no config.json")
 
 
+def check_run_directory(path: str, info: ValidationInfo) -> str:
+    """The absolute path of a run directory that exists."""
+    directory = directory_of(info)
+    if directory is None:
+        return path
+    run = join(directory, path)
+    if not (run / "run.json").is_file():
+        problem = "it has no run.json" if run.is_dir() else "there is no such directory"
+        raise ValueError(f"{run} is no run directory: {problem}")
+    return str(run)
+
+
 def check_function(function: str, info: ValidationInfo) -> str:
     """A reward that can be imported and called."""
     if not FUNCTION.fullmatch(function):

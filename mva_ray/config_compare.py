@@ -4,20 +4,14 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
-from mva_ray.config_types import Count, Index, NonNegative, Positive, Section, Several, Text
+from mva_ray.config_engine import Endpoint
+from mva_ray.config_types import Index, NonNegative, Section, Several
 
 
-class JudgeSettings(Section):
-    """Where the judge is. The key itself is never in the config: `api_key_env` names what holds it."""
+class JudgeSettings(Endpoint):
+    """The judge; `request` has more fields of the request's body, such as max_tokens."""
 
-    base_url: Annotated[str, Field(pattern=r"^https?://\S+$", description="such as https://host/v1")]
-    model: Text
-    api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$", description="an environment variable")] | None = None
-    concurrency: Count = 4
-    timeout: Positive = 60.0
-    attempts: Count = 5
     request: dict[str, Any] = Field(default_factory=lambda: {"temperature": 0})
-    """More fields of the request's body, such as max_tokens."""
 
 
 MethodName = Literal[

@@ -1,7 +1,7 @@
 """Says what is wrong with a config in the words of its author: key as written, what is there, what would be right."""
 
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -33,6 +33,8 @@ def _explain(details: ErrorDetails, config: Section, document: Document) -> Prob
             return document.problem((*location[:-1], key), _unknown(key, list(section.model_fields)))
         case "missing" if isinstance(location[-1], str):
             return document.problem(location[:-1], _missing(location[-1], details["input"], config, location))
+        case "string_type" if location[-1] == "[key]":
+            return document.problem((*location[:-2], str(location[-2])), f"expected a name, got {_shown(location[-2])}")
         case "value_error":
             return document.problem(location, str(details["ctx"]["error"]))
     location, expected = _expected(config, location)
@@ -51,26 +53,29 @@ def _missing(key: str, parent: dict[str, Any], config: Section, location: Locati
 
 def _expected(config: Section, location: Location) -> tuple[Location, str]:
     """The part of a location that is described as one thing, and its description."""
-    section: Section | None = config
-    described, description = 0, _mapping(config)
-    for key in location:
-        if section is None:
-            break
-        if isinstance(key, str):
-            field = section.model_fields[key]
-            section = _section_in(field.annotation)
-            description = _description(field) or _mapping(section)
-        else:
-            description = _mapping(section)
-        described += 1
-    return location[:described], description
+    descriptions = [description for _, description in _walk(config, location)]
+    return location[: len(descriptions)], descriptions[-1] if descriptions else _mapping(config)
 
 
 def _section_at(config: Section, location: Location) -> Section:
+    sections = [section for section, _ in _walk(config, location) if section]
+    return sections[-1] if sections else config
+
+
+def _walk(config: Section, location: Location) -> Iterator[tuple[Section | None, str]]:
+    """The section and the description of each entry on the way; an entry of a list or of a dict is a section itself."""
+    section: Section | None = config
+    named_by_author = False
     for key in location:
-        if isinstance(key, str):
-            config = _section_in(config.model_fields[key].annotation) or config
-    return config
+        if section is None:
+            return
+        if isinstance(key, int) or named_by_author:
+            named_by_author = False
+            yield section, _mapping(section)
+        else:
+            field = section.model_fields[key]
+            section, named_by_author = _section_in(field.annotation), get_origin(field.annotation) is dict
+            yield section, _description(field) or _mapping(section)
 
 
 def _section_in(annotation: Any) -> Section | None:

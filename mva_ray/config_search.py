@@ -14,8 +14,8 @@ EVOLUTIONARY = ("nsga2", *DIRECTED, "sms_emoa", "agemoea2")
 POPULATIONS = {**dict.fromkeys(EVOLUTIONARY, 8), "surrogate": 2}
 """How many candidates a method proposes at once; fixed designs propose all of them."""
 
-Probability = Annotated[float, Field(ge=0, le=1, description="a number >= 0 and <= 1")]
-Index = Annotated[float, Field(ge=1, le=100, description="a number >= 1 and <= 100")]
+OperatorProbability = Annotated[float, Field(ge=0, le=1, description="a number >= 0 and <= 1")]
+DistributionIndex = Annotated[float, Field(ge=1, le=100, description="a number >= 1 and <= 100")]
 
 
 def _installed(method: str) -> str:
@@ -49,8 +49,8 @@ class Operator(Section):
     What is not given is as pymoo has it for the algorithm.
     """
 
-    prob: Probability | None = None
-    eta: Index | None = None
+    prob: OperatorProbability | None = None
+    eta: DistributionIndex | None = None
 
 
 class Operators(Section):

@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mva_ray.adapters.fetch import known_directory
-from mva_ray.config import Resources
+from mva_ray.config_engine import OpenAiServer
+from mva_ray.config_reward import Resources
 from mva_ray.estimate import (
     BFLOAT16,
     FLOAT32,
@@ -19,8 +20,10 @@ from mva_ray.estimate import (
     readable,
     training_bytes,
 )
+from mva_ray.evaluation.row_limit import FIRST
 from mva_ray.forecast import Forecast, Lengths, make_forecast
 from mva_ray.ray_session import resources_there, shortages
+from mva_ray.warm_start import earlier_counts
 
 BYTES_A_TOKEN = 5
 """Of text on disk: four letters and their share of everything around them."""
@@ -77,9 +80,9 @@ def _models(forecast: Forecast) -> Table:
     config, lora = forecast.config, forecast.config.training.lora
     parameters = f"{forecast.size.parameters:,}" if forecast.size else UNKNOWN
     table.add_row("base", parameters, _place(config.base_model))
-    for value in config.values:
-        if model := value.reward.model:
-            table.add_row(f"reward '{value.name}'", _reward_parameters(model), _place(model))
+    for name, reward in config.rewards.items():
+        if reward.model:
+            table.add_row(f"reward '{name}'", _reward_parameters(reward.model), _place(reward.model))
     if forecast.size:
         trained = adapter_parameters(forecast.size, lora)
         table.add_row("each adapter", f"{trained:,}", f"r = {lora.r} on {', '.join(lora.target_modules)}")
@@ -98,7 +101,9 @@ def _reward_parameters(model: str) -> str:
 def _memory(forecast: Forecast, size: ModelSize) -> Table:
     """Both processors, since the config does not say which one there will be."""
     table = _table("Memory, about", "", "GPU, bfloat16", "CPU, float32", numbers=("GPU, bfloat16", "CPU, float32"))
-    phases = {"training worker": _training_memory, "evaluator": _generation_memory}
+    phases = {"training worker": _training_memory}
+    if not forecast.config.engine.openai:
+        phases["evaluator"] = _generation_memory
     for name, parts_of in phases.items():
         gpu, cpu = parts_of(forecast, size, BFLOAT16), parts_of(forecast, size, FLOAT32)
         table.add_row(f"each {name}", readable(sum(gpu.values())), readable(sum(cpu.values())), style="bold")
@@ -119,7 +124,7 @@ def _generation_memory(forecast: Forecast, size: ModelSize, number: int) -> Mapp
     return generation_bytes(
         size,
         config.training.lora,
-        config.generation.batch_size,
+        config.generation.batch_size or FIRST,
         max(lengths.longest for lengths in forecast.prompts.values()),
         config.generation.max_new_tokens,
         number,
@@ -141,8 +146,8 @@ def _actors(forecast: Forecast) -> Table:
     table.add_row(
         "search", f"{config.search.evaluators} x evaluator", *_each(resources), f"{answers:,} answers at most"
     )
-    for value in config.values:
-        table.add_row("search", f"reward '{value.name}'", *_each(value.reward.resources), value.reward.source)
+    for name, reward in config.rewards.items():
+        table.add_row("search", f"reward '{name}'", *_each(reward.resources), reward.source)
     if trained:
         table.caption = "* where there are as many as workers, else none"
         table.caption_justify = "left"
@@ -156,15 +161,27 @@ def _each(resources: Resources) -> tuple[str, str]:
 def _notes(forecast: Forecast, there: Mapping[str, float]) -> Iterator[str]:
     cpus, gpus = there.get("CPU", 0), there.get("GPU", 0)
     yield f"there are {cpus:g} CPUs and {gpus:g} GPUs"
-    if gpus and not forecast.config.search.resources.num_gpus:
+    yield f"engine: {_engine(forecast.config.engine.openai)}"
+    if gpus and not forecast.config.engine.openai and not forecast.config.search.resources.num_gpus:
         yield "search.resources asks for no GPU: answers are generated on CPUs"
     if forecast.size is None:
         fetch = f"mva-ray fetch {forecast.config.base_model}"
         yield f"the base model is not here: its parameters, memory and keys are unknown until `{fetch}`"
     if any(value.pairs and value.pairs.hub for value in forecast.config.values):
         yield "data sets of the hub are not read here, so there are no keys: `mva-ray data check` reads them"
+    for directory, count in earlier_counts(forecast.config).items():
+        yield f"warm start from {directory}: {count} evaluations; what they answer is not generated again"
     yield f"disk: about {readable(_disk(forecast))} in the run directory" + (
         "" if forecast.size else ", without adapters"
+    )
+
+
+def _engine(server: OpenAiServer | None) -> str:
+    if server is None:
+        return "our own, in the evaluators"
+    return (
+        f"model {server.model} at {server.base_url}, not asked here; at most {server.max_loras} candidates at a time "
+        f"go through {server.adapters_dir}"
     )
 
 

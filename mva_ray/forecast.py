@@ -15,6 +15,7 @@ from mva_ray.config import Draft, RunConfig, Value, read_config
 from mva_ray.config_checks import did_you_mean
 from mva_ray.config_training import Training
 from mva_ray.config_yaml import Problem
+from mva_ray.constraints import is_measured
 from mva_ray.data.check import data_problems
 from mva_ray.data.files import read_prompts
 from mva_ray.data.source import read_pairs
@@ -24,6 +25,7 @@ from mva_ray.evaluation.evaluate import hash_prompts
 from mva_ray.plan import make_plan
 from mva_ray.records import SPLITS, PreferencePair, Prompt
 from mva_ray.table import ParetoTable
+from mva_ray.warm_start import warm_start_problems
 
 TOKENS_A_WORD = 4 / 3
 """Where there is no tokenizer: English prose has about three words in four tokens."""
@@ -117,7 +119,7 @@ class Forecast:
         return [*self._sampling(), *self._adapters(), *(self._evaluations(split) for split in self.answers)]
 
     def _can_plan(self) -> bool:
-        rewards = [value.reward.model for value in self.config.values if value.reward.model]
+        rewards = [reward.model for reward in self.config.rewards.values() if reward.model]
         if any(map(_on_hub, self.config.values)):
             return False
         has_weights = self.base is not None and any(self.base.glob("*.safetensors"))
@@ -199,7 +201,8 @@ class Forecast:
             return 0
         rows = ParetoTable(self.run_dir).evaluations(self.plan.context, split)
         now = hash_prompts(self.plan.prompts[split])
-        return len({row.candidate for row in rows if row.status == "ok" and row.prompts_hash == now})
+        done = (row for row in rows if row.status == "ok" and is_measured(row, self.plan.constraints))
+        return len({row.candidate for row in done if row.prompts_hash == now})
 
     def _generated(self, answers: int) -> str:
         return f"at most {answers * self.config.generation.max_new_tokens:,} tokens"
@@ -213,7 +216,7 @@ def make_forecast(config_path: Path, run_dir: Path | None) -> tuple[Forecast, li
             machine) what they have to do with the base model.
     """
     draft = read_config(config_path)
-    problems = [*data_problems(draft, offline=True), *adapter_problems(draft)]
+    problems = [*data_problems(draft, offline=True), *adapter_problems(draft), *warm_start_problems(draft, run_dir)]
     if draft.config and not problems and (base := known_directory(draft.config.base_model)):
         problems += _model_problems(draft, draft.config, base)
     config = draft.finish(problems)

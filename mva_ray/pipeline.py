@@ -7,18 +7,19 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import cycle
 from pathlib import Path
 
 import ray
 from ray.actor import ActorHandle
-from ray.util import ActorPool
 from tqdm.auto import tqdm
 
 from mva_ray.adapters.check import adapter_problems, fit_problems, other_bases
 from mva_ray.adapters.fetch import local_directory
-from mva_ray.adapters.hashes import adapter_hash
+from mva_ray.adapters.hashes import delta_hash
 from mva_ray.adapters.lora import copy_adapter
 from mva_ray.config import RunConfig, Value, check_writable, read_config
+from mva_ray.constraints import constraint_values, is_measured
 from mva_ray.data.check import data_problems
 from mva_ray.data.conflict import within_prompt_correlation
 from mva_ray.data.pairs import PairSet, best_against_worst
@@ -26,13 +27,15 @@ from mva_ray.data.samples import SampleStore
 from mva_ray.data.source import read_pairs
 from mva_ray.errors import CandidateFailure, ConfigError, RunError
 from mva_ray.evaluation.evaluate import EvaluationSetting
+from mva_ray.evaluation.known import KnownAnswers, earlier_candidates, summary
 from mva_ray.evaluation.ray_evaluation import (
     evaluate_all,
-    group_size,
-    start_broker,
+    evaluation_broker,
+    report_truncation,
     start_generators,
     start_rewards,
 )
+from mva_ray.evaluation.row_limit import FIRST
 from mva_ray.files import read_json, write_atomically, write_json
 from mva_ray.plan import Plan, changed_settings, make_plan
 from mva_ray.ray_session import ray_session
@@ -40,11 +43,13 @@ from mva_ray.records import AdapterRef, Coefficients, Evaluation, Generation, Pr
 from mva_ray.report import write_report
 from mva_ray.search.designs import reference_candidates
 from mva_ray.search.proposer import make_proposer
-from mva_ray.search.ray_search import GenerationalSearcher, run_search
+from mva_ray.search.racing import Race
+from mva_ray.search.ray_search import GenerationalSearcher, outcome_of, run_search
 from mva_ray.table import ParetoTable
 from mva_ray.table.run_state import RunState
 from mva_ray.training.job import TrainingJob
 from mva_ray.training.ray_training import train_on_ray
+from mva_ray.warm_start import earlier_runs, take_over, warm_start_problems
 
 log = logging.getLogger(__name__)
 
@@ -64,15 +69,18 @@ def explore(config_path: Path, run_dir: Path | None = None) -> Path:
         RunError: where the job cannot go on; what was computed until then is kept.
     """
     draft = read_config(config_path)
-    config = draft.finish([*data_problems(draft), *adapter_problems(draft)])
+    config = draft.finish([*data_problems(draft), *adapter_problems(draft), *warm_start_problems(draft, run_dir)])
     run_dir = (run_dir or Path("runs") / config.name).absolute()
     check_writable(run_dir)
     find_models(config, config_path)
     draft.finish(list(fit_problems(draft, local_directory(config.base_model))))
     for line in other_bases(config):
         log.warning(line)
-    run = Run(config, make_plan(config), run_dir)
+    plan = make_plan(config)
+    run = Run(config, plan, run_dir)
     run.announce_changes()
+    for line in take_over(config, plan, run_dir):
+        print(line)
     with run.timed("whole run"):
         with ray_session(config):
             pairs = run.preference_pairs()
@@ -151,7 +159,7 @@ class Run:
         if any(not Path(job.output).is_dir() for job in jobs):
             for name, seconds in train_with_progress(jobs, self._dir / "ray").items():
                 self._add_time(f"adapter '{name}'", seconds)
-        adapters = [AdapterRef(name, str(path), adapter_hash(path)) for name, path in directories.items()]
+        adapters = [AdapterRef(name, str(path), delta_hash(path)) for name, path in directories.items()]
         write_json(self._dir / "adapters.json", {ref.value: ref.path for ref in adapters})
         return adapters
 
@@ -159,22 +167,23 @@ class Run:
         """Search on the search split, then score the front and the references again on the held-out split."""
         settings = {split: self._setting(split, adapters) for split in ("search", "held_out")}
         hashes = {split: setting.prompts_hash for split, setting in settings.items()}
-        state = RunState(self._config.name, tuple(self._config.value_names), self._plan.context, hashes)
-        state.save(self._dir)
-        searcher = self._searcher(settings["search"])
-        if not searcher.replay() and not self._missing_on_held_out(settings["held_out"]):
+        values, limits = tuple(self._config.value_names), self._plan.constraints
+        RunState(self._config.name, values, self._plan.context, hashes, limits).save(self._dir)
+        earlier = earlier_runs(self._config)
+        for directory, rows in earlier.items():
+            print(summary(settings["search"], directory, rows))
+        rows = [row for rows in earlier.values() for row in rows]
+        warm = earlier_candidates(settings["search"], rows)
+        if self._is_complete(settings, warm):
             return
-        generators = start_generators(self._config, self._config.base_model, adapters)
-        rewards = start_rewards(self._config)
-        broker = start_broker(settings, generators, rewards, self._table.append)
-        try:
+        known = KnownAnswers([*rows, *self._table.evaluations(with_generations=True)], self._measured_by_engine)
+        with evaluation_broker(self._config, adapters, settings, self._table.append, known) as broker:
             with self.timed("search"):
-                self._search(searcher, broker, settings["search"])
+                self._evaluate(broker, settings["search"], warm, "warm start")
+                self._search(broker, settings["search"], warm)
             with self.timed("held-out front"):
-                self._score_held_out(broker, settings["held_out"])
-            _report_truncation(rewards)
-        finally:
-            _stop([broker, *generators, *rewards.values()])
+                setting = settings["held_out"]
+                self._evaluate(broker, setting, self._wanted_on_held_out(setting), "held-out front")
 
     def _samples(self) -> list[list[Generation]]:
         prompts = self._plan.prompts["train"]
@@ -182,20 +191,18 @@ class Run:
         samples = store.read()
         if len(samples) == len(prompts):
             return samples
-        width = max(1, self._config.generation.batch_size // self._config.sampling.completions_per_prompt)
-        starts = range(len(samples), len(prompts), width)
+        width = max(1, self._rows // self._config.sampling.completions_per_prompt)
         generators = start_generators(self._config, self._config.base_model, [])
-        batches = ActorPool(generators).map(
-            lambda actor, start: actor.sample.remote(
-                prompts[start : start + width], self._config.sampling, self._config.seed + start
-            ),
-            starts,
-        )
+        batches = [
+            actor.sample.remote(prompts[start : start + width], self._config.sampling, self._config.seed)
+            for start, actor in zip(range(len(samples), len(prompts), width), cycle(generators), strict=False)
+        ]
         with tqdm(total=len(prompts), initial=len(samples), desc="sampling pairs", unit="prompt") as bar:
             for batch in batches:
-                store.append(batch)
-                samples += batch
-                bar.update(len(batch))
+                drawn = ray.get(batch)
+                store.append(drawn)
+                samples += drawn
+                bar.update(len(drawn))
         _stop(generators)
         return samples
 
@@ -209,7 +216,7 @@ class Run:
             for value in missing:
                 scores[value] = _score_samples(value, actors[value], samples)
                 write_json(files[value], scores[value])
-            _report_truncation(actors)
+            report_truncation(actors)
             _stop(list(actors.values()))
         return scores
 
@@ -271,48 +278,82 @@ class Run:
             adapters={ref.value: ref.sha256 for ref in adapters},
             rewards=self._plan.rewards,
             seed=self._config.seed,
+            generator=self._plan.generator,
+            constraints=self._plan.constraints,
         )
+
+    @property
+    def _rows(self) -> int:
+        """How many rows an evaluator is taken to answer at once, where that is for the engine to find."""
+        return self._config.generation.batch_size or 2 * FIRST
+
+    @property
+    def _measured_by_engine(self) -> set[str]:
+        return {"base_nll"} & self._config.constraints.keys()
 
     def _known(self, setting: EvaluationSetting) -> dict[Coefficients, Evaluation]:
         """Evaluations that need no repeating; a candidate that failed in an earlier run is tried again."""
-        rows = self._table.evaluations(context=setting.context, split=setting.split)
+        racing = self._config.search.racing is not None and setting.split == "search"
+        rows = self._table.evaluations(setting.context, setting.split, with_generations=racing)
         return {
-            tuple(row.coefficients[value] for value in setting.values): row
+            tuple(row.coefficients.values()): row
             for row in rows
-            if row.prompts_hash == setting.prompts_hash and row.status == "ok"
+            if row.prompts_hash == setting.prompts_hash
+            and row.status in ("ok", "stopped")
+            and is_measured(row, setting.constraints)
         }
 
-    def _group_size(self, setting: EvaluationSetting) -> int:
-        return group_size(self._config.generation.batch_size, len(setting.prompts))
+    def _is_complete(self, settings: Mapping[str, EvaluationSetting], warm: Sequence[Coefficients]) -> bool:
+        if set(warm) - self._known(settings["search"]).keys():
+            return False
+        if self._searcher(settings["search"], warm).replay():
+            return False
+        held_out = settings["held_out"]
+        return not set(self._wanted_on_held_out(held_out)) - self._known(held_out).keys()
 
-    def _searcher(self, setting: EvaluationSetting) -> GenerationalSearcher:
-        config, n_values = self._config, len(self._config.values)
-        references = reference_candidates(n_values, config.search.convex_partitions)
-        proposer = make_proposer(config.search, config.bounds, n_values, references, config.seed)
-        return GenerationalSearcher(proposer, self._known(setting).get, self._group_size(setting))
+    def _searcher(self, setting: EvaluationSetting, warm: Sequence[Coefficients]) -> GenerationalSearcher:
+        """A searcher that was told the candidates of earlier runs, as far as they did not fail here."""
+        config, known = self._config, self._known(setting)
 
-    def _search(self, searcher: GenerationalSearcher, broker: ActorHandle, setting: EvaluationSetting) -> None:
-        search = self._config.search
-        concurrency = 2 * self._group_size(setting) * search.evaluators
-        with tqdm(total=search.candidates, initial=searcher.evaluated, desc="search", unit="candidate") as bar:
-            if searcher.replay():
-                run_search(searcher, broker, concurrency, self._dir / "ray", bar.update)
+        def constraints_of(evaluation: Evaluation) -> tuple[float, ...]:
+            return constraint_values(evaluation, setting.constraints)
+
+        references = reference_candidates(len(config.values), config.search.convex_partitions)
+        proposer = make_proposer(config.search, config.bounds, len(config.values), references, config.seed)
+        rows = {row: known[row] for row in warm if row in known and known[row].status == "ok"}
+        proposer.tell([outcome_of(row, evaluation, constraints_of(evaluation)) for row, evaluation in rows.items()])
+        racing = config.search.racing
+        race = Race(len(setting.prompts), racing.block, racing.error_rate) if racing else None
+        return GenerationalSearcher(proposer, known.get, constraints_of, race)
+
+    def _search(self, broker: ActorHandle, setting: EvaluationSetting, warm: Sequence[Coefficients]) -> None:
+        search, searcher = self._config.search, self._searcher(setting, warm)
+        # Enough to fill the rows of every engine, and two that wait for a place.
+        concurrency = search.evaluators * (2 + -(-self._rows // len(setting.prompts)))
+        with tqdm(total=search.candidates, desc="search", unit="candidate") as bar:
+            more = searcher.replay()
+            bar.update(searcher.evaluated)
+            if more:
+                run_search(searcher, broker, min(concurrency, search.candidates), self._dir / "ray", bar.update)
+        self._add_time("engine at work in the search", ray.get(broker.engine_seconds.remote()))
         if searcher.too_many_failed:
             raise RunError(f"the search stopped: {searcher.too_many_failed}")
 
-    def _missing_on_held_out(self, setting: EvaluationSetting) -> list[Coefficients]:
-        """The base model, the single adapters and the front of the search that are not scored on this split yet."""
+    def _wanted_on_held_out(self, setting: EvaluationSetting) -> list[Coefficients]:
+        """The base model, the single adapters and the front of the search."""
         values = setting.values
         front = self._table.front("search")[[f"w_{value}" for value in values]].itertuples(index=False)
         references = reference_candidates(len(values), 1)[: len(values) + 1]
-        known = self._known(setting)
-        wanted = dict.fromkeys(rounded(row) for row in [*references, *sorted(front)])
-        return [row for row in wanted if row not in known]
+        return list(dict.fromkeys(rounded(row) for row in [*references, *sorted(front)]))
 
-    def _score_held_out(self, broker: ActorHandle, setting: EvaluationSetting) -> None:
-        missing = self._missing_on_held_out(setting)
-        done = evaluate_all(broker, setting.split, missing, self._group_size(setting))
-        for _ in tqdm(done, total=len(missing), desc="held-out front", unit="candidate"):
+    def _evaluate(
+        self, broker: ActorHandle, setting: EvaluationSetting, candidates: Sequence[Coefficients], what: str
+    ) -> None:
+        """Evaluate those that are not known yet; the broker records them."""
+        known = self._known(setting)
+        missing = [row for row in candidates if row not in known]
+        done = evaluate_all(broker, setting.split, missing)
+        for _ in tqdm(done, total=len(missing), desc=what, unit="candidate", disable=not missing):
             pass
 
 
@@ -348,6 +389,7 @@ def find_models(config: RunConfig, config_path: Path) -> None:
     """
     models = {"base_model": config.base_model}
     models |= {f"values[{i}].reward.model": v.reward.model for i, v in enumerate(config.values) if v.reward.model}
+    models |= {f"constraints.{name}.reward.model": r.model for name, r in config.extra_rewards.items() if r.model}
     problems = []
     for setting, model in models.items():
         try:
@@ -365,12 +407,6 @@ def _score_samples(value: str, actor: ActorHandle, samples: Sequence[Sequence[Ge
         raise RunError(f"the reward of '{value}' cannot score the base model's samples: {scores}")
     numbers = iter(scores)
     return [[next(numbers) for _ in generations] for generations in samples]
-
-
-def _report_truncation(rewards: Mapping[str, ActorHandle]) -> None:
-    for value, actor in rewards.items():
-        if count := ray.get(actor.truncated.remote()):
-            log.warning("the reward of '%s' cut %d inputs to its max_length", value, count)
 
 
 def _stop(actors: Sequence[ActorHandle]) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 from mva_ray.adapters.fetch import local_directory
 from mva_ray.adapters.hashes import delta_hash, model_hash
 from mva_ray.config import RunConfig
+from mva_ray.config_reward import Reward
+from mva_ray.constraints import Limit, Limits
 from mva_ray.data.files import read_prompts
 from mva_ray.data.source import pairs_hash, read_pairs
 from mva_ray.evaluation.reward import reward_version
@@ -21,8 +23,8 @@ class Plan:
     """Keys of all stages; each hashes everything the stage's result depends on.
 
     `scores`, `pairs` (of those that are trained) and `adapters` (in the order of training) are per value; `context`
-    is that of `Evaluation`. `rewards` maps each value to its reward's name and version, `prompts` each split to its
-    prompts.
+    and `generator` are those of `Evaluation`. `rewards` maps each value to its reward's name and version, `prompts`
+    each split to its prompts. Constraints are in no key: whether a candidate keeps them is derived.
     """
 
     base_hash: str
@@ -33,6 +35,8 @@ class Plan:
     pairs: Mapping[str, str]
     adapters: Mapping[str, str]
     context: str
+    generator: str
+    constraints: Limits
 
     def stages(self) -> dict[str, str]:
         """Every stage by the name people see, with its key."""
@@ -46,13 +50,13 @@ def make_plan(config: RunConfig) -> Plan:
     """Read prompts, hash models and rewards, and derive every key. Computes nothing expensive."""
     base_hash = model_hash(local_directory(config.base_model))
     prompts = {split: _prompts(config, split) for split in SPLITS}
-    rewards = {value.name: f"{value.reward.source} {reward_version(value.reward)}" for value in config.values}
+    rewards = {value.name: _version(value.reward) for value in config.values}
     model = {
         "base": base_hash,
         "max_new_tokens": config.generation.max_new_tokens,
         "system_prompt": config.generation.system_prompt,
     }
-    samples = key(model, prompts["train"], config.sampling.model_dump(), config.seed, config.generation.batch_size)
+    samples = key(model, prompts["train"], config.sampling.model_dump(), config.seed)
     scores = {value: key(samples, reward) for value, reward in rewards.items()}
     pairs = {
         value.name: pairs_hash(read_pairs(value.pairs)) if value.pairs else key(scores[value.name], value.margin)
@@ -68,8 +72,9 @@ def make_plan(config: RunConfig) -> Plan:
             if value.adapter
             else key(model, pairs[value.name], _training(config), config.seed, others)
         )
-    context = key(model, adapters, rewards)
-    return Plan(base_hash, prompts, rewards, samples, scores, pairs, adapters, context)
+    answering = model | _drawing(config)
+    context = key(answering, adapters, rewards)
+    return Plan(base_hash, prompts, rewards, samples, scores, pairs, adapters, context, key(answering), _limits(config))
 
 
 def key(*parts: Any) -> str:
@@ -87,6 +92,23 @@ def changed_settings(before: Mapping[str, Any], after: Mapping[str, Any], prefix
         elif old != new:
             lines.append(f"{prefix}{name}: {json.dumps(old)} -> {json.dumps(new)}")
     return lines
+
+
+def _version(reward: Reward) -> str:
+    return f"{reward.source} {reward_version(reward)}"
+
+
+def _drawing(config: RunConfig) -> dict[str, Any]:
+    """What answers depend on besides where they are sampled."""
+    wanted = config.generation
+    return {"temperature": wanted.temperature, "top_k": wanted.top_k, "seed": config.seed} if wanted.temperature else {}
+
+
+def _limits(config: RunConfig) -> Limits:
+    return {
+        name: Limit(wanted.min, wanted.max, _version(wanted.reward) if wanted.reward else None)
+        for name, wanted in config.constraints.items()
+    }
 
 
 def _training(config: RunConfig) -> dict[str, Any]:

@@ -1,25 +1,29 @@
 """The records that travel between the stages: immutable and plain."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 SPLITS = ("train", "search", "held_out")
 DECIMALS = 4
 
+METRICS = ("tokens", "truncated", "repetition", "distinct", "base_nll")
+"""What is recorded of every candidate besides its rewards; `evaluation/metrics.py` defines them."""
+
 RESERVED_COLUMNS = frozenset(
     {
+        *METRICS,
         "candidate",
         "split",
         "kind",
         "on_front",
+        "feasible",
         "status",
         "n_prompts",
-        "mean_tokens",
-        "truncated_share",
         "seconds",
         "failure",
         "error",
+        "violation",
         "base_model",
         "seed",
         "created_at",
@@ -79,7 +83,7 @@ class PreferencePair:
 
 @dataclass(frozen=True)
 class AdapterRef:
-    """A trained value adapter: a plain PEFT directory and the SHA-256 of its weights."""
+    """A trained value adapter: a plain PEFT directory and the SHA-256 of what it adds to the base model."""
 
     value: str
     path: str
@@ -98,19 +102,26 @@ class Generation:
 
 @dataclass(frozen=True)
 class ScoredGeneration:
-    """A generation with one reward a value (higher is better)."""
+    """A generation with one reward a value (higher is better).
+
+    `metrics` holds what its text alone does not tell: `base_nll`, and rewards that are only constraints.
+    """
 
     generation: Generation
     rewards: dict[str, float]
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """One row of the Pareto table: a candidate on a prompt split. Schema: docs/table.md.
 
-    `reward_mean` and `reward_se` are empty where `status` is "failed"; `failure` and `error` are None where
-    it is "ok". `context` hashes all that makes rewards comparable (base model, adapters, rewards, generation
-    settings); `prompts_hash` the prompts of the split.
+    `status` is "ok", "failed", or "stopped" where racing gave the candidate up: its means are then over the first
+    `n_prompts` prompts of the split. `reward_mean`, `reward_se` and `metrics` (means over the prompts) are empty where
+    it failed; `error` says why it failed or was stopped. `context` hashes all that makes rewards comparable (base
+    model, adapters, rewards, generation settings), `generator` what makes answers so (base model and generation
+    settings; "" in tables of earlier versions), `prompts_hash` the prompts of the split. `rewards` names the version
+    of every reward: those of the values, and those that are only constraints.
     """
 
     candidate: str
@@ -122,9 +133,9 @@ class Evaluation:
     reward_mean: dict[str, float]
     reward_se: dict[str, float]
     n_prompts: int
-    mean_tokens: float | None
-    truncated_share: float | None
+    metrics: dict[str, float]
     base_model: str
+    generator: str
     adapters: dict[str, str]
     rewards: dict[str, str]
     seed: int

@@ -31,9 +31,9 @@ def ok(
         reward_mean=dict(rewards),
         reward_se=dict.fromkeys(rewards, 0.031),
         n_prompts=2,
-        mean_tokens=7.5,
-        truncated_share=0.5,
+        metrics={"tokens": 7.5, "truncated": 0.5, "repetition": 0.0, "distinct": 0.5},
         base_model="org/tiny",
+        generator="tiny 40",
         adapters=dict.fromkeys(weights, "ab" * 32),
         rewards={value: f"package.module:{value}@1.0" for value in weights},
         seed=3,
@@ -41,7 +41,7 @@ def ok(
         created_at=START,
         generations=(
             ScoredGeneration(Generation("Hi?", 'A "quoted",\nline — é 🙂', 5, False), dict(rewards)),
-            ScoredGeneration(Generation("Why?", "", 10, True), dict(rewards)),
+            ScoredGeneration(Generation("Why?", "", 10, True), dict(rewards), {"base_nll": 1.5}),
         ),
     )
 
@@ -51,8 +51,7 @@ def failed(candidate: str, weights: Mapping[str, float], split: str = "held_out"
     return replace(
         ok(candidate, weights, {}, split),
         status="failed",
-        mean_tokens=None,
-        truncated_share=None,
+        metrics={},
         failure="reward_raised",
         error="ValueError: [bold]no such word",
         generations=(),

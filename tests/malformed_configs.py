@@ -21,7 +21,10 @@ search:
 """
 
 VALUE_KEYS = "name, reward, pairs, adapter, margin, bounds"
-RUN_KEYS = "name, base_model, seed, prompts, generation, sampling, values, training, search, compare"
+RUN_KEYS = (
+    "name, base_model, seed, prompts, generation, engine, sampling, values, training, search, compare, constraints, "
+    "warm_start"
+)
 A_NAME = "a name of at most 32 lower-case letters, digits and _ that begins with a letter"
 A_MODEL = "a hub id (org/name), a model directory or a .gguf file"
 A_PENALTY = "hsic, paper, orthogonal, none or a mapping with kind and weight"
@@ -160,6 +163,17 @@ MALFORMED = {
         "search:\n",
         "  - {name: third, reward: mva_ray.rewards:plain}\nsearch:\n  method: nsga3\n  population: 2\n",
         "search.method nsga3 needs a population of at least the number of values (3), got 2",
+    ),
+    "racing that is just switched on": (
+        "search:\n  candidates: 16",
+        "search:\n  racing: true\n  candidates: 16",
+        "line 15, search.racing: expected a mapping with block, error_rate, got true",
+    ),
+    "racing after every prompt and with certainty": (
+        "search:\n  candidates: 16",
+        "search:\n  racing: {block: 1, error_rate: 0}\n  candidates: 16",
+        "line 15, search.racing.block: expected a whole number >= 2, got 1",
+        "line 15, search.racing.error_rate: expected a number > 0 and < 1, got 0",
     ),
     "mapping for a text": ("org/model", "{a: b}", f"line 2, base_model: expected {A_MODEL}, got a mapping"),
     "bad run name": ("name: demo", "name: My Run", f"line 1, name: expected {A_NAME}, got 'My Run'"),
@@ -492,6 +506,40 @@ MALFORMED = {
         "line 12, values[1].pairs: DIR/good.jsonl: it has scores: add `attribute:`, the name of the score to make "
         "pairs by",
     ),
+    # The engine
+    "unknown engine": (
+        "search:\n",
+        "engine: {vllm: {model: m}}\nsearch:\n",
+        "line 14, engine.vllm: unknown key; known keys: openai",
+    ),
+    "engine by name": (
+        "search:\n",
+        "engine: openai\nsearch:\n",
+        "line 14, engine: expected a mapping with openai, got 'openai'",
+    ),
+    "a server without anything": (
+        "search:\n",
+        "engine:\n  openai: {}\nsearch:\n",
+        "line 15, engine.openai: base_url is missing: expected a URL such as https://host/v1",
+        "line 15, engine.openai: model is missing: expected a text",
+        "line 15, engine.openai: adapters_dir is missing: expected a directory that the server sees under the same "
+        "path",
+    ),
+    "all that is wrong with a server": (
+        "search:\n",
+        "engine:\n  openai:\n    base_url: localhost:8000/v1\n    model: ''\n    api_key_env: my-key\n"
+        "    adapters_dir: notes.txt\n    max_loras: 0\n    max_lora_rank: high\n    timeout: 0\n    url: x\nsearch:\n",
+        "line 16, engine.openai.base_url: expected a URL such as https://host/v1, got 'localhost:8000/v1'",
+        "line 17, engine.openai.model: expected a text, got ''",
+        "line 18, engine.openai.api_key_env: expected an environment variable, got 'my-key'",
+        "line 19, engine.openai.adapters_dir: DIR/notes.txt is a file; expected a directory that the server sees under "
+        "the same path",
+        "line 20, engine.openai.max_loras: expected a whole number >= 1, got 0",
+        "line 21, engine.openai.max_lora_rank: expected a whole number >= 1, got 'high'",
+        "line 22, engine.openai.timeout: expected a number > 0, got 0",
+        "line 23, engine.openai.url: unknown key; known keys: base_url, model, api_key_env, concurrency, timeout, "
+        "attempts, adapters_dir, max_loras, max_lora_rank",
+    ),
     # Models
     "missing .gguf": ("org/model", "other.gguf", "line 2, base_model: there is no file DIR/other.gguf"),
     "missing directory": (
@@ -547,5 +595,115 @@ MALFORMED = {
         "search.jsonl",
         "line 6, prompts.held_out.path: a prompt belongs to one split only, and these are in prompts.search too: 'd' "
         "and 1 more",
+    ),
+    # Constraints
+    "constraints that are a list": (
+        "search:\n",
+        "constraints: [base_nll]\nsearch:\n",
+        "line 14, constraints: expected a mapping of names to min and max, got ['base_nll']",
+    ),
+    "constraint that is a number": (
+        "search:\n",
+        "constraints: {base_nll: 3.5}\nsearch:\n",
+        "line 14, constraints.base_nll: expected a mapping with min, max, reward, got 3.5",
+    ),
+    "constraint without a bound": (
+        "search:\n",
+        "constraints:\n  base_nll: {}\nsearch:\n",
+        "line 15, constraints.base_nll: give 'min', 'max' or both",
+    ),
+    "constraint of nothing": (
+        "search:\n",
+        "constraints:\n  base_nll:\nsearch:\n",
+        "line 15, constraints.base_nll: expected a mapping with min, max, reward, got nothing",
+    ),
+    "constraint upside down": (
+        "search:\n",
+        "constraints:\n  tokens: {min: 40, max: 20}\nsearch:\n",
+        "line 15, constraints.tokens: min (40) must be below max (20)",
+    ),
+    "constraint with a text": (
+        "search:\n",
+        "constraints:\n  tokens: {min: few}\nsearch:\n",
+        "line 15, constraints.tokens.min: expected a number, got 'few'",
+    ),
+    "constraint that is infinite": (
+        "search:\n",
+        "constraints:\n  tokens: {max: .inf}\nsearch:\n",
+        "line 15, constraints.tokens.max: expected a number, got inf",
+    ),
+    "constraint with a misspelt key": (
+        "search:\n",
+        "constraints:\n  tokens: {mx: 5}\nsearch:\n",
+        "line 15, constraints.tokens.mx: unknown key; did you mean 'max'?",
+    ),
+    "constraint on a misspelt metric": (
+        "search:\n",
+        "constraints:\n  base_nl: {max: 3.5}\nsearch:\n",
+        "line 15, constraints.base_nl: there is no metric and no value 'base_nl'; did you mean 'base_nll'?",
+    ),
+    "constraint on nothing of the run": (
+        "search:\n",
+        "constraints:\n  fluency: {min: 0.1}\nsearch:\n",
+        "line 15, constraints.fluency: there is no metric and no value 'fluency'; a constraint is on a metric (tokens, "
+        "truncated, repetition, distinct, base_nll), a value (warm, short) or brings a reward",
+    ),
+    "constraint whose name is a number": (
+        "search:\n",
+        "constraints:\n  7: {min: 0.1}\nsearch:\n",
+        "line 15, constraints.7: expected a name, got 7",
+    ),
+    "constraint that brings the reward of a metric": (
+        "search:\n",
+        "constraints:\n  distinct: {min: 0.1, reward: mva_ray.rewards:plain}\nsearch:\n",
+        "line 15, constraints.distinct: 'distinct' is a metric of the run already: leave 'reward' out, or choose "
+        "another name",
+    ),
+    "constraint that brings the reward of a value": (
+        "search:\n",
+        "constraints:\n  warm: {min: 0.1, reward: mva_ray.rewards:plain}\nsearch:\n",
+        "line 15, constraints.warm: 'warm' is a value of the run already: leave 'reward' out, or choose another name",
+    ),
+    "constraint under the name of a column": (
+        "search:\n",
+        "constraints:\n  seconds: {min: 0.1, reward: mva_ray.rewards:plain}\nsearch:\n",
+        f"line 15, constraints.seconds: 'seconds' {TAKEN}",
+    ),
+    "constraint with a reward under a bad name": (
+        "search:\n",
+        "constraints:\n  Plain words: {min: 0.1, reward: mva_ray.rewards:plain}\nsearch:\n",
+        f"line 15, constraints.Plain words: expected {A_NAME}, got 'Plain words'",
+    ),
+    "constraint with a misspelt reward": (
+        "search:\n",
+        "constraints:\n  plain: {min: 0.1, reward: mva_ray.rewards:plein}\nsearch:\n",
+        "line 15, constraints.plain.reward: the module 'mva_ray.rewards' has no 'plein'; did you mean 'plain'?",
+    ),
+    "constraint with an empty reward": (
+        "search:\n",
+        "constraints:\n  plain: {min: 0.1, reward: {}}\nsearch:\n",
+        "line 15, constraints.plain.reward: give exactly one of 'function' (package.module:function) and 'model' (id "
+        "or directory)",
+    ),
+    # Warm start
+    "warm start that is a text": (
+        "search:\n",
+        "warm_start: runs/earlier\nsearch:\n",
+        "line 14, warm_start: expected a list of run directories, got 'runs/earlier'",
+    ),
+    "warm start with a number": (
+        "search:\n",
+        "warm_start: [7]\nsearch:\n",
+        "line 14, warm_start: expected a list of run directories, got [7]",
+    ),
+    "warm start from nowhere": (
+        "search:\n",
+        "warm_start: [runs/earlier]\nsearch:\n",
+        "line 14, warm_start[0]: DIR/runs/earlier is no run directory: there is no such directory",
+    ),
+    "warm start from no run": (
+        "search:\n",
+        "warm_start: [model]\nsearch:\n",
+        "line 14, warm_start[0]: DIR/model is no run directory: it has no run.json",
     ),
 }

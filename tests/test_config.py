@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mva_ray.config import PairSource, Resources, RunConfig, check_writable, load_config
+from mva_ray.config import PairSource, RunConfig, check_writable, load_config
 from mva_ray.config_checks import import_function
+from mva_ray.config_reward import Resources
 from mva_ray.config_training import Penalty, Training
 from mva_ray.data.check import load_checked_config
 from mva_ray.errors import ConfigError
@@ -371,3 +372,32 @@ def test_every_kind_of_penalty_has_its_own_weight(directory: Path, written: str,
     penalty = load_config(write(directory, GOOD + f"training: {{penalty: {written}}}\n")).training.penalty
     assert (penalty.kind, penalty.weight) == (kind, weight)
     assert Penalty.model_validate(penalty.model_dump()) == penalty
+
+
+CONSTRAINTS = """\
+constraints:
+  base_nll: {max: 3.5}
+  tokens: {min: 4, max: 30}
+  warm: {min: 0.2}
+  fluency: {reward: mva_ray.rewards:plain, min: 3}
+"""
+
+
+def test_constraints_are_on_metrics_values_and_rewards_of_their_own(directory: Path) -> None:
+    config = load_config(write(directory, GOOD + CONSTRAINTS))
+    assert {name: (limit.min, limit.max) for name, limit in config.constraints.items()} == {
+        "base_nll": (None, 3.5),
+        "tokens": (4, 30),
+        "warm": (0.2, None),
+        "fluency": (3, None),
+    }
+    assert list(config.rewards) == ["warm", "short", "fluency"]
+    assert config.extra_rewards["fluency"].source == "mva_ray.rewards:plain"
+    assert pickle.loads(pickle.dumps(config)) == config
+
+
+def test_a_run_to_start_from_is_found_from_the_config(directory: Path) -> None:
+    (directory / "runs" / "earlier").mkdir(parents=True)
+    (directory / "runs" / "earlier" / "run.json").write_text("{}")
+    config = load_config(write(directory, GOOD + "warm_start: [runs/earlier]\n"))
+    assert config.warm_start == [str(directory / "runs" / "earlier")]

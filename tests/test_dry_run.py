@@ -16,6 +16,7 @@ from mva_ray.errors import ConfigError
 from mva_ray.explore import main
 from mva_ray.forecast import Forecast, Lengths, make_forecast
 from mva_ray.ray_session import resources_there
+from tests.evaluations import make_run, trade_off
 from tests.tiny import load, make_classifier, random_adapter
 
 SPLITS = ("train", "search", "held_out")
@@ -240,6 +241,33 @@ def test_what_the_machine_lacks_is_said(
     assert "- training.num_workers need 3 CPU, this machine has 2" in output
     assert "- search.resources asks for no GPU: answers are generated on CPUs" in output
     assert "- 'given' has at most 10 pairs, fewer than training.pairs_per_step (11)" in output
+
+
+def test_what_constraints_and_earlier_runs_bring_is_said(
+    tmp_path: Path, settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(tmp_path / "earlier", trade_off(2), ("positive", "brief"))
+    limits = {"base_nll": {"max": 3.5}, "fluency": {"min": 3, "reward": "mva_ray.rewards:plain"}}
+    settings |= {"constraints": limits, "warm_start": ["earlier"]}
+    dry_run(write(tmp_path, settings), tmp_path / "run")
+    output = " ".join(capsys.readouterr().out.split())
+    assert "reward 'fluency' 0.1 0 mva_ray.rewards:plain" in output
+    assert f"- warm start from {tmp_path / 'earlier'}: {len(trade_off(2))} evaluations" in output
+
+
+def test_the_engine_is_said_and_a_server_needs_no_memory_here(
+    tmp_path: Path, settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    dry_run(write(tmp_path, settings), tmp_path / "run")
+    own = " ".join(capsys.readouterr().out.split())
+    settings["engine"] = {"openai": {"base_url": "http://host:8000/v1", "model": "demo", "adapters_dir": "exports"}}
+    dry_run(write(tmp_path, settings), tmp_path / "run")
+    asking = " ".join(capsys.readouterr().out.split())
+    assert "- engine: our own, in the evaluators" in own
+    assert "each evaluator" in own
+    assert "- engine: model demo at http://host:8000/v1, not asked here; at most 8 candidates at a time" in asking
+    assert "each evaluator" not in asking
+    assert not (tmp_path / "exports").exists()
 
 
 def test_this_machine_is_asked_without_starting_ray(monkeypatch: pytest.MonkeyPatch) -> None:

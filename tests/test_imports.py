@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mva_ray"
 
-EVERYONE = {"records", "errors", "files"}
+EVERYONE = {"records", "errors", "files", "constraints"}
 STAGES = {"config", "data", "adapters", "training", "evaluation", "search", "table", "maths", "report"}
 
 ARROWS: dict[str, set[str]] = {
@@ -17,18 +17,20 @@ ARROWS: dict[str, set[str]] = {
     "records": set(),
     "errors": set(),
     "files": set(),
+    "constraints": {"records"},
     "rewards": set(),
     "maths": set(),
     "config": EVERYONE,
+    "endpoint": EVERYONE | {"config"},
     "data": EVERYONE | {"config"},
     "adapters": EVERYONE | {"config", "maths"},
     "training": EVERYONE | {"config", "data", "adapters", "maths"},
-    "evaluation": EVERYONE | {"config", "adapters"},
+    "evaluation": EVERYONE | {"config", "adapters", "endpoint"},
     "search": EVERYONE | {"config", "maths"},
     "table": EVERYONE | {"maths.pareto"},
     "report": EVERYONE | {"config", "table"},
     "service": EVERYONE | {"config", "table", "maths.pareto"},
-    "compare": EVERYONE | STAGES | {"pipeline"},
+    "compare": EVERYONE | STAGES | {"endpoint", "pipeline"},
     "pipeline": EVERYONE | STAGES,
     "explore": EVERYONE | {"config", "pipeline", "service"},
     "data_check": EVERYONE | {"config", "data", "adapters"},
@@ -45,7 +47,7 @@ LAZY_ARROWS: dict[str, set[str]] = {
 PART_OF: dict[str, str] = {
     "__init__": "mva_ray",
     "__main__": "cli",
-    **dict.fromkeys(("plan", "forecast", "dry_run", "estimate", "ray_session"), "pipeline"),
+    **dict.fromkeys(("plan", "forecast", "dry_run", "estimate", "ray_session", "warm_start"), "pipeline"),
 }
 """Modules that belong to the part of another name; config_*.py belong to config."""
 

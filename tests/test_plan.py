@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mva_ray.config import RunConfig
+from mva_ray.constraints import Limit
 from mva_ray.plan import Plan, changed_settings, key, make_plan
 from tests.tiny import make_llama, random_adapter
 
@@ -253,6 +254,34 @@ def test_search_prompts_are_told_apart_by_their_own_hash(settings: Settings) -> 
     assert before.prompts["search"] == tuple(f"search {number}" for number in range(4))
     assert after.prompts["search"] == before.prompts["search"][:3]
     assert after.context == before.context
+
+
+def test_constraints_and_earlier_runs_invalidate_nothing(settings: Settings) -> None:
+    """They decide what is feasible and where the search begins, not what an evaluation is."""
+    limits = {"base_nll": {"max": 3.5}, "fluency": {"min": 3.0, "reward": "mva_ray.rewards:plain"}}
+    after = plan({**settings, "constraints": limits, "warm_start": ["runs/earlier"]})
+    assert changed(plan(settings), after) == set()
+    assert after.constraints["base_nll"] == Limit(max=3.5)
+    assert after.constraints["fluency"] == Limit(min=3.0, reward=after.rewards["given"]), "the same reward has one name"
+
+
+@pytest.mark.parametrize(
+    ("path", "setting", "same"),
+    [
+        ("generation.max_new_tokens", 41, False),
+        ("generation.system_prompt", "Be kind.", False),
+        ("generation.batch_size", 2, True),
+        ("search.bounds", [-1.0, 2.0], True),
+        ("prompts.search.count", 3, True),
+        ("values.1.reward", "mva_ray.rewards:neutral", True),
+        ("training.steps", 25, True),
+        ("seed", 1, True),
+    ],
+)
+def test_the_generator_is_what_answers_depend_on_besides_the_blend(
+    settings: Settings, path: str, setting: Any, same: bool
+) -> None:
+    assert (plan(settings).generator == plan(edited(settings, path, setting)).generator) is same
 
 
 def test_an_edited_reward_scores_anew(settings: Settings, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The blended model: base + sum_i w_i theta_i with another w on every row of a batch.
+"""The blended model: base + sum_i w_i theta_i with another w on every row of a batch, or on every token.
 
 For a LoRA'd linear layer, y = W x + ((x A^T) * w_row) B^T, where A stacks every adapter's A, B every adapter's
 scaling * B, and w_row repeats each coefficient over its adapter's rank. Exact to rounding for any real w.
@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
+from transformers.pytorch_utils import Conv1D
 
 from mva_ray.adapters.lora import LoraFactors
 
@@ -18,55 +20,108 @@ class BlendedModel:
     """A base model with n value adapters attached; not thread-safe (coefficients are state of the model).
 
     Args:
-        model: a causal LM whose adapted modules are linear (nn.Linear, GPT-2's Conv1D); its weights stay as they are.
+        model: a causal LM whose adapted modules are linear (nn.Linear, GPT-2's Conv1D).
         adapters: n sets of factors, ranks and modules may differ.
+        products: what the linear layers inside the model multiply in, their own precision if None. The weights are
+            kept in it; all else, sums and the output layer among it, stays in the model's precision.
 
     Raises:
         ValueError: where an adapter names a module that the model does not have.
     """
 
-    def __init__(self, model: nn.Module, adapters: Sequence[LoraFactors]) -> None:
+    def __init__(self, model: Any, adapters: Sequence[LoraFactors], products: torch.dtype | None = None) -> None:
         self.model = model
         self.n_adapters = len(adapters)
-        self._coefficients: Tensor | None = None
+        self._rows: Tensor | None = None
+        self._scales: dict[tuple[int, ...], Tensor] = {}
         modules = dict(model.named_modules())
         names = dict.fromkeys(name for adapter in adapters for name in adapter.a)
         missing = [name for name in names if name not in modules]
         if missing:
             others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             raise ValueError(f"the model has no module {missing[0]!r}{others}: adapters of another base model?")
+        if products is not None:
+            names |= dict.fromkeys(_inner_linear_layers(model))
+            outer = self.model.get_output_embeddings()
+            outer.forward = _OutputLayer(outer)
         for name in names:
-            self._attach(modules[name], name, adapters)
+            module: Any = modules[name]
+            module.forward = _BlendedLinear(self, module, name, adapters, products)
 
     @contextmanager
     def coefficients(self, rows: Tensor) -> Iterator[Any]:
-        """Blend row b of every batch run inside with `rows[b]`: [batch, n]. Outside, the model is the base model.
+        """Blend what runs inside with `rows`: [batch, n], or [batch, tokens, n]. Outside, the model is the base model.
 
         Raises:
-            ValueError: where the second dimension is not n.
+            ValueError: where the last dimension is not n, or there are other dimensions.
         """
-        if rows.ndim != 2 or rows.shape[1] != self.n_adapters:
+        if rows.ndim not in (2, 3) or rows.shape[-1] != self.n_adapters:
             raise ValueError(f"coefficients must be [batch, {self.n_adapters}], got {list(rows.shape)}")
-        self._coefficients = rows if rows.any() else None
+        self._rows = (rows[:, None] if rows.ndim == 2 else rows) if rows.any() else None
+        self._scales = {}
         try:
             yield self.model
         finally:
-            self._coefficients = None
+            self._rows = None
 
-    def _attach(self, module: nn.Module, name: str, adapters: Sequence[LoraFactors]) -> None:
-        owners = [index for index, adapter in enumerate(adapters) if name in adapter.a]
-        weight = next(module.parameters())
-        stacked_a = torch.cat([adapters[i].a[name] for i in owners]).to(weight)
-        stacked_b = torch.cat([adapters[i].scaling * adapters[i].b[name].to(weight) for i in owners], dim=1)
-        owner_of_rank = torch.tensor(
-            [index for index in owners for _ in range(len(adapters[index].a[name]))], device=weight.device
-        )
+    def scales(self, owners: tuple[int, ...]) -> Tensor | None:
+        """Each coefficient repeated over the ranks of its adapter, [batch, tokens or 1, ranks]; None for the base."""
+        if self._rows is None:
+            return None
+        if owners not in self._scales:
+            self._scales[owners] = self._rows[..., owners]
+        return self._scales[owners]
 
-        def add_delta(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
-            if self._coefficients is None:
-                return output
-            scales = self._coefficients.to(output)[:, owner_of_rank].unsqueeze(1)
-            delta: Tensor = (inputs[0] @ stacked_a.T * scales) @ stacked_b.T
-            return output + delta
 
-        module.register_forward_hook(add_delta)
+class _BlendedLinear:
+    """Takes the place of the forward method of a linear layer."""
+
+    def __init__(
+        self, blend: BlendedModel, module: Any, name: str, adapters: Sequence[LoraFactors], products: torch.dtype | None
+    ) -> None:
+        self._blend = blend
+        if products is not None:
+            module.weight.data = module.weight.data.to(products)
+        weight, self._bias = module.weight, module.bias
+        self._weight = weight.T if isinstance(module, Conv1D) else weight
+        if self._bias is not None:
+            self._bias = self._bias.to(weight)
+        with_it = [(index, adapter) for index, adapter in enumerate(adapters) if name in adapter.a]
+        self._owners = tuple(index for index, adapter in with_it for _ in range(len(adapter.a[name])))
+        if with_it:
+            self._a = torch.cat([adapter.a[name] for _, adapter in with_it]).to(weight)
+            precise = torch.promote_types(weight.dtype, torch.float32)
+            scaled = [adapter.scaling * adapter.b[name].to(precise) for _, adapter in with_it]
+            self._b = torch.cat(scaled, dim=1).to(weight).T.contiguous()
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        cast = inputs.to(self._weight.dtype)
+        output = linear(cast, self._weight, self._bias)
+        scales = self._blend.scales(self._owners) if self._owners else None
+        if scales is not None:
+            hidden = (linear(cast, self._a) * scales).to(cast.dtype)
+            output = output.flatten(0, -2).addmm_(hidden.flatten(0, -2), self._b).view_as(output)
+        return output.to(inputs.dtype)
+
+
+class _OutputLayer:
+    """Multiplies in bfloat16 but does not round the logits to it: they would tie."""
+
+    def __init__(self, module: Any) -> None:
+        self._forward = module.forward
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("medium")
+        try:
+            logits: Tensor = self._forward(inputs)
+            return logits
+        finally:
+            torch.set_float32_matmul_precision(before)
+
+
+def _inner_linear_layers(model: Any) -> list[str]:
+    outer = model.get_output_embeddings()
+    return [
+        name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D) and module is not outer
+    ]

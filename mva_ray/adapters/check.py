@@ -10,7 +10,15 @@ from mva_ray.errors import ConfigError
 
 
 def adapter_problems(draft: Draft) -> Iterator[Problem]:
-    """Directories that are no plain LoRA in safetensors, or that the penalty cannot compare with what is trained."""
+    """Directories that are no plain LoRA in safetensors, that the penalty cannot compare with what is trained, or
+    whose ranks are too much for the server that answers."""
+    found = list(_bad_adapters(draft))
+    yield from found
+    if draft.config and not found:
+        yield from _beyond_the_server(draft, draft.config)
+
+
+def _bad_adapters(draft: Draft) -> Iterator[Problem]:
     for location, directory in _brought(draft):
         try:
             load_factors(directory)
@@ -64,6 +72,18 @@ def _incomparable(config: RunConfig | None, directory: Path) -> Iterator[str]:
             f"its rank is {rank}, and a penalty on lora_A needs that of training.lora.r ({trained}): make them equal, "
             "or let the penalty compare deltas (penalty: hsic)"
         )
+
+
+def _beyond_the_server(draft: Draft, config: RunConfig) -> Iterator[Problem]:
+    """A server gets a candidate as one adapter, whose rank is the sum of the ranks."""
+    trained = config.training.lora.r
+    ranks = [read_settings(Path(value.adapter))["r"] if value.adapter else trained for value in config.values]
+    if (server := config.engine.openai) and sum(ranks) > server.max_lora_rank:
+        message = (
+            f"the ranks of {len(ranks)} adapters add up to {sum(ranks)}, and the server takes {server.max_lora_rank}: "
+            "raise its limit (vLLM's --max-lora-rank) and max_lora_rank with it, or use adapters of lower rank"
+        )
+        yield draft.document.problem(("engine", "openai", "max_lora_rank"), message)
 
 
 def _misfits(factors: LoraFactors, shapes: dict[str, tuple[int, int]]) -> Iterator[str]:

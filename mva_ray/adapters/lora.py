@@ -14,8 +14,9 @@ from torch import Tensor
 
 from mva_ray.adapters.hashes import SETTINGS_FILE, WEIGHTS_FILE
 from mva_ray.errors import ConfigError, last_line
+from mva_ray.files import whole_directory
 
-_PREFIX = "base_model.model."
+PREFIX = "base_model.model."
 _UNSAFE_WEIGHTS_FILE = "adapter_model.bin"
 _READ = frozenset({"peft_type", "r", "lora_alpha", "use_rslora", "bias", "init_lora_weights"})
 _OF_TRAINING_ALONE = frozenset(
@@ -74,7 +75,7 @@ def load_factors(directory: Path) -> LoraFactors:
     factors: dict[str, dict[str, Tensor]] = {"lora_A": {}, "lora_B": {}}
     others = []
     for name, tensor in tensors.items():
-        module, _, factor = name.removeprefix(_PREFIX).removesuffix(".weight").rpartition(".")
+        module, _, factor = name.removeprefix(PREFIX).removesuffix(".weight").rpartition(".")
         if factor in factors and tensor.ndim == 2:
             factors[factor][module] = tensor
         else:
@@ -109,12 +110,9 @@ def read_settings(directory: Path) -> dict[str, Any]:
 
 def copy_adapter(source: Path, directory: Path) -> None:
     """Copy an adapter's weights and settings, all of them or nothing."""
-    scratch = directory.with_name(f"{directory.name}.partial")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    for name in (SETTINGS_FILE, WEIGHTS_FILE):
-        shutil.copyfile(source / name, scratch / name)
-    scratch.rename(directory)
+    with whole_directory(directory) as scratch:
+        for name in (SETTINGS_FILE, WEIGHTS_FILE):
+            shutil.copyfile(source / name, scratch / name)
 
 
 def _unsupported(settings: Mapping[str, Any]) -> Iterator[str]:

@@ -7,7 +7,6 @@ wins in both.
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,10 +15,10 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import httpx2
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from mva_ray.config_compare import JudgeSettings
-from mva_ray.errors import ConfigError, RunError, last_line
+from mva_ray.endpoint import THIS_REQUEST_ONLY, Client, cause, status_of
+from mva_ray.errors import RunError
 from mva_ray.files import read_json, write_json
 
 Side = Literal["first", "second", "tie"]
@@ -30,10 +29,6 @@ SYSTEM = (
     "End with exactly one of [[A]] (A is better), [[B]] (B is better) or [[C]] (neither is)."
 )
 QUESTION = "<request>\n{prompt}\n</request>\n<answer_a>\n{a}\n</answer_a>\n<answer_b>\n{b}\n</answer_b>"
-
-TRY_AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
-THIS_QUESTION_ONLY = frozenset({400, 413, 422})
-LONGEST_WAIT = 60.0
 
 
 @dataclass(frozen=True)
@@ -77,7 +72,7 @@ class Judge:
         self._settings = settings
         self._system = SYSTEM.format(criteria=criteria)
         self._cache = cache
-        self._client = httpx2.Client(headers=_headers(settings), timeout=settings.timeout)
+        self._client = Client(settings, "judge")
 
     def __enter__(self) -> Self:
         return self
@@ -127,28 +122,17 @@ class Judge:
         return parse(kept["answer"])
 
     def _post(self, body: dict[str, Any]) -> str:
-        attempts = Retrying(
-            stop=stop_after_attempt(self._settings.attempts),
-            wait=_wait,
-            retry=retry_if_exception(_is_passing),
-            reraise=True,
-        )
         try:
-            response = attempts(self._post_once, body)
+            response = self._client.post("/chat/completions", body)
             return str(response.json()["choices"][0]["message"]["content"] or "")
         except httpx2.HTTPError as error:
-            cause = _cause(error)
-            if isinstance(error, httpx2.HTTPStatusError) and error.response.status_code in THIS_QUESTION_ONLY:
-                raise UnusableAnswer(cause) from None
+            if status_of(error) in THIS_REQUEST_ONLY:
+                raise UnusableAnswer(cause(error)) from None
             raise RunError(
-                f"the judge at {self._settings.base_url} fails: {cause}; its answers so far are kept"
+                f"the judge at {self._settings.base_url} fails: {cause(error)}; its answers so far are kept"
             ) from None
         except (ValueError, LookupError, TypeError):
             raise RunError(f"the judge at {self._settings.base_url} does not speak the OpenAI protocol") from None
-
-    def _post_once(self, body: dict[str, Any]) -> httpx2.Response:
-        url = self._settings.base_url.rstrip("/") + "/chat/completions"
-        return self._client.post(url, json=body).raise_for_status()
 
 
 def parse(answer: str) -> str:
@@ -161,34 +145,3 @@ def parse(answer: str) -> str:
     if not marked:
         raise UnusableAnswer(f"no [[A]], [[B]] or [[C]] in the judge's answer {answer[-80:]!r}")
     return str(marked[-1])
-
-
-def _headers(settings: JudgeSettings) -> dict[str, str]:
-    if settings.api_key_env is None:
-        return {}
-    key = os.environ.get(settings.api_key_env)
-    if not key:
-        raise ConfigError("judge.api_key_env", [f"the environment variable {settings.api_key_env} is not set"])
-    return {"Authorization": f"Bearer {key}"}
-
-
-def _is_passing(error: BaseException) -> bool:
-    """Whether the next attempt may do better."""
-    if isinstance(error, httpx2.HTTPStatusError):
-        return error.response.status_code in TRY_AGAIN
-    return isinstance(error, httpx2.TransportError)
-
-
-def _wait(state: RetryCallState) -> float:
-    """Seconds: what the endpoint asks for, else longer each time."""
-    error = state.outcome.exception() if state.outcome else None
-    asked = error.response.headers.get("retry-after", "") if isinstance(error, httpx2.HTTPStatusError) else ""
-    if asked.isdigit():
-        return min(float(asked), LONGEST_WAIT)
-    return wait_random_exponential(multiplier=0.5, max=LONGEST_WAIT)(state)
-
-
-def _cause(error: httpx2.HTTPError) -> str:
-    if isinstance(error, httpx2.HTTPStatusError):
-        return f"HTTP {error.response.status_code} {error.response.reason_phrase}".strip()
-    return f"{type(error).__name__}: {last_line(error)}"

@@ -4,19 +4,13 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-import ray
 from tqdm.auto import tqdm
 
 from mva_ray.compare.scoring import Blend
 from mva_ray.config import RunConfig
 from mva_ray.evaluation.evaluate import EvaluationSetting
-from mva_ray.evaluation.ray_evaluation import (
-    evaluate_all,
-    group_size,
-    start_broker,
-    start_generators,
-    start_rewards,
-)
+from mva_ray.evaluation.known import KnownAnswers
+from mva_ray.evaluation.ray_evaluation import evaluate_all, evaluation_broker
 from mva_ray.records import AdapterRef, Evaluation
 from mva_ray.table import ParetoTable
 
@@ -42,16 +36,15 @@ class Evaluations:
         self._known = {split: self._read(split) for split in settings}
 
     def __enter__(self) -> Self:
-        self._generators = start_generators(self._config, self._config.base_model, self._adapters)
-        self._rewards = start_rewards(self._config)
-        self._broker = start_broker(self._settings, self._generators, self._rewards, self._table.append)
+        known = KnownAnswers(self._table.evaluations(with_generations=True))
+        self._actors = evaluation_broker(self._config, self._adapters, self._settings, self._table.append, known)
+        self._broker = self._actors.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for actor in (self._broker, *self._generators, *self._rewards.values()):
-            ray.kill(actor)
+        self._actors.__exit__(kind, error, trace)
 
     def evaluate(self, split: str, blends: Sequence[Blend], what: str) -> list[Evaluation]:
         """The evaluations of the blends, in their order, with generations; failures are rows too."""
@@ -59,8 +52,7 @@ class Evaluations:
         missing = list({_identity(blend): blend for blend in blends if _identity(blend) not in known}.values())
         setting = self._settings[split]
         vectors = [tuple(float(blend.get(name, 0.0)) for name in setting.adapters) for blend in missing]
-        size = group_size(self._config.generation.batch_size, len(setting.prompts))
-        done = evaluate_all(self._broker, split, vectors, size)
+        done = evaluate_all(self._broker, split, vectors)
         rows = tqdm(done, total=len(vectors), desc=f"{what} on {split}", unit="model", disable=not vectors)
         failed = {_identity(row.coefficients): row for row in rows if row.status != "ok"}
         if missing:

@@ -10,7 +10,7 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
-from mva_ray.adapters.hashes import adapter_hash
+from mva_ray.adapters.hashes import delta_hash
 from mva_ray.adapters.prompting import plain_text
 from mva_ray.compare.interference import interference, means
 from mva_ray.compare.methods import METHODS, NO_PENALTY, Ingredients, Method, Recipe
@@ -173,9 +173,9 @@ class _Seed:
         return next((self._broken[recipe.key] for recipe in needed if recipe.key in self._broken), None)
 
     def _settings(self, recipes: Sequence[Recipe]) -> dict[str, EvaluationSetting]:
-        plan, generation = self._plan, self._config.generation
-        context = key(plan.base_hash, generation.max_new_tokens, generation.system_prompt, dict(plan.rewards))
-        adapters = {recipe.directory: adapter_hash(self._path(recipe.directory)) for recipe in recipes}
+        plan = self._plan
+        context = key(plan.generator, dict(plan.rewards))
+        adapters = {recipe.directory: delta_hash(self._path(recipe.directory)) for recipe in recipes}
         return {
             split: EvaluationSetting(
                 context=context,
@@ -186,6 +186,7 @@ class _Seed:
                 adapters=adapters,
                 rewards=plan.rewards,
                 seed=self._config.seed,
+                generator=plan.generator,
             )
             for split in EVALUATED
         }

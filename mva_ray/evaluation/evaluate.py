@@ -3,19 +3,24 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import sqrt
 from statistics import fmean, stdev
 from typing import Any
 
+from mva_ray.constraints import Limits
 from mva_ray.errors import CandidateFailure
+from mva_ray.evaluation.metrics import text_metrics
 from mva_ray.records import Evaluation, Generation, ScoredGeneration, rounded
 
 
 @dataclass(frozen=True)
 class EvaluationSetting:
-    """What all candidates of one split share; coefficients are in the order of `adapters`, one each."""
+    """What all candidates of one split share; coefficients are in the order of `adapters`, one each.
+
+    `generator` names base model and generation settings; answers of the same one may be used again ("" names none).
+    """
 
     context: str
     split: str
@@ -25,6 +30,13 @@ class EvaluationSetting:
     adapters: Mapping[str, str]
     rewards: Mapping[str, str]
     seed: int
+    generator: str = ""
+    constraints: Limits = field(default_factory=dict)
+
+    @property
+    def extra_rewards(self) -> dict[str, str]:
+        """Name and version of the rewards that are only constraints."""
+        return {name: limit.reward for name, limit in self.constraints.items() if limit.reward is not None}
 
     @property
     def prompts_hash(self) -> str:
@@ -48,19 +60,35 @@ def succeeded(
     generations: Sequence[Generation],
     rewards: Mapping[str, Sequence[float]],
     seconds: float,
+    metrics: Mapping[str, Sequence[float]] | None = None,
+    stopped: str | None = None,
 ) -> Evaluation:
-    """The mean reward of each value over the prompts, and its standard error s / sqrt(n) (0 for one prompt)."""
+    """The mean reward of each value over the prompts, its standard error s / sqrt(n) (0 for one prompt), mean metrics.
+
+    Args:
+        generations: of all prompts of the split, or of the first n where racing stopped the candidate.
+        rewards: value -> one number a generation.
+        metrics: what the texts alone do not tell, such as base_nll -> one number a generation.
+        stopped: why racing stopped it; None where it has all prompts.
+    """
+    measured = metrics or {}
     scored = tuple(
-        ScoredGeneration(generation, {value: rewards[value][index] for value in setting.values})
+        ScoredGeneration(
+            generation,
+            {value: rewards[value][index] for value in setting.values},
+            {name: numbers[index] for name, numbers in measured.items()},
+        )
         for index, generation in enumerate(generations)
     )
+    every = [text_metrics(row.generation) | row.metrics for row in scored]
     return Evaluation(
         **_shared(setting, coefficients, seconds),
-        status="ok",
+        status="ok" if stopped is None else "stopped",
         reward_mean={value: fmean(rewards[value]) for value in setting.values},
         reward_se={value: _standard_error(rewards[value]) for value in setting.values},
-        mean_tokens=fmean(generation.tokens for generation in generations),
-        truncated_share=fmean(generation.truncated for generation in generations),
+        n_prompts=len(generations),
+        metrics={name: fmean(row[name] for row in every) for name in every[0]},
+        error=stopped,
         generations=scored,
     )
 
@@ -74,8 +102,8 @@ def failed(
         status="failed",
         reward_mean={},
         reward_se={},
-        mean_tokens=None,
-        truncated_share=None,
+        n_prompts=len(setting.prompts),
+        metrics={},
         failure=failure.kind,
         error=failure.message,
     )
@@ -88,10 +116,10 @@ def _shared(setting: EvaluationSetting, coefficients: Sequence[float], seconds: 
         "split": setting.split,
         "prompts_hash": setting.prompts_hash,
         "coefficients": dict(zip(setting.adapters, rounded(coefficients), strict=True)),
-        "n_prompts": len(setting.prompts),
         "base_model": setting.base_model,
+        "generator": setting.generator,
         "adapters": dict(setting.adapters),
-        "rewards": dict(setting.rewards),
+        "rewards": {**setting.rewards, **setting.extra_rewards},
         "seed": setting.seed,
         "seconds": seconds,
         "created_at": datetime.now(UTC),

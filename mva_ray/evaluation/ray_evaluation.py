@@ -1,47 +1,143 @@
-"""Ray shells of the evaluation: generator and reward actors, and the broker that batches candidates across trials."""
+"""Ray shells of the evaluation: generator and reward actors, and the broker between trials and them."""
 
 import asyncio
+import logging
 import time
-import uuid
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayTaskError
 
-from mva_ray.config import Generation as GenerationSettings
-from mva_ray.config import Resources, RunConfig, Sampling
-from mva_ray.config import Reward as RewardSettings
+from mva_ray.config import RunConfig, Sampling
+from mva_ray.config_reward import Resources
+from mva_ray.config_reward import Reward as RewardSettings
 from mva_ray.errors import CandidateFailure, last_line
 from mva_ray.evaluation.evaluate import EvaluationSetting, failed, succeeded
+from mva_ray.evaluation.known import KnownAnswer, KnownAnswers
 from mva_ray.records import AdapterRef, Coefficients, Evaluation, Generation
 
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+Answer = Generation | CandidateFailure
 Record = Callable[[Sequence[Evaluation]], None]
 _SURVIVES = {"max_restarts": 2, "max_task_retries": 2}
+_ANY_NUMBER = 10_000
+"""Calls that an actor takes at once: they wait inside, without a thread each."""
 
 
 class GeneratorActor:
-    """Holds one `Generator`; answers one batch after another."""
+    """Holds one `Generator`, and steps it as long as any call waits for it: calls share batches."""
 
-    def __init__(
-        self, base_model: str, adapters: Sequence[AdapterRef], settings: GenerationSettings, threads: int
-    ) -> None:
-        import torch
+    def __init__(self, config: RunConfig, base_model: str, adapters: Sequence[AdapterRef], threads: int) -> None:
+        self._engine_thread = ThreadPoolExecutor(1, initializer=partial(_use_threads, threads))
+        self._generator = self._engine_thread.submit(_make, config, base_model, adapters).result()
+        self._waiting: list[tuple[Any, asyncio.Future[Any]]] = []
+        self._stepping: asyncio.Task[None] | None = None
+        self._busy_seconds = 0.0
 
-        from mva_ray.adapters.base_model import allow_bfloat16_products
-        from mva_ray.evaluation.generate import Generator
+    async def answer(self, requests: Sequence[tuple[Coefficients, str]]) -> list[Answer]:
+        answers: list[Answer] = await self._result("begin_answers", requests)
+        return answers
 
-        torch.set_num_threads(threads)
-        allow_bfloat16_products()
-        self._generator = Generator(base_model, adapters, settings)
+    async def sample(self, prompts: Sequence[str], sampling: Sampling, seed: int) -> list[list[Generation]]:
+        samples: list[list[Generation]] = await self._result("begin_samples", prompts, sampling, seed)
+        return samples
 
-    def answer(self, prompts: Sequence[str], candidates: Sequence[Coefficients]) -> list[list[Generation]]:
-        return self._generator.answer(prompts, candidates)
+    async def base_nll(self, generations: Sequence[Generation]) -> list[float]:
+        nll: list[float] = await self._result("begin_base_nll", generations)
+        return nll
 
-    def sample(self, prompts: Sequence[str], sampling: Sampling, seed: int) -> list[list[Generation]]:
-        return self._generator.sample(prompts, sampling, seed)
+    async def busy_seconds(self) -> float:
+        """Seconds that the engine has worked so far."""
+        return self._busy_seconds
+
+    async def _result(self, begin: str, *arguments: Any) -> Any:
+        pending = await self._on_engine(getattr(self._generator, begin), *arguments)
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append((pending, future))
+        if self._stepping is None or self._stepping.done():
+            self._stepping = asyncio.create_task(self._step_until_idle())
+        return await future
+
+    async def _step_until_idle(self) -> None:
+        while self._waiting:
+            started = time.monotonic()
+            await self._on_engine(self._generator.step)
+            self._busy_seconds += time.monotonic() - started
+            for pending, future in self._waiting:
+                if pending.done:
+                    _settle(future, pending.result)
+            self._waiting = [entry for entry in self._waiting if not entry[1].done()]
+
+    async def _on_engine(self, call: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._engine_thread, partial(call, *arguments))
+
+
+class ServerActor:
+    """Asks a server in place of the engine; each call waits in a thread of its own."""
+
+    def __init__(self, config: RunConfig, base_model: str, adapters: Sequence[AdapterRef], threads: int) -> None:
+        self._generator = _make(config, base_model, adapters)
+        self._busy = _Busy()
+
+    async def answer(self, requests: Sequence[tuple[Coefficients, str]]) -> list[Answer]:
+        with self._busy:
+            answers: list[Answer] = await asyncio.to_thread(self._generator.answer, requests)
+        return answers
+
+    async def sample(self, prompts: Sequence[str], sampling: Sampling, seed: int) -> list[list[Generation]]:
+        samples: list[list[Generation]] = await asyncio.to_thread(self._generator.sample, prompts, sampling, seed)
+        return samples
+
+    async def busy_seconds(self) -> float:
+        """Seconds in which at least one call was waiting for the server."""
+        return self._busy.seconds
+
+
+class _Busy:
+    """Seconds in which at least one of any number of overlapping contexts was open."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._open = 0
+
+    def __enter__(self) -> None:
+        if not self._open:
+            self._since = time.monotonic()
+        self._open += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._open -= 1
+        if not self._open:
+            self.seconds += time.monotonic() - self._since
+
+
+def _make(config: RunConfig, base_model: str, adapters: Sequence[AdapterRef]) -> Any:
+    from mva_ray.evaluation.engines import make_generator
+
+    return make_generator(config, base_model, adapters)
+
+
+def _use_threads(count: int) -> None:
+    import torch
+
+    torch.set_num_threads(count)
+
+
+def _settle(future: asyncio.Future[T], result: Callable[[], T]) -> None:
+    try:
+        value = result()
+    except Exception as error:  # it belongs to the call that waits for this future
+        future.set_exception(error)
+    else:
+        future.set_result(value)
 
 
 class RewardActor:
@@ -69,17 +165,17 @@ def start_generators(config: RunConfig, base_model: str, adapters: Sequence[Adap
     """One generator actor per configured evaluator; the machine's cores are shared out between them."""
     count = config.search.evaluators
     threads = max(1, int(ray.cluster_resources().get("CPU", 1)) // count)
-    actor = ray.remote(GeneratorActor).options(**_SURVIVES, **_options(config.search.resources))
-    return [actor.remote(base_model, list(adapters), config.generation, threads) for _ in range(count)]
+    actor = ray.remote(ServerActor if config.engine.openai else GeneratorActor).options(
+        **_SURVIVES, **_options(config.search.resources), max_concurrency=_ANY_NUMBER
+    )
+    return [actor.remote(config, base_model, list(adapters), threads) for _ in range(count)]
 
 
 def start_rewards(config: RunConfig) -> dict[str, ActorHandle]:
-    """One reward actor per value, with the resources its reward asks for."""
+    """One reward actor for every reward of the run, with the resources it asks for."""
     return {
-        value.name: ray.remote(RewardActor)
-        .options(**_SURVIVES, **_options(value.reward.resources))
-        .remote(value.reward)
-        for value in config.values
+        name: ray.remote(RewardActor).options(**_SURVIVES, **_options(reward.resources)).remote(reward)
+        for name, reward in config.rewards.items()
     }
 
 
@@ -87,20 +183,26 @@ def _options(resources: Resources) -> dict[str, float]:
     return {"num_cpus": resources.num_cpus, "num_gpus": resources.num_gpus}
 
 
-@dataclass
-class _Group:
-    """Candidates that are generated in one batch; runs when all of them have been asked for."""
+@dataclass(frozen=True)
+class PartialEvaluation:
+    """A candidate on some of a split's prompts: the evaluation without texts, and its rewards [prompts][values]."""
 
-    candidates: list[Coefficients] = field(default_factory=list)
-    task: asyncio.Task[list[Evaluation]] | None = None
-    complete: asyncio.Event = field(default_factory=asyncio.Event)
+    evaluation: Evaluation
+    rewards: list[list[float]]
 
 
 class EvaluationBroker:
-    """Collects candidates from concurrent trials into batches, scores them and records the evaluations.
+    """Gets candidates answered and scored, and records them; what is known already is not asked for again.
 
-    Generation of a batch overlaps with the scoring of the one before. A batch is recorded by one call of `record`,
-    all of it or nothing.
+    All candidates are at work at once: the engine mixes their prompts, and rewards of one are computed while others
+    generate.
+
+    Args:
+        settings: by split.
+        generators: actors that answer; each call goes to the one with the least to do.
+        rewards: actors that score, by the name of the reward.
+        record: keeps evaluations for good; called with all that are ready, one call at a time.
+        known: answers and rewards of earlier evaluations.
     """
 
     def __init__(
@@ -109,117 +211,213 @@ class EvaluationBroker:
         generators: Sequence[ActorHandle],
         rewards: Mapping[str, ActorHandle],
         record: Record,
+        known: KnownAnswers,
     ) -> None:
         self._settings = dict(settings)
-        self._rewards = dict(rewards)
-        self._record = record
-        self._idle: asyncio.Queue[ActorHandle] = asyncio.Queue()
-        for generator in generators:
-            self._idle.put_nowait(generator)
-        self._groups: dict[tuple[str, Hashable], _Group] = {}
+        self._generators = dict(enumerate(generators))
+        self._load = dict.fromkeys(self._generators, 0)
+        self._scorers = {name: _Scorer(name, actor) for name, actor in rewards.items()}
+        self._known = known
+        self._recorder = _Recorder(record)
+        self._one_at_a_time: defaultdict[tuple[str, Coefficients], asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._reached: dict[tuple[str, Coefficients], int] = {}
+        self._seconds: defaultdict[tuple[str, Coefficients], float] = defaultdict(float)
 
-    async def evaluate(self, split: str, group: Hashable, size: int, coefficients: Coefficients) -> Evaluation:
-        """Evaluate one candidate of a group of `size`; returns without the generations when the group is done."""
-        waiting = self._groups.setdefault((split, group), _Group())
-        if coefficients not in waiting.candidates:
-            waiting.candidates.append(coefficients)
-        if len(waiting.candidates) == size and waiting.task is None:
-            waiting.candidates.sort()
-            waiting.task = asyncio.create_task(self._run(self._settings[split], waiting.candidates))
-            waiting.complete.set()
-        await waiting.complete.wait()
-        assert waiting.task is not None
-        evaluations = await waiting.task
-        return evaluations[waiting.candidates.index(coefficients)]
+    async def evaluate(self, split: str, coefficients: Coefficients, n_prompts: int | None = None) -> PartialEvaluation:
+        """Evaluate a candidate on the first `n_prompts` prompts of a split, all of them if None.
 
-    async def _run(self, setting: EvaluationSetting, candidates: list[Coefficients]) -> list[Evaluation]:
-        started = time.monotonic()
-        answers = await self._answer(setting, candidates)
-        generated = time.monotonic() - started
-        evaluations = await asyncio.gather(
-            *(
-                self._score(setting, coefficients, answer, generated / len(candidates))
-                for coefficients, answer in zip(candidates, answers, strict=True)
-            )
-        )
-        self._record(evaluations)
-        return [replace(evaluation, generations=()) for evaluation in evaluations]
+        Once it has all, or where it failed, the evaluation has been recorded when this returns.
+        """
+        setting = self._settings[split]
+        prompts = setting.prompts[:n_prompts]
+        evaluation = await self._evaluated(setting, coefficients, prompts, None)
+        self._reached[split, coefficients] = len(prompts)
+        if evaluation.status == "failed" or len(prompts) == len(setting.prompts):
+            await self._recorder.record(evaluation)
+        rewards = [[row.rewards[value] for value in setting.values] for row in evaluation.generations]
+        return PartialEvaluation(replace(evaluation, generations=()), rewards)
 
-    async def _answer(
-        self, setting: EvaluationSetting, candidates: list[Coefficients]
-    ) -> list[list[Generation] | CandidateFailure]:
-        """Generations of each candidate; where the batch fails, each is tried alone, so that only the culprit does."""
-        generator = await self._idle.get()
-        try:
-            return list(await generator.answer.remote(list(setting.prompts), candidates))
-        except RayActorError as error:
-            return [_failure("actor_died", error)] * len(candidates)
-        except Exception as error:
-            if len(candidates) == 1:
-                return [_failure("generation_raised", error)]
-        finally:
-            self._idle.put_nowait(generator)
-        return [answer for candidate in candidates for answer in await self._answer(setting, [candidate])]
+    async def stop(self, split: str, coefficients: Coefficients, reason: str) -> None:
+        """Record a candidate that is given up, with the prompts it was evaluated on last."""
+        setting = self._settings[split]
+        prompts = setting.prompts[: self._reached[split, coefficients]]
+        await self._recorder.record(await self._evaluated(setting, coefficients, prompts, reason))
 
-    async def _score(
-        self,
-        setting: EvaluationSetting,
-        coefficients: Coefficients,
-        answer: list[Generation] | CandidateFailure,
-        seconds: float,
+    async def engine_seconds(self) -> float:
+        """Seconds that the generators have worked so far, on average."""
+        seconds: list[float] = await asyncio.gather(*(a.busy_seconds.remote() for a in self._generators.values()))
+        return sum(seconds) / len(seconds)
+
+    async def _evaluated(
+        self, setting: EvaluationSetting, coefficients: Coefficients, prompts: Sequence[str], stopped: str | None
     ) -> Evaluation:
-        if isinstance(answer, CandidateFailure):
-            return failed(setting, coefficients, answer, seconds)
-        completions = [generation.completion for generation in answer]
-        scores = await asyncio.gather(
-            *(self._ask(value, list(setting.prompts), completions) for value in setting.values)
+        key = setting.split, coefficients
+        async with self._one_at_a_time[key]:
+            started = time.monotonic()
+            try:
+                answers = await self._answers(setting, coefficients, prompts)
+                scores = await self._scores(setting, [answer.generation for answer in answers])
+            except CandidateFailure as failure:
+                return failed(setting, coefficients, failure, self._seconds[key] + time.monotonic() - started)
+            finally:
+                self._seconds[key] += time.monotonic() - started
+        metrics = {name: [answer.metrics[name] for answer in answers] for name in answers[0].metrics}
+        return succeeded(
+            setting,
+            coefficients,
+            [answer.generation for answer in answers],
+            {value: scores[value] for value in setting.values},
+            self._seconds[key],
+            metrics | {name: scores[name] for name in setting.extra_rewards},
+            stopped,
         )
-        rewards: dict[str, list[float]] = {}
-        for value, result in zip(setting.values, scores, strict=True):
-            if isinstance(result, CandidateFailure):
-                named = CandidateFailure(result.kind, f"reward of '{value}' {result.message}")
-                return failed(setting, coefficients, named, seconds)
-            rewards[value] = result
-        return succeeded(setting, coefficients, answer, rewards, seconds)
 
-    async def _ask(self, value: str, prompts: list[str], completions: list[str]) -> list[float] | CandidateFailure:
+    async def _answers(
+        self, setting: EvaluationSetting, coefficients: Coefficients, prompts: Sequence[str]
+    ) -> list[KnownAnswer]:
+        """One answer a prompt; those that are not known are generated."""
+        known = dict(self._known.answers(setting, coefficients))
+        if missing := [prompt for prompt in dict.fromkeys(prompts) if prompt not in known]:
+            answers = await self._generate("answer", [(coefficients, prompt) for prompt in missing])
+            for answer in answers:
+                if isinstance(answer, CandidateFailure):
+                    raise answer
+            metrics: list[dict[str, float]] = [{} for _ in answers]
+            if "base_nll" in setting.constraints:
+                metrics = [{"base_nll": nll} for nll in await self._generate("base_nll", answers)]
+            for answer, measured in zip(answers, metrics, strict=True):
+                known[answer.prompt] = KnownAnswer(answer, measured)
+                self._known.keep_answer(setting, coefficients, known[answer.prompt])
+        return [known[prompt] for prompt in prompts]
+
+    async def _generate(self, method: str, requests: Sequence[Any]) -> list[Any]:
+        index = min(self._load, key=lambda index: self._load[index])
+        self._load[index] += len(requests)
         try:
-            result: list[float] | CandidateFailure = await self._rewards[value].score.remote(prompts, completions)
+            return list(await getattr(self._generators[index], method).remote(requests))
+        except RayActorError as error:
+            raise _failure("actor_died", error) from None
+        except RayTaskError as error:
+            raise _failure("generation_raised", error) from None
+        finally:
+            self._load[index] -= len(requests)
+
+    async def _scores(self, setting: EvaluationSetting, generations: Sequence[Generation]) -> dict[str, list[float]]:
+        """Every reward of every generation, by the reward's name; those that are not known are computed."""
+        versions = {**setting.rewards, **setting.extra_rewards}
+        scores = await asyncio.gather(*(self._score(name, version, generations) for name, version in versions.items()))
+        return dict(zip(versions, scores, strict=True))
+
+    async def _score(self, name: str, version: str, generations: Sequence[Generation]) -> list[float]:
+        texts = [(generation.prompt, generation.completion) for generation in generations]
+        missing = [text for text in dict.fromkeys(texts) if self._known.reward(version, *text) is None]
+        if missing:
+            for text, scored in zip(missing, await self._scorers[name].score(missing), strict=True):
+                self._known.keep_reward(version, *text, scored)
+        return [number for text in texts if (number := self._known.reward(version, *text)) is not None]
+
+
+class _Recorder:
+    """Records in one call all that became ready while the last one was written."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._ready: list[Evaluation] = []
+        self._writing = asyncio.Lock()
+
+    async def record(self, evaluation: Evaluation) -> None:
+        self._ready.append(evaluation)
+        async with self._writing:
+            ready, self._ready = self._ready, []
+            if ready:
+                await asyncio.to_thread(self._record, ready)
+
+
+class _Scorer:
+    """One reward: texts of several candidates that wait for the actor go to it in one call."""
+
+    def __init__(self, name: str, actor: ActorHandle) -> None:
+        self._name = name
+        self._actor = actor
+        self._waiting: list[tuple[list[tuple[str, str]], asyncio.Future[list[float]]]] = []
+        self._scoring = asyncio.Lock()
+
+    async def score(self, texts: list[tuple[str, str]]) -> list[float]:
+        """
+        Raises:
+            CandidateFailure: the reward fails on these texts alone, too.
+        """
+        future: asyncio.Future[list[float]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((texts, future))
+        async with self._scoring:
+            waiting, self._waiting = self._waiting, []
+            if waiting:
+                await self._score_together(waiting)
+        return await future
+
+    async def _score_together(self, waiting: list[tuple[list[tuple[str, str]], asyncio.Future[list[float]]]]) -> None:
+        scores = await self._ask([text for texts, _ in waiting for text in texts])
+        if isinstance(scores, CandidateFailure) and len(waiting) > 1:
+            for alone in waiting:
+                await self._score_together([alone])
+            return
+        start = 0
+        for texts, future in waiting:
+            if isinstance(scores, CandidateFailure):
+                future.set_exception(scores)
+            else:
+                future.set_result(scores[start : start + len(texts)])
+            start += len(texts)
+
+    async def _ask(self, texts: list[tuple[str, str]]) -> list[float] | CandidateFailure:
+        prompts, completions = zip(*texts, strict=True)
+        try:
+            scores: list[float] | CandidateFailure = await self._actor.score.remote(prompts, completions)
         except RayActorError as error:
             return _failure("actor_died", error)
-        return result
+        if isinstance(scores, CandidateFailure):
+            return CandidateFailure(scores.kind, f"reward of '{self._name}' {scores.message}")
+        return scores
 
 
 def _failure(kind: str, error: Exception) -> CandidateFailure:
     """The cause in one line: the last one of Ray's text, which ends with what was raised."""
     cause = getattr(error, "cause", None) or error
+    if isinstance(cause, CandidateFailure):
+        return cause
     return CandidateFailure(kind, f"{type(cause).__name__}: {last_line(cause)}")
 
 
-def start_broker(
+@contextmanager
+def evaluation_broker(
+    config: RunConfig,
+    adapters: Sequence[AdapterRef],
     settings: Mapping[str, EvaluationSetting],
-    generators: Sequence[ActorHandle],
-    rewards: Mapping[str, ActorHandle],
     record: Record,
-) -> ActorHandle:
-    actor = ray.remote(EvaluationBroker).options(num_cpus=0, max_concurrency=10_000)
-    return actor.remote(dict(settings), list(generators), dict(rewards), record)
+    known: KnownAnswers,
+) -> Iterator[ActorHandle]:
+    """An `EvaluationBroker` with its generators and rewards, as long as the context lasts."""
+    generators = start_generators(config, config.base_model, adapters)
+    rewards = start_rewards(config)
+    actor = ray.remote(EvaluationBroker).options(num_cpus=0, max_concurrency=_ANY_NUMBER)
+    broker = actor.remote(dict(settings), generators, rewards, record, known)
+    try:
+        yield broker
+        report_truncation(rewards)
+    finally:
+        for handle in (broker, *generators, *rewards.values()):
+            ray.kill(handle)
 
 
-def group_size(batch_size: int, n_prompts: int) -> int:
-    """How many candidates share a batch: as many as their prompts leave room for."""
-    return max(1, batch_size // n_prompts)
+def report_truncation(rewards: Mapping[str, ActorHandle]) -> None:
+    for name, actor in rewards.items():
+        if count := ray.get(actor.truncated.remote()):
+            log.warning("the reward of '%s' cut %d inputs to its max_length", name, count)
 
 
-def evaluate_all(
-    broker: ActorHandle, split: str, candidates: Sequence[Coefficients], size: int
-) -> Iterator[Evaluation]:
-    """Evaluate candidates in groups of `size`; yields evaluations as they are done, in any order."""
-    pending: list[Any] = []
-    call = uuid.uuid4().hex
-    for start in range(0, len(candidates), size):
-        members = candidates[start : start + size]
-        pending += [broker.evaluate.remote(split, (call, start), len(members), member) for member in members]
+def evaluate_all(broker: ActorHandle, split: str, candidates: Sequence[Coefficients]) -> Iterator[Evaluation]:
+    """Evaluate candidates on all prompts of a split; yields evaluations as they are done, in any order."""
+    pending = [broker.evaluate.remote(split, candidate) for candidate in candidates]
     while pending:
         done, pending = ray.wait(pending)
-        yield from ray.get(done)
+        yield from (partial_.evaluation for partial_ in ray.get(done))

@@ -12,12 +12,13 @@ from plotly.subplots import make_subplots
 from mva_ray.report.points import (
     FAINT_COLOR,
     FRONT_COLOR,
-    KINDS,
+    INFEASIBLE,
     VALUE_COLORS,
     KindStyle,
     Points,
     coefficients_text,
     kind_label,
+    left_out,
     number,
     padded_range,
     reward_text,
@@ -46,7 +47,7 @@ def pair_figure(points: Points, values: Sequence[str]) -> Json:
         figure.add_trace(_stairs(points, *values))
     if len(points.faint):
         figure.add_trace(_pair_trace(points.faint, values, "search split only", _faint_marker()))
-    for style, rows in _kinds(points):
+    for style, rows in points.by_style():
         trace = _pair_trace(rows, values, style.label, _marker(style, style.symbol, style.size + 2))
         trace.update(error_x=_error_bars(style), error_y=_error_bars(style))
         figure.add_trace(trace)
@@ -60,7 +61,7 @@ def pair_figure(points: Points, values: Sequence[str]) -> Json:
 def space_figure(points: Points, values: Sequence[str]) -> Json:
     """Three values as a space to turn."""
     figure = go.Figure()
-    for style, rows in _kinds(points):
+    for style, rows in points.by_style():
         figure.add_trace(
             _space_trace(rows, values, style.label, {"symbol": style.symbol_3d, "color": style.color, "size": 6})
         )
@@ -81,14 +82,15 @@ def space_figure(points: Points, values: Sequence[str]) -> Json:
 
 
 def parallel_figure(points: Points, values: Sequence[str]) -> Json:
-    """Any number of values: one axis each, one line a candidate, the front's in colour and on top."""
-    rows = points.main.sort_values("on_front", kind="stable")
+    """Any number of values: one axis each, one line a candidate; infeasible ones and the front in colour and on top."""
+    standing = points.main["on_front"].astype(int) - ~points.main["feasible"]
+    rows = points.main.assign(standing=standing).sort_values("standing", key=abs, kind="stable")
     lines = go.Parcoords(
         dimensions=[{"label": value, "values": _numbers(rows, value)} for value in values],
         line={
-            "color": [int(on_front) for on_front in rows["on_front"]],
-            "colorscale": [[0, "#C9C9C9"], [1, FRONT_COLOR]],
-            "cmin": 0,
+            "color": rows["standing"].tolist(),
+            "colorscale": [[0, INFEASIBLE.color], [0.5, "#C9C9C9"], [1, FRONT_COLOR]],
+            "cmin": -1,
             "cmax": 1,
         },
         unselected={"line": {"opacity": 0.06}},
@@ -117,10 +119,6 @@ def training_figure(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> Json:
     figure.update_xaxes(title="step", row=2)
     figure.update_annotations(font_size=13)
     return _to_json(figure, height=580, hovermode="x unified", legend_y=1.08, margin_t=80)
-
-
-def _kinds(points: Points) -> list[tuple[KindStyle, DataFrame]]:
-    return [(style, rows) for kind, style in KINDS.items() if len(rows := points.of_kind(kind))]
 
 
 def _pair_trace(rows: DataFrame, values: Sequence[str], name: str, marker: Json) -> go.Scatter:
@@ -167,7 +165,8 @@ def _hover(row: Mapping[str, Any], values: Sequence[str]) -> str:
         f"<b>{escape(kind_label(row, values))}</b> · {escape(row['candidate'])}",
         f"w: {escape(coefficients_text(row, values))}",
         *(f"{escape(value)}: {reward_text(row, value)}" for value in values),
-        f"{number(row['mean_tokens'])} tokens on average",
+        f"{number(row['tokens'])} tokens on average",
+        *([escape(reason)] if (reason := left_out(row)) else []),
     ]
     return "<br>".join(lines)
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
-from pandas import DataFrame
+from pandas import DataFrame, concat
 from plotly.offline import get_plotlyjs
 
+from mva_ray.constraints import limit_text
 from mva_ray.files import read_json
 from mva_ray.report import figures
 from mva_ray.report.completions import compare
@@ -19,6 +20,7 @@ from mva_ray.report.points import (
     Points,
     coefficients_text,
     kind_label,
+    left_out,
     number,
     reward_text,
     select_points,
@@ -44,6 +46,8 @@ def render_page(run_dir: Path, state: RunState, table: ParetoTable) -> str:
         facts=_facts(frame, points),
         front=_records(points.front.sort_values([state.values[0], "candidate"], ascending=[False, True])),
         references=_references(points),
+        left_out=_records(concat([points.infeasible, points.stopped])),
+        constraints=[limit_text(name, limit) for name, limit in state.constraints.items()],
         failed=_records(frame[frame["status"] == "failed"].sort_values(["candidate", "split"])),
         comparison=compare(points, state.values, table.generations),
         figures=_figures(points, state.values, curves),
@@ -70,6 +74,7 @@ def _template() -> Template:
         duration=_duration,
         reward=reward_text,
         kind=kind_label,
+        left_out=left_out,
         w=coefficients_text,
         tint=_tint,
     )
@@ -83,6 +88,8 @@ def _facts(frame: DataFrame, points: Points) -> dict[str, Any]:
         "failed": frame.loc[frame["status"] == "failed", "candidate"].nunique(),
         "scored": len(points.main),
         "faint": len(points.faint),
+        "infeasible": points.infeasible["candidate"].nunique(),
+        "stopped": len(points.stopped),
         "split": SPLIT_LABELS[points.split],
         "n_prompts": points.n_prompts,
     }

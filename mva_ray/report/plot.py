@@ -22,6 +22,7 @@ from mva_ray.report.points import (
     FRONT_COLOR,
     KINDS,
     SPLIT_LABELS,
+    STOPPED,
     KindStyle,
     Points,
     padded_range,
@@ -87,18 +88,19 @@ def _pair_grid(points: Points, values: Sequence[str]) -> Figure:
 def _limits(points: Points, value: str) -> tuple[float, float]:
     """An interval that holds every mean, and the error bars on the main split."""
     centres, errors = _floats(points.main, value), np.nan_to_num(_floats(points.main, f"{value}_se"))
-    every = np.concatenate([centres - errors, centres + errors, _floats(points.faint, value)])
+    others = [_floats(rows, value) for rows in (points.faint, points.infeasible, points.stopped)]
+    every = np.concatenate([centres - errors, centres + errors, *others])
     return padded_range(float(every.min()), float(every.max()))
 
 
 def _draw_pair(axes: Axes, points: Points, x: str, y: str, alone: bool) -> None:
     """A staircase joins the front only where these two values are all there are."""
     axes.plot(_floats(points.faint, x), _floats(points.faint, y), "o", ms=3.5, color=FAINT_COLOR, alpha=0.45, mew=0)
-    if alone:
+    if alone and len(points.front):
         _draw_stairs(axes, list(zip(_floats(points.front, x), _floats(points.front, y), strict=True)))
     scale = 1.0 if alone else 0.8
-    for kind, style in KINDS.items():
-        _draw_kind(axes, points.of_kind(kind), x, y, style, scale)
+    for style, rows in points.by_style():
+        _draw_kind(axes, rows, x, y, style, scale)
     axes.plot(_floats(points.front, x), _floats(points.front, y), **_ring(12 * scale))
     _name_single_adapters(axes, points, x, y)
 
@@ -116,10 +118,9 @@ def _draw_kind(axes: Axes, rows: DataFrame, x: str, y: str, style: KindStyle, sc
         _floats(rows, y),
         xerr=_floats(rows, f"{x}_se"),
         yerr=_floats(rows, f"{y}_se"),
-        fmt=style.marker,
-        color=style.color,
+        ls="",
+        **_marker(style),
         ms=style.size * 0.8 * scale,
-        mec="white",
         mew=0.6,
         elinewidth=0.8,
         ecolor=(style.color, 0.6),
@@ -161,14 +162,17 @@ def _legend(points: Points, alone: bool) -> list[Line2D]:
     """An entry for each thing that is in the picture, the front first."""
     ring = Line2D([], [], label="on the front", **{**_ring(11), "ls": "-" if alone else ""})
     kinds = [
-        Line2D(
-            [], [], ls="", marker=style.marker, color=style.color, ms=style.size * 0.8, mec="white", label=style.label
-        )
-        for kind, style in reversed(KINDS.items())
-        if len(points.of_kind(kind))
+        Line2D([], [], ls="", label=style.label, ms=style.size * 0.8, **_marker(style))
+        for style, _ in reversed(points.by_style())
     ]
     faint = Line2D([], [], ls="", marker="o", ms=4, color=FAINT_COLOR, alpha=0.6, label="search split only")
     return [ring, *kinds, *([faint] if len(points.faint) else [])]
+
+
+def _marker(style: KindStyle) -> dict[str, Any]:
+    """Filled with a white rim; of those that racing stopped only the outline."""
+    rim = {"mfc": "none", "mec": style.color} if style is STOPPED else {"mec": "white"}
+    return {"marker": style.marker, "color": style.color, **rim}
 
 
 def _ring(size: float) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from pandas import DataFrame, isna
+from pandas import DataFrame, concat, isna
 
 Point = tuple[float, float]
 
@@ -39,17 +39,24 @@ KINDS = {
 }
 
 
+INFEASIBLE = KindStyle("infeasible", "#B2182B", "X", "x", "x", 8)
+STOPPED = KindStyle("stopped early", "#8A6D3B", "v", "triangle-down-open", "diamond-open", 7)
+
+
 @dataclass(frozen=True)
 class Points:
     """The evaluations of a run without failures.
 
-    `main` holds those on `split`, the one the front is of; `faint` those candidates which only the search
-    split has scored (empty where that is the main split).
+    `main` holds those on `split`, the one the front is of. The others are of candidates that only the search split has
+    scored: `faint` (none where that is the main split) and `stopped`, which racing gave up. `infeasible` ones are in
+    `main` too, or only the search split has scored them.
     """
 
     split: str
     main: DataFrame
     faint: DataFrame
+    infeasible: DataFrame
+    stopped: DataFrame
 
     @property
     def front(self) -> DataFrame:
@@ -62,14 +69,23 @@ class Points:
     def of_kind(self, kind: str) -> DataFrame:
         return self.main[self.main["kind"] == kind]
 
+    def by_style(self) -> list[tuple[KindStyle, DataFrame]]:
+        """What is drawn besides `faint`, lowest first: those left out, then the feasible ones of each kind."""
+        feasible = self.main[self.main["feasible"]]
+        styles = [(STOPPED, self.stopped), (INFEASIBLE, self.infeasible)]
+        styles += [(style, feasible[feasible["kind"] == kind]) for kind, style in KINDS.items()]
+        return [(style, rows) for style, rows in styles if len(rows)]
+
 
 def select_points(frame: DataFrame) -> Points:
     """The held-out evaluations where there are any, else those of the search split."""
-    scored = frame[frame["status"] == "ok"]
-    split = "held_out" if (scored["split"] == "held_out").any() else "search"
-    main = scored[scored["split"] == split]
-    faint = scored[(scored["split"] == "search") & ~scored["candidate"].isin(main["candidate"])]
-    return Points(split, main, faint)
+    done = frame[frame["status"] == "ok"]
+    split = "held_out" if (done["split"] == "held_out").any() else "search"
+    main = done[done["split"] == split]
+    rest = frame[(frame["split"] == "search") & ~frame["candidate"].isin(main["candidate"])]
+    searched = rest[rest["status"] == "ok"]
+    infeasible = concat([main[~main["feasible"]], searched[~searched["feasible"]]])
+    return Points(split, main, searched[searched["feasible"]], infeasible, rest[rest["status"] == "stopped"])
 
 
 def staircase(front: Sequence[Point], floor: Point) -> list[Point]:
@@ -107,6 +123,13 @@ def kind_label(row: Mapping[str, Any], values: Sequence[str]) -> str:
     if row["kind"] == "single":
         return f"{max(values, key=lambda value: abs(row[f'w_{value}']))} alone"
     return KINDS[row["kind"]].label
+
+
+def left_out(row: Mapping[str, Any]) -> str | None:
+    """Why a candidate that did not fail cannot be on the front; None where it can."""
+    if row["status"] == "stopped":
+        return f"stopped after {row['n_prompts']} prompts: {row['error']}"
+    return None if row["feasible"] else f"infeasible: {row['violation']}"
 
 
 def candidate_label(row: Mapping[str, Any], values: Sequence[str]) -> str:

@@ -1,74 +1,110 @@
 """The search on Ray Tune: a generational `Searcher`, and trials that only ask the evaluation broker."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
 from ray.actor import ActorHandle
-from ray.tune import Callback, FailureConfig, Trainable
+from ray.tune import Callback, FailureConfig
 from ray.tune.search import Searcher
 
 from mva_ray.records import Coefficients, Evaluation, Outcome
 from mva_ray.search.proposer import Proposer
+from mva_ray.search.racing import Race, Rewards
+from mva_ray.search.ray_racing import RacingScheduler
+from mva_ray.search.ray_trial import CandidateTrial, Proposal, ProposalQueue
 
-Scores = tuple[list[float], list[float]] | None
 Known = Callable[[Coefficients], Evaluation | None]
+HandOut = Callable[[Sequence[Proposal | None], bool], None]
+
+NO_SNAPSHOTS = {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "TUNE_GLOBAL_CHECKPOINT_S": "inf"}
+"""The Pareto table is the checkpoint and the log: Tune writes neither."""
+
+
+def no_constraints(evaluation: Evaluation) -> tuple[float, ...]:
+    """Every candidate is feasible."""
+    return ()
 
 
 class GenerationalSearcher(Searcher):
-    """Hands a proposer's generations to Tune one candidate at a time, and waits for the generation to be in.
+    """Hands out a proposer's generations one candidate at a time, the next one when the last is told in full.
 
-    Candidates that `known` has are told without a trial: that is how a killed run goes on.
+    Tune is given places in the queue of proposals, not coefficients, so that trials may wait for a generation that is
+    not proposed yet. Candidates that `known` has are told without a trial: that is how a killed run goes on.
 
     Args:
-        proposer: asked for the next generation only when the last one is told in full, in its own order.
-        known: the evaluation of a candidate made earlier, or None.
-        size: how many candidates share a batch of the evaluator.
+        proposer: told the outcomes of a generation in its own order.
+        known: the evaluation of a candidate made earlier, with its generations where there is a race, or None.
+        constraints_of: the constraints of an evaluation, each satisfied where it is at most 0.
+        race: stops dominated candidates, from the second generation on; nobody is stopped without one.
         failed_share: the search stops after a generation where more than this share of all candidates failed.
     """
 
-    def __init__(self, proposer: Proposer, known: Known, size: int, failed_share: float = 0.5) -> None:
-        super().__init__(metric="done_candidates", mode="max")
+    def __init__(
+        self,
+        proposer: Proposer,
+        known: Known,
+        constraints_of: Callable[[Evaluation], tuple[float, ...]] = no_constraints,
+        race: Race | None = None,
+        failed_share: float = 0.5,
+    ) -> None:
+        super().__init__(metric="training_iteration", mode="max")
         self._proposer = proposer
         self._known = known
-        self._size = size
+        self._constraints_of = constraints_of
+        self.race = race
         self._failed_share = failed_share
         self._generation: list[Coefficients] = []
-        self._scores: dict[Coefficients, Scores] = {}
-        self._queue: list[dict[str, Any]] = []
-        self._running: dict[str, Coefficients] = {}
-        self._groups = 0
+        self._outcomes: dict[Coefficients, Outcome] = {}
+        self._complete: dict[Coefficients, Rewards] = {}
+        self._proposals: list[Proposal | None] = []
+        self._handed_out = 0
+        self._hand_out: HandOut | None = None
+        self._places = 0
+        self._lost: set[int] = set()
+        self._running: dict[str, int] = {}
         self._failed: list[str] = []
         self._told = 0
         self.finished = False
 
     def replay(self) -> bool:
         """Go as far as known evaluations reach; False where nothing is left to evaluate."""
-        while not self._queue and not self.finished and len(self._scores) == len(self._generation):
+        while not self.finished and len(self._outcomes) == len(self._generation):
             self._next_generation()
         return not self.finished
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        self.replay()
-        if self._queue:
-            suggestion = self._queue.pop(0)
-            self._running[trial_id] = suggestion["coefficients"]
-            return suggestion
-        return Searcher.FINISHED if self.finished else None
+    def connect(self, hand_out: HandOut) -> None:
+        """Give every proposal to `hand_out`, place by place, and say when it was the last; None is a place to skip."""
+        self._hand_out = hand_out
+        self._go_on()
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        if self.finished:
+            return str(Searcher.FINISHED)
+        self._running[trial_id] = self._places
+        self._places += 1
+        return {"place": self._running[trial_id]}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        coefficients = self._running.pop(trial_id)
+        place = self._running.pop(trial_id)
+        if place >= len(self._proposals):
+            self._lost.add(place)
+            return
+        proposal = self._proposals[place]
+        assert proposal is not None
         if error or result is None:
-            self._take(coefficients, None, "the trial itself died")
+            self._fail(proposal.coefficients, "the trial itself died")
         else:
-            self._take(coefficients, result["scores"], result["error"])
+            self._take(proposal.coefficients, result["evaluation"], result["rewards"], result["complete"])
+        self._go_on()
 
     @property
     def evaluated(self) -> int:
         """How many candidates have a result, known or new."""
-        return self._told + len(self._scores)
+        return self._told + len(self._outcomes)
 
     @property
     def too_many_failed(self) -> str | None:
@@ -85,79 +121,65 @@ class GenerationalSearcher(Searcher):
     def restore(self, checkpoint_path: str) -> None:
         """See `save`."""
 
+    def _go_on(self) -> None:
+        self.replay()
+        if self._hand_out:
+            self._hand_out(self._proposals[self._handed_out :], self.finished)
+            self._handed_out = len(self._proposals)
+
     def _next_generation(self) -> None:
         if self._generation:
-            self._proposer.tell([_outcome(row, self._scores[row]) for row in self._generation])
-            self._told += len(self._generation)
-            self._scores = {}
+            self._tell_generation()
         stop = self.too_many_failed is not None
         self._generation = [] if stop else self._proposer.ask()
         self.finished = not self._generation
-        new: list[Coefficients] = []
         for row in self._generation:
             earlier = self._known(row)
-            if earlier is None:
-                new.append(row)
+            if earlier is None or (earlier.status == "stopped" and not self._stops_again(row, earlier)):
+                self._propose(row)
             else:
-                self._take(row, scores_of(earlier), earlier.error)
-        for start in range(0, len(new), self._size):
-            self._add_group(new[start : start + self._size])
+                self._take(row, earlier, rewards_of(earlier), earlier.status == "ok")
 
-    def _add_group(self, members: list[Coefficients]) -> None:
-        shared = {"group": self._groups, "size": len(members)}
-        self._queue += [{"coefficients": row, **shared} for row in members]
-        self._groups += 1
+    def _tell_generation(self) -> None:
+        self._proposer.tell([self._outcomes[row] for row in self._generation])
+        if self.race:
+            known = {row: self._complete[row] for row in self._generation if row in self._complete}
+            self.race.admit(known, [row for row in known if all(g <= 0 for g in self._outcomes[row].constraints)])
+        self._told += len(self._generation)
+        self._outcomes, self._complete = {}, {}
 
-    def _take(self, coefficients: Coefficients, scores: Scores, error: str | None) -> None:
-        self._scores[coefficients] = scores
-        if scores is None:
-            self._failed.append(error or "unknown")
+    def _propose(self, row: Coefficients) -> None:
+        while len(self._proposals) in self._lost:
+            self._proposals.append(None)
+        looks = self.race.looks if self.race and self._told else ()
+        self._proposals.append(Proposal(row, (*looks, None)))
+
+    def _stops_again(self, row: Coefficients, evaluation: Evaluation) -> bool:
+        """Whether this race, too, stops a candidate after as many prompts as an earlier one did."""
+        return self.race is not None and bool(self._told) and self.race.stops_at(row, rewards_of(evaluation))
+
+    def _take(self, row: Coefficients, evaluation: Evaluation, rewards: Rewards, complete: bool) -> None:
+        if evaluation.status == "failed":
+            self._fail(row, evaluation.error or "unknown")
+            return
+        self._outcomes[row] = outcome_of(row, evaluation, self._constraints_of(evaluation))
+        if complete and rewards:
+            self._complete[row] = rewards
+
+    def _fail(self, row: Coefficients, error: str) -> None:
+        self._outcomes[row] = Outcome(row, None)
+        self._failed.append(error)
 
 
-def scores_of(evaluation: Evaluation) -> Scores:
-    """Mean rewards and their standard errors, in the order of the values; None for a failed candidate."""
-    if evaluation.status != "ok":
-        return None
-    values = list(evaluation.coefficients)
-    return [evaluation.reward_mean[value] for value in values], [evaluation.reward_se[value] for value in values]
+def outcome_of(row: Coefficients, evaluation: Evaluation, constraints: tuple[float, ...]) -> Outcome:
+    """What a search is told of an evaluation that did not fail."""
+    means, errors = evaluation.reward_mean.values(), evaluation.reward_se.values()
+    return Outcome(row, tuple(means), tuple(errors), constraints)
 
 
-def _outcome(coefficients: Coefficients, scores: Scores) -> Outcome:
-    if scores is None:
-        return Outcome(coefficients, None)
-    means, errors = scores
-    return Outcome(coefficients, tuple(means), tuple(errors))
-
-
-class CandidateTrial(Trainable):
-    """One candidate: asks the broker and reports. Imports no torch; its process is reused for the next one."""
-
-    def setup(self, config: dict[str, Any], broker: ActorHandle) -> None:
-        self._broker = broker
-        self._suggestion = config
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._suggestion = new_config
-        return True
-
-    def step(self) -> dict[str, Any]:
-        asked = self._suggestion
-        coefficients = tuple(asked["coefficients"])
-        evaluation: Evaluation = ray.get(
-            self._broker.evaluate.remote("search", asked["group"], asked["size"], coefficients)
-        )
-        return {
-            "done": True,
-            "done_candidates": 1,
-            "scores": scores_of(evaluation),
-            "error": evaluation.error,
-        }
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """A trial has no state: the evaluation is in the table before it reports."""
-
-    def load_checkpoint(self, checkpoint: Any) -> None:
-        """See `save_checkpoint`."""
+def rewards_of(evaluation: Evaluation) -> Rewards:
+    """The rewards [n][k] of each prompt, in the order of the prompts and of the values."""
+    return [list(scored.rewards.values()) for scored in evaluation.generations]
 
 
 class _Progress(Callback):
@@ -165,7 +187,8 @@ class _Progress(Callback):
         self._on_candidate = on_candidate
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._on_candidate()
+        if "evaluation" in trial.last_result:
+            self._on_candidate()
 
 
 def run_search(
@@ -178,14 +201,27 @@ def run_search(
     """Run trials until the searcher has finished. Results are in the table, recorded by the broker.
 
     Args:
-        concurrency: trials at once; at least the searcher's group size, or a group never fills.
+        concurrency: candidates that are evaluated at once, a process of its own for each; more than there will be
+            candidates is a waste of processes.
         storage: where Tune keeps its own files.
         on_candidate: called after each trial.
     """
+    for name, setting in NO_SNAPSHOTS.items():
+        os.environ.setdefault(name, setting)
+    queue = ray.remote(ProposalQueue).options(num_cpus=0, max_concurrency=10_000).remote()
+    searcher.connect(lambda proposals, complete: queue.extend.remote(proposals, complete))
+
+    def stop(coefficients: Coefficients, reason: str) -> None:
+        ray.get(broker.stop.remote("search", coefficients, reason))
+
     tune.Tuner(
-        tune.with_resources(tune.with_parameters(CandidateTrial, broker=broker), {"CPU": 0.01}),
+        tune.with_resources(tune.with_parameters(CandidateTrial, broker=broker, queue=queue), {"CPU": 0.01}),
         tune_config=tune.TuneConfig(
-            search_alg=searcher, num_samples=-1, max_concurrent_trials=concurrency, reuse_actors=True
+            search_alg=searcher,
+            scheduler=RacingScheduler(searcher.race, stop),
+            num_samples=-1,
+            max_concurrent_trials=concurrency,
+            reuse_actors=True,
         ),
         run_config=tune.RunConfig(
             name="search",
@@ -195,3 +231,4 @@ def run_search(
             failure_config=FailureConfig(max_failures=2),
         ),
     ).fit()
+    ray.kill(queue)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 Split = Literal["search", "held_out"]
 ISOLATED = {"enable_external_access": "false", "python_enable_replacements": "false", "lock_configuration": "true"}
+LEFT_OUT = ("failed", "infeasible", "stopped")
 SCALARISATION = "augmented Chebyshev, normalised over the front"
 
 
@@ -21,7 +22,7 @@ class Query:
 
     Args:
         split: `held_out` or `search`; if None, `held_out` where it has rows, else `search`.
-        everything: all candidates, failed ones too; else the front.
+        everything: all candidates, also failed, infeasible and stopped ones; else the front.
         where: an SQL condition over the columns of `ParetoTable.frame`.
         sort: a column, descending after a leading `-`; the front comes highest first value first without it.
         prefer: preference weights such as `positive=0.7,brief=0.3`: rank the front by them, best first.
@@ -46,7 +47,8 @@ class Answer:
         split: the prompt split of every row.
         everything: whether rows off the front were asked for.
         n_prompts: prompts an evaluation on this split has; 0 without any.
-        failed: candidates that failed on this split, shown or not.
+        metrics: the metric columns of the run.
+        left_out: how many candidates of this split are failed, infeasible or stopped, shown or not.
         preference: the weights `score` was computed with; None if none were given.
         best: the first candidate of a preference; None without one.
     """
@@ -56,7 +58,8 @@ class Answer:
     split: str
     everything: bool
     n_prompts: int
-    failed: int
+    metrics: tuple[str, ...]
+    left_out: dict[str, int]
     preference: dict[str, float] | None = None
     best: str | None = None
 
@@ -67,11 +70,12 @@ def ask(run_dir: Path, query: Query) -> Answer:
     Raises:
         ConfigError: no run there, or every problem of the query at once.
     """
-    from mva_ray.table.frame import front_rows, on_split
+    from mva_ray.table.frame import front_rows, metric_columns, on_split, standing
     from mva_ray.table.pareto_table import ParetoTable
     from mva_ray.table.run_state import RunState
 
-    values = RunState.load(run_dir).values
+    state = RunState.load(run_dir)
+    values = state.values
     frame = on_split(ParetoTable(run_dir).frame(query.split), query.split)
     split = query.split or _split_of(frame)
     preference = _checked(query, values, list(frame.columns))
@@ -83,6 +87,8 @@ def ask(run_dir: Path, query: Query) -> Answer:
         rows = where(rows, query.where)
     if query.sort:
         rows = rows.sort_values(query.sort.removeprefix("-"), ascending=not query.sort.startswith("-"), kind="stable")
+    found = standing(frame)
+    left_out = {name: count for name in LEFT_OUT if (count := int((found == name).sum()))}
     rows = rows.head(len(rows) if query.limit is None else query.limit).reset_index(drop=True)
     return Answer(
         rows=rows,
@@ -90,7 +96,8 @@ def ask(run_dir: Path, query: Query) -> Answer:
         split=split,
         everything=query.everything,
         n_prompts=int(frame["n_prompts"].max()) if len(frame) else 0,
-        failed=int((frame["status"] == "failed").sum()),
+        metrics=tuple(metric_columns(values, state.constraints)),
+        left_out=left_out,
         preference=preference,
         best=str(rows["candidate"].iloc[0]) if preference and len(rows) else None,
     )

@@ -1,7 +1,7 @@
 """Answers as text for people and as CSV, JSON or parquet for programs."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -43,7 +43,7 @@ def write(answer: Answer, output_format: Format, output: Path | None, stdout: Te
 
 def records(answer: Answer) -> list[dict[str, Any]]:
     """One JSON object a row; NA becomes null, so that the text is valid JSON."""
-    return [_record(row, answer.values) for row in answer.rows.to_dict("records")]
+    return [_record(row, answer) for row in answer.rows.to_dict("records")]
 
 
 def ranking(answer: Answer) -> str | None:
@@ -63,8 +63,8 @@ def _write_text(answer: Answer, output_format: Format, file: TextIO) -> None:
         _print_table(answer, Console(file=file, highlight=False))
 
 
-def _record(row: Mapping[Any, Any], values: Sequence[str]) -> dict[str, Any]:
-    failed = row["status"] == "failed"
+def _record(row: Mapping[Any, Any], answer: Answer) -> dict[str, Any]:
+    failed, values = row["status"] == "failed", answer.values
     record = {
         "candidate": row["candidate"],
         "kind": row["kind"],
@@ -72,13 +72,12 @@ def _record(row: Mapping[Any, Any], values: Sequence[str]) -> dict[str, Any]:
         "rewards": {} if failed else {value: {"mean": row[value], "se": row[f"{value}_se"]} for value in values},
         "split": row["split"],
         "on_front": row["on_front"],
+        "feasible": row["feasible"],
         "status": row["status"],
         "n_prompts": row["n_prompts"],
-        "mean_tokens": _or_null(row["mean_tokens"]),
-        "truncated_share": _or_null(row["truncated_share"]),
+        "metrics": {name: _or_null(row[name]) for name in answer.metrics},
     }
-    if failed:
-        record |= {"failure": _or_null(row["failure"]), "error": _or_null(row["error"])}
+    record |= {name: row[name] for name in ("failure", "error", "violation") if _or_null(row[name]) is not None}
     if "score" in row:
         record["score"] = row["score"]
     return record
@@ -103,14 +102,33 @@ def _print_table(answer: Answer, console: Console) -> None:
         console.print("no candidates")
     if line := ranking(answer):
         console.print(line, soft_wrap=True)
-    if answer.failed:
+    _print_left_out(answer, console)
+
+
+def _print_left_out(answer: Answer, console: Console) -> None:
+    """How many are failed, infeasible or stopped, and of those that are shown why."""
+    from mva_ray.table.frame import standing
+
+    words = standing(answer.rows)
+    for word, count in answer.left_out.items():
         hint = "" if answer.everything else " (--all shows why)"
-        console.print(f"{answer.failed} failed candidate{'s' if answer.failed > 1 else ''}{hint}")
-    for row in answer.rows[answer.rows["status"] == "failed"].itertuples():
-        console.print(f"  {row.candidate}: {row.failure}: {row.error}", markup=False, soft_wrap=True)
+        console.print(f"{count} {word} candidate{'s' if count > 1 else ''}{hint}")
+        for row in answer.rows[words == word].to_dict("records"):
+            console.print(f"  {row['candidate']}: {_why(row, word)}", markup=False, soft_wrap=True)
+
+
+def _why(row: Mapping[Any, Any], word: str) -> str:
+    reasons = {
+        "failed": f"{row['failure']}: {row['error']}",
+        "infeasible": row["violation"],
+        "stopped": f"after {row['n_prompts']} prompts: {row['error']}",
+    }
+    return str(reasons[word])
 
 
 def _table(answer: Answer) -> Table:
+    from mva_ray.table.frame import standing
+
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for name in _leading_columns(answer):
         table.add_column(name, no_wrap=True)
@@ -121,8 +139,8 @@ def _table(answer: Answer) -> Table:
         table.add_column(value, justify="right", min_width=longest_word, overflow="fold")
     if answer.preference is not None:
         table.add_column("score", justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(*_cells(row, answer), style="bold" if row["candidate"] == answer.best else None)
+    for row, word in zip(rows, standing(answer.rows), strict=True):
+        table.add_row(*_cells(row, word, answer), style="bold" if row["candidate"] == answer.best else None)
     return table
 
 
@@ -130,9 +148,8 @@ def _leading_columns(answer: Answer) -> list[str]:
     return ["candidate", "kind", "status"] if answer.everything else ["candidate", "kind"]
 
 
-def _cells(row: Mapping[Any, Any], answer: Answer) -> list[str]:
-    status = "front" if row["on_front"] else row["status"]
-    cells = [status if name == "status" else row[name] for name in _leading_columns(answer)]
+def _cells(row: Mapping[Any, Any], standing: str, answer: Answer) -> list[str]:
+    cells = [standing if name == "status" else row[name] for name in _leading_columns(answer)]
     for value in answer.values:
         cells += [f"{row[f'w_{value}']:.2f}", _reward(row, value)]
     if answer.preference is not None:

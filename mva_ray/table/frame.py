@@ -6,32 +6,40 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mva_ray.constraints import Limits, violation
 from mva_ray.maths.pareto import front_mask
-from mva_ray.records import Evaluation
+from mva_ray.records import METRICS, Evaluation
 
-OK = "ok"
+OK, FAILED = "ok", "failed"
 
 
-def columns(values: Sequence[str]) -> list[str]:
+def columns(values: Sequence[str], limits: Limits) -> list[str]:
     """The columns of `flat_frame`, in order."""
     per_value = [name for value in values for name in (f"w_{value}", value, f"{value}_se")]
-    head = ["candidate", "split", "kind", "on_front", "status"]
-    tail = ["n_prompts", "mean_tokens", "truncated_share", "seconds", "failure", "error"]
+    head = ["candidate", "split", "kind", "on_front", "feasible", "status"]
+    tail = ["n_prompts", *metric_columns(values, limits), "violation", "seconds", "failure", "error"]
     return [*head, *per_value, *tail, "base_model", "seed", "created_at"]
 
 
-def flat_frame(evaluations: Sequence[Evaluation], values: Sequence[str]) -> pd.DataFrame:
+def metric_columns(values: Sequence[str], limits: Limits) -> list[str]:
+    """The metrics of every run, and the rewards that are only constraints of this one."""
+    return [*METRICS, *(name for name in limits if name not in {*METRICS, *values})]
+
+
+def flat_frame(evaluations: Sequence[Evaluation], values: Sequence[str], limits: Limits) -> pd.DataFrame:
     """One row an evaluation, in the order given.
 
-    Rewards and their standard errors are `Float64`, NA where the candidate failed. `on_front` is computed
-    among the ok rows of each split, every value maximised.
+    Rewards, their standard errors and metrics are `Float64`, NA where the candidate failed or they were not measured.
+    `feasible` is whether a row that did not fail keeps all limits; `on_front` is computed among the ok and feasible
+    rows of each split, every value maximised.
     """
-    frame = pd.DataFrame([_row(evaluation, values) for evaluation in evaluations], columns=columns(values))
-    frame = frame.astype(_types(values))
+    rows = [_row(evaluation, values, limits) for evaluation in evaluations]
+    frame = pd.DataFrame(rows, columns=columns(values, limits)).astype(_types(values, limits))
+    frame["feasible"] = frame["violation"].isna() & (frame["status"] != FAILED)
     frame["on_front"] = False
     for split in frame["split"].unique():
-        ok = (frame["split"] == split) & (frame["status"] == OK)
-        frame.loc[ok, "on_front"] = front_mask(frame.loc[ok, list(values)].to_numpy(dtype=np.float64))
+        of_front = (frame["split"] == split) & (frame["status"] == OK) & frame["feasible"]
+        frame.loc[of_front, "on_front"] = front_mask(frame.loc[of_front, list(values)].to_numpy(dtype=np.float64))
     return frame
 
 
@@ -45,6 +53,12 @@ def front_rows(frame: pd.DataFrame, first_value: str) -> pd.DataFrame:
     """The rows on the front, highest reward of `first_value` first."""
     front = frame[frame["on_front"]]
     return front.sort_values(first_value, ascending=False, ignore_index=True, kind="stable")
+
+
+def standing(frame: pd.DataFrame) -> pd.Series:
+    """What became of each candidate, in one word: front, ok, infeasible, stopped or failed."""
+    words = frame["status"].where((frame["status"] != OK) | frame["feasible"], "infeasible")
+    return words.where(~frame["on_front"], "front")
 
 
 def kind(weights: Sequence[float]) -> str:
@@ -61,10 +75,12 @@ def kind(weights: Sequence[float]) -> str:
     return "search"
 
 
-def _row(evaluation: Evaluation, values: Sequence[str]) -> dict[str, Any]:
+def _row(evaluation: Evaluation, values: Sequence[str], limits: Limits) -> dict[str, Any]:
     weights = [evaluation.coefficients[value] for value in values]
     row: dict[str, Any] = {name: getattr(evaluation, name) for name in _SHARED}
-    row |= {"kind": kind(weights), "on_front": False}
+    row |= {name: evaluation.metrics.get(name) for name in metric_columns(values, limits)}
+    row |= {"kind": kind(weights), "on_front": False, "feasible": False}
+    row["violation"] = None if evaluation.status == FAILED else violation(evaluation, limits)
     for value, weight in zip(values, weights, strict=True):
         row[f"w_{value}"] = weight
         row[value] = evaluation.reward_mean.get(value)
@@ -77,8 +93,6 @@ _SHARED: Mapping[str, str] = {
     "split": "str",
     "status": "str",
     "n_prompts": "int64",
-    "mean_tokens": "Float64",
-    "truncated_share": "Float64",
     "seconds": "float64",
     "failure": "str",
     "error": "str",
@@ -88,7 +102,8 @@ _SHARED: Mapping[str, str] = {
 }
 
 
-def _types(values: Sequence[str]) -> dict[str, str]:
+def _types(values: Sequence[str], limits: Limits) -> dict[str, str]:
     weights = {f"w_{value}": "float64" for value in values}
-    rewards = {name: "Float64" for value in values for name in (value, f"{value}_se")}
-    return {**_SHARED, "kind": "str", "on_front": "bool", **weights, **rewards}
+    means = [*metric_columns(values, limits), *(name for value in values for name in (value, f"{value}_se"))]
+    derived = {"kind": "str", "violation": "str", "on_front": "bool", "feasible": "bool"}
+    return {**_SHARED, **derived, **weights, **dict.fromkeys(means, "Float64")}

@@ -13,7 +13,7 @@ from deltalake.exceptions import CommitFailedError
 from mva_ray.records import Evaluation, ScoredGeneration
 from mva_ray.table.frame import flat_frame, front_rows, on_split
 from mva_ray.table.run_state import RunState
-from mva_ray.table.schema import SCHEMA, from_arrow, to_arrow
+from mva_ray.table.schema import EARLIER_COLUMNS, SCHEMA, from_arrow, to_arrow
 
 COMMIT_ATTEMPTS = 20
 Filters = list[tuple[str, str, str]]
@@ -69,19 +69,27 @@ class ParetoTable:
         wanted = [("context", "=", context), ("split", "=", split)]
         return from_arrow(self._read(columns, [(name, is_, key) for name, is_, key in wanted if key is not None]))
 
-    def frame(self, split: str | None = None) -> pd.DataFrame:
-        """The newest evaluation of every current candidate and split, one flat row each. Columns: docs/table.md.
-
-        Higher rewards are better. `on_front` compares the ok rows of the same split; rewards are NA where
-        `status` is "failed".
+    def current(self, split: str | None = None, with_generations: bool = False) -> list[Evaluation]:
+        """The newest evaluation of every current candidate and split.
 
         Raises:
             ConfigError: the directory holds no run.
         """
         state = RunState.load(self.run_dir)
-        current = (row for row in self.evaluations(state.context, split) if _is_current(row, state))
-        newest = {(row.split, row.candidate): row for row in current}
-        return flat_frame(list(newest.values()), state.values)
+        rows = self.evaluations(state.context, split, with_generations)
+        return list({(row.split, row.candidate): row for row in rows if _is_current(row, state)}.values())
+
+    def frame(self, split: str | None = None) -> pd.DataFrame:
+        """`current` as flat rows. Columns: docs/table.md.
+
+        Higher rewards are better. `on_front` compares the ok and feasible rows of the same split; rewards are NA
+        where `status` is "failed".
+
+        Raises:
+            ConfigError: the directory holds no run.
+        """
+        state = RunState.load(self.run_dir)
+        return flat_frame(self.current(split), state.values, state.constraints)
 
     def front(self, split: str | None = None) -> pd.DataFrame:
         """The non-dominated rows of `frame`, highest first value first.
@@ -119,13 +127,14 @@ class ParetoTable:
         if not DeltaTable.is_deltatable(self._uri):
             # Appending to a missing table lets two writers each create it, and one of them lose its rows.
             DeltaTable.create(self._uri, schema=SCHEMA, mode="ignore")
-        write_deltalake(self._uri, rows, mode="append")
+        write_deltalake(self._uri, rows, mode="append", schema_mode="merge")
 
     def _read(self, columns: list[str], filters: Filters) -> pa.Table:
         if not DeltaTable.is_deltatable(self._uri):
             return SCHEMA.empty_table().select(columns)
-        table = DeltaTable(self._uri).to_pyarrow_table(columns=columns, filters=filters or None)
-        return table.sort_by("created_at")
+        table = DeltaTable(self._uri)
+        there = [field.name for field in table.schema().fields if field.name in {*columns, *EARLIER_COLUMNS}]
+        return table.to_pyarrow_table(columns=there, filters=filters or None).sort_by("created_at")
 
 
 def _is_current(row: Evaluation, state: RunState) -> bool:

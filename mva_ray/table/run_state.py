@@ -1,10 +1,11 @@
 """What a run directory currently holds: which rows of its table belong together."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
 
+from mva_ray.constraints import Limit, Limits
 from mva_ray.errors import ConfigError
 from mva_ray.files import write_json
 
@@ -20,12 +21,14 @@ class RunState:
         values: the values in the order of the config; columns keep this order.
         context: the `Evaluation.context` of the rows that are current.
         prompts: the current `Evaluation.prompts_hash` of each split.
+        constraints: what a candidate has to keep to be feasible.
     """
 
     name: str
     values: tuple[str, ...]
     context: str
     prompts: dict[str, str]
+    constraints: Limits = field(default_factory=dict)
 
     def save(self, run_dir: Path | str) -> None:
         """Replace `run_dir/run.json` atomically; a reader sees the old state or the new one, never half."""
@@ -45,6 +48,7 @@ class RunState:
                 values=tuple(content["values"]),
                 context=content["context"],
                 prompts=dict(content["prompts"]),
+                constraints={name: Limit(**limit) for name, limit in content.get("constraints", {}).items()},
             )
         except (FileNotFoundError, NotADirectoryError):
             problem = f"not a run directory: {FILE_NAME} is missing"

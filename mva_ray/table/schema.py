@@ -19,6 +19,7 @@ _GENERATION = pa.struct(
         pa.field("tokens", pa.int32()),
         pa.field("truncated", pa.bool_()),
         pa.field("rewards", _NUMBERS),
+        pa.field("metrics", _NUMBERS),
     ]
 )
 SCHEMA = pa.schema(
@@ -32,9 +33,9 @@ SCHEMA = pa.schema(
         pa.field("reward_mean", _NUMBERS, nullable=False),
         pa.field("reward_se", _NUMBERS, nullable=False),
         pa.field("n_prompts", pa.int32(), nullable=False),
-        pa.field("mean_tokens", pa.float64()),
-        pa.field("truncated_share", pa.float64()),
+        pa.field("metrics", _NUMBERS),
         pa.field("base_model", pa.string(), nullable=False),
+        pa.field("generator", pa.string()),
         pa.field("adapters", _NAMES, nullable=False),
         pa.field("rewards", _NAMES, nullable=False),
         pa.field("seed", pa.int64(), nullable=False),
@@ -45,6 +46,9 @@ SCHEMA = pa.schema(
         pa.field("generations", pa.list_(_GENERATION), nullable=False),
     ]
 )
+
+EARLIER_COLUMNS = {"mean_tokens": "tokens", "truncated_share": "truncated"}
+"""Columns of earlier versions, read as the metrics they have become. Their tables lack `metrics` and `generator`."""
 
 
 def to_arrow(evaluations: Sequence[Evaluation]) -> pa.Table:
@@ -65,17 +69,25 @@ def from_arrow(table: pa.Table) -> list[Evaluation]:
 
 def _row(evaluation: Evaluation) -> dict[str, Any]:
     row = {field.name: getattr(evaluation, field.name) for field in fields(evaluation)}
-    row["generations"] = [asdict(scored.generation) | {"rewards": scored.rewards} for scored in evaluation.generations]
+    row["generations"] = [
+        asdict(scored.generation) | {"rewards": scored.rewards, "metrics": scored.metrics}
+        for scored in evaluation.generations
+    ]
     return row
 
 
 def _evaluation(row: dict[str, Any]) -> Evaluation:
-    generations = tuple(
-        ScoredGeneration(rewards=generation.pop("rewards"), generation=Generation(**generation))
-        for generation in row.pop("generations", ())
-    )
+    earlier = {name: row.pop(column, None) for column, name in EARLIER_COLUMNS.items()}
+    row["metrics"] = row.get("metrics") or {name: mean for name, mean in earlier.items() if mean is not None}
+    row["generator"] = row.get("generator") or ""
     created_at = row.pop("created_at").replace(tzinfo=UTC)
+    generations = tuple(map(_scored, row.pop("generations", ())))
     return Evaluation(**row, created_at=created_at, generations=generations)
+
+
+def _scored(row: dict[str, Any]) -> ScoredGeneration:
+    rewards, metrics = row.pop("rewards"), row.pop("metrics", None) or {}
+    return ScoredGeneration(Generation(**row), rewards, metrics)
 
 
 def _check(evaluation: Evaluation) -> None:
@@ -88,14 +100,12 @@ def _check(evaluation: Evaluation) -> None:
 
 
 def _numbers(evaluation: Evaluation) -> Iterator[tuple[str, float]]:
-    for name in ("mean_tokens", "truncated_share", "seconds"):
-        number = getattr(evaluation, name)
-        if number is not None:
-            yield name, number
-    for name in ("coefficients", "reward_mean", "reward_se"):
+    yield "seconds", evaluation.seconds
+    for name in ("coefficients", "reward_mean", "reward_se", "metrics"):
         yield from _labelled(name, getattr(evaluation, name))
     for scored in evaluation.generations:
         yield from _labelled("generations.rewards", scored.rewards)
+        yield from _labelled("generations.metrics", scored.metrics)
 
 
 def _labelled(name: str, numbers: Mapping[str, float]) -> Iterator[tuple[str, float]]:

@@ -11,7 +11,9 @@ from mva_ray.config import Draft, read_config
 from tests.tiny import make_gpt2, make_llama, random_adapter
 
 
-def draft_of(directory: Path, model: Path, *adapters: Path | None, **training: object) -> Draft:
+def draft_of(
+    directory: Path, model: Path, *adapters: Path | None, engine: dict[str, object] | None = None, **training: object
+) -> Draft:
     """A config whose values bring these adapters, the n-th at its line."""
     values = [
         {"name": f"value_{index}", "reward": "mva_ray.rewards:brief"} | ({"adapter": str(adapter)} if adapter else {})
@@ -19,6 +21,7 @@ def draft_of(directory: Path, model: Path, *adapters: Path | None, **training: o
     ]
     splits = {split: {"path": f"{split}.jsonl"} for split in ("train", "search", "held_out")}
     config = {"name": "demo", "base_model": str(model), "prompts": splits, "values": values, "training": training}
+    config |= {"engine": engine} if engine else {}
     (directory / "run.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     return read_config(directory / "run.yaml")
 
@@ -79,6 +82,21 @@ def test_another_rank_is_refused_where_the_penalty_pairs_rows_of_lora_a(
     assert texts(adapter_problems(draft)) == [line] * refused
     nothing_trained = draft_of(tmp_path, tiny_model, adapter, adapter, penalty=penalty)
     assert texts(adapter_problems(nothing_trained)) == []
+
+
+@pytest.mark.parametrize(("limit", "refused"), [(37, True), (38, False)])
+def test_ranks_that_add_up_beyond_the_servers_limit_are_refused(
+    tmp_path: Path, tiny_model: Path, limit: int, refused: bool
+) -> None:
+    """Two adapters that are trained, at r = 16, and one of rank 6."""
+    adapter = random_adapter(tmp_path / "adapter", tiny_model, 1, r=6, alpha=4)
+    server = {"base_url": "http://host/v1", "model": "m", "max_lora_rank": limit, "adapters_dir": "exports"}
+    line = (
+        "line 23, engine.openai.max_lora_rank: the ranks of 3 adapters add up to 38, and the server takes 37: raise "
+        "its limit (vLLM's --max-lora-rank) and max_lora_rank with it, or use adapters of lower rank"
+    )
+    draft = draft_of(tmp_path, tiny_model, adapter, None, None, engine={"openai": server})
+    assert texts(adapter_problems(draft)) == [line] * refused
 
 
 def test_an_adapter_of_another_architecture_is_refused(tmp_path: Path, tiny_model: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mva_ray.constraints import Limit
 from mva_ray.errors import CandidateFailure
 from mva_ray.evaluation.evaluate import EvaluationSetting, candidate_id, failed, succeeded
 from mva_ray.records import Generation, ScoredGeneration, rounded
@@ -38,8 +39,7 @@ def test_mean_and_standard_error_by_hand() -> None:
     assert row.status == "ok"
     assert row.reward_mean == {"warm": 3.0, "brief": -1.0}
     assert row.reward_se == {"warm": pytest.approx(sqrt(14 / 12)), "brief": 0.0}
-    assert row.mean_tokens == 1.5
-    assert row.truncated_share == 0.5
+    assert (row.metrics["tokens"], row.metrics["truncated"]) == (1.5, 0.5)
     assert (row.failure, row.error, row.seconds) == (None, None, 2.5)
 
 
@@ -59,11 +59,41 @@ def test_every_generation_keeps_its_own_rewards() -> None:
     )
 
 
+def test_metrics_are_means_over_the_prompts_and_what_no_text_tells_is_kept_with_each() -> None:
+    metrics = {"base_nll": [1.0, 2.0, 3.0, 4.0]}
+    row = succeeded(SETTING, (0, 0), GENERATIONS, REWARDS, 1.0, metrics)
+    distinct = (1 + 1 / 2 + 0 + 1 / 3) / 4
+    assert row.metrics == pytest.approx(
+        {"tokens": 1.5, "truncated": 0.5, "repetition": 0.0, "distinct": distinct, "base_nll": 2.5}
+    )
+    assert [scored.metrics for scored in row.generations] == [{"base_nll": float(nll)} for nll in (1, 2, 3, 4)]
+
+
+def test_a_stopped_candidate_has_the_means_of_the_prompts_it_answered() -> None:
+    """Mean of 1 and 2; squared deviations 1/4 + 1/4, variance 1/2, error sqrt(1/2 / 2) = 1/2."""
+    first = {value: numbers[:2] for value, numbers in REWARDS.items()}
+    row = succeeded(SETTING, (0, 0), GENERATIONS[:2], first, 1.0, stopped="dominated by 117d326a")
+    assert (row.status, row.n_prompts, row.failure, row.error) == ("stopped", 2, None, "dominated by 117d326a")
+    assert row.reward_mean["warm"] == 1.5
+    assert row.reward_se["warm"] == pytest.approx(0.5)
+    assert row.prompts_hash == SETTING.prompts_hash, "it stays a row of the whole split"
+    assert [scored.generation for scored in row.generations] == GENERATIONS[:2]
+
+
+def test_a_row_names_its_generator_and_every_reward_that_scored_it() -> None:
+    limits = {"fluency": Limit(min=0.1, reward="m:fluency 3"), "base_nll": Limit(max=3.5)}
+    setting = replace(SETTING, generator="tiny 40", constraints=limits)
+    row = succeeded(setting, (0, 0), GENERATIONS, REWARDS, 1.0, {"fluency": [0.0, 0.1, 0.2, 0.3]})
+    assert row.generator == "tiny 40"
+    assert row.rewards == {**SETTING.rewards, "fluency": "m:fluency 3"}
+    assert row.metrics["fluency"] == pytest.approx(0.15)
+
+
 def test_a_failed_candidate_is_a_row_with_its_reason_and_no_rewards() -> None:
     row = failed(SETTING, (0.5, 0), CandidateFailure("reward_length", "returned 3 scores"), seconds=0.5)
     assert (row.status, row.failure, row.error) == ("failed", "reward_length", "returned 3 scores")
     assert (row.reward_mean, row.reward_se, row.generations) == ({}, {}, ())
-    assert (row.mean_tokens, row.truncated_share) == (None, None)
+    assert row.metrics == {}
 
 
 def test_failed_and_successful_rows_share_what_names_them() -> None:

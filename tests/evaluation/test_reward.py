@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from mva_ray import rewards as built_in
-from mva_ray.config import Reward as RewardSettings
+from mva_ray.config_reward import Reward as RewardSettings
 from mva_ray.errors import CandidateFailure
 from mva_ray.evaluation.reward import ClassifierReward, load_reward, reward_version, score
 from tests.tiny import PROMPTS, SENTENCES, make_classifier

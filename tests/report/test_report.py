@@ -4,6 +4,7 @@ import json
 import random
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 from plotly.offline import get_plotlyjs
 
+from mva_ray.constraints import Limit, Limits
 from mva_ray.records import Evaluation, Generation, ScoredGeneration
 from mva_ray.report import write_report
 from mva_ray.report.completions import compare, pick_candidates, pick_prompts
@@ -52,9 +54,9 @@ def evaluation(
         reward_mean={} if error else rewards,
         reward_se={} if error else dict.fromkeys(rewards, 0.02),
         n_prompts=len(PROMPTS),
-        mean_tokens=None if error else 12.0,
-        truncated_share=None if error else 0.125,
+        metrics={} if error else {"tokens": 12.0, "truncated": 0.125, "repetition": 0.0, "distinct": 0.5},
         base_model="tiny",
+        generator="tiny 40",
         adapters=dict.fromkeys(weights, "sha"),
         rewards=dict.fromkeys(weights, "module:function"),
         seed=0,
@@ -80,14 +82,17 @@ def candidates(values: Sequence[str], split: str, searched: int = 5) -> list[Eva
     return rows
 
 
-def make_run(run_dir: Path, values: Sequence[str], evaluations: Sequence[Evaluation]) -> Path:
+def make_run(
+    run_dir: Path, values: Sequence[str], evaluations: Sequence[Evaluation], constraints: Limits | None = None
+) -> Path:
     start = datetime(2026, 1, 1, tzinfo=UTC)
     stamped = [
         Evaluation(**{**vars(row), "created_at": start + timedelta(seconds=index)})
         for index, row in enumerate(evaluations)
     ]
     ParetoTable(run_dir).append(stamped)
-    RunState("demo", tuple(values), "context", {split: split for split in ("search", "held_out")}).save(run_dir)
+    prompts = {split: split for split in ("search", "held_out")}
+    RunState("demo", tuple(values), "context", prompts, constraints or {}).save(run_dir)
     return run_dir
 
 
@@ -198,6 +203,64 @@ def test_one_candidate_and_no_spread(tmp_path: Path) -> None:
     page = read_page(write_report(make_run(tmp_path, TWO, [base])))
 
     assert "Side by side" in page.text
+
+
+LIMITS = {"truncated": Limit(max=0.5), "positive": Limit(min=-1.5)}
+
+
+def left_out_run(run_dir: Path, values: Sequence[str], splits: Sequence[str]) -> Path:
+    """Base and a searched candidate that are cut off too often, one stopped early, one infeasible on search alone."""
+    rows = [row for split in splits for row in candidates(values, split)]
+    broken = {"base", "s1"}
+    rows = [
+        replace(row, metrics={**row.metrics, "truncated": 0.75}) if row.candidate in broken else row for row in rows
+    ]
+    weights = dict.fromkeys(values, 1.3)
+    gone = evaluation("gone", weights, dict.fromkeys(values, 0.3), "search")
+    gone = replace(gone, status="stopped", n_prompts=3, error="dominated by <s2>")
+    poor = evaluation("poor", weights, dict.fromkeys(values, 0.4) | {"positive": -1.6}, "search")
+    return make_run(run_dir, values, [*rows, gone, poor], LIMITS)
+
+
+@pytest.mark.parametrize("values", [TWO, THREE, FIVE], ids=["two", "three", "five"])
+@pytest.mark.parametrize("splits", [["search"], ["search", "held_out"]], ids=["search", "both"])
+def test_infeasible_and_stopped_candidates_are_shown_as_such(
+    tmp_path: Path, values: tuple[str, ...], splits: list[str]
+) -> None:
+    page = read_page(write_report(left_out_run(tmp_path, values, splits)))
+
+    assert "truncated ≤ 0.5, positive ≥ -1.5" in page.text
+    assert "infeasible: truncated 0.75 is 0.25 above 0.5" in page.text
+    assert "infeasible: positive -1.6 is 0.1 below -1.5" in page.text
+    assert "stopped after 3 prompts: dominated by <s2>" in page.text
+    assert ("a", {"href": "#left-out"}) in page.tags
+    drawn = {trace["name"]: trace for trace in page.figures["pair"]["data"] if "name" in trace}
+    assert len(drawn["infeasible"]["x"]) == 3
+    assert len(drawn["stopped early"]["x"]) == 1
+    assert "base model" not in drawn, "an infeasible candidate has the marker of infeasible ones"
+    assert "dominated by &lt;s2&gt;" in drawn["stopped early"]["text"][0]
+
+
+def test_the_front_leaves_out_what_is_infeasible_but_compares_with_it(tmp_path: Path) -> None:
+    frame = ParetoTable(left_out_run(tmp_path, TWO, ["search", "held_out"])).frame()
+    points = select_points(frame)
+    assert not {"base", "s1", "gone", "poor"} & set(points.front["candidate"])
+    assert "base" in [row["candidate"] for row in pick_candidates(points, TWO)]
+    assert list(points.stopped["candidate"]) == ["gone"]
+    assert set(points.infeasible["candidate"]) == {"base", "s1", "poor"}
+    assert not set(points.faint["candidate"])
+
+
+def test_a_run_in_which_nothing_is_feasible(tmp_path: Path) -> None:
+    rows = candidates(TWO, "search")
+    page = read_page(write_report(make_run(tmp_path, TWO, rows, {"truncated": Limit(max=0.1)})))
+    assert page.text.count("infeasible: truncated 0.125 is 0.025 above 0.1") >= len(rows)
+    assert (tmp_path / "front.png").stat().st_size > 1000
+
+
+def test_a_run_without_constraints_says_nothing_of_them(tmp_path: Path) -> None:
+    page = read_page(write_report(make_run(tmp_path, TWO, candidates(TWO, "search"))))
+    assert [word for word in ("infeasible", "stopped early", "Left out") if word in page.text] == []
 
 
 def test_untrusted_text_stays_text(tmp_path: Path) -> None:

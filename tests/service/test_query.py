@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import pandas as pd
 import pytest
 from rich.cells import cell_len
 
+from mva_ray.constraints import Limit
 from mva_ray.errors import ConfigError
 from mva_ray.service.query import Query, ask, parse_preference, where
 from mva_ray.service.render import Format, records, write
+from mva_ray.table.run_state import RunState
 from tests.evaluations import VALUES, failed, make_run, ok, trade_off
 
 
@@ -39,7 +42,7 @@ def names(run_dir: Path, **query: Any) -> list[str]:
 
 def test_the_front_of_the_held_out_split_by_default(run: Path) -> None:
     answer = ask(run, Query())
-    assert (answer.split, answer.n_prompts, answer.failed) == ("held_out", 2, 1)
+    assert (answer.split, answer.n_prompts, answer.left_out) == ("held_out", 2, {"failed": 1})
     assert set(answer.rows["split"]) == {"held_out"}
     assert names(run) == ["beyond", "only-positive", "ones", "only-brief"]
 
@@ -191,17 +194,17 @@ def test_json_records(tmp_path: Path, n_values: int) -> None:
         "rewards": {value: {"mean": 0, "se": 0.031} for value in values},
         "split": "held_out",
         "on_front": parsed["base"]["on_front"],
+        "feasible": True,
         "status": "ok",
         "n_prompts": 2,
-        "mean_tokens": 7.5,
-        "truncated_share": 0.5,
+        "metrics": {"tokens": 7.5, "truncated": 0.5, "repetition": 0.0, "distinct": 0.5, "base_nll": None},
     }
 
 
 def test_json_of_a_failed_candidate(run: Path) -> None:
     (record,) = records(ask(run, Query(everything=True, where="status = 'failed'")))
     assert record["rewards"] == {}
-    assert record["mean_tokens"] is None
+    assert record["metrics"]["tokens"] is None
     assert (record["failure"], record["error"]) == ("reward_raised", "ValueError: [bold]no such word")
 
 
@@ -235,6 +238,65 @@ def test_parquet_needs_a_file(run: Path) -> None:
 def test_a_file_that_cannot_be_written(run: Path, tmp_path: Path, output_format: Format) -> None:
     with pytest.raises(ConfigError, match=r"--output: .*cannot be written"):
         write(ask(run, Query()), output_format, tmp_path / "missing" / "out", io.StringIO())
+
+
+@pytest.fixture
+def left_out(tmp_path: Path) -> Path:
+    """A run of three values with a limit and a reward that is only a constraint, and a candidate of each fate."""
+    values = VALUES[:3]
+    rows = trade_off(3)
+    stopped = replace(rows[2], candidate="gone", status="stopped", n_prompts=1, error="dominated by [only-brief]")
+    broken = replace(rows[3], candidate="wild", metrics=rows[3].metrics | {"truncated": 0.9, "fluency": 0.05})
+    rows = [replace(row, metrics=row.metrics | {"fluency": 0.2}) if row.status == "ok" else row for row in rows]
+    scored = [replace(row, rewards=row.rewards | {"fluency": "m:f 1"}) for row in (*rows, stopped, broken)]
+    make_run(tmp_path, scored, values)
+    limits = {"truncated": Limit(max=0.5), "fluency": Limit(min=0.1, reward="m:f 1")}
+    replace(RunState.load(tmp_path), constraints=limits).save(tmp_path)
+    return tmp_path
+
+
+def test_what_is_left_out_of_the_front_is_counted(left_out: Path) -> None:
+    assert ask(left_out, Query()).left_out == {"failed": 1, "infeasible": 1, "stopped": 1}
+    assert not {"gone", "wild"} & set(names(left_out))
+    assert text(left_out, Query()).endswith(
+        "1 failed candidate (--all shows why)\n"
+        "1 infeasible candidate (--all shows why)\n"
+        "1 stopped candidate (--all shows why)\n"
+    )
+
+
+def test_all_says_why_a_candidate_is_left_out(left_out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = text(left_out, Query(everything=True))
+    assert shown.endswith(
+        "1 failed candidate\n"
+        "  broken: reward_raised: ValueError: [bold]no such word\n"
+        "1 infeasible candidate\n"
+        "  wild: truncated 0.9 is 0.4 above 0.5; fluency 0.05 is 0.05 below 0.1\n"
+        "1 stopped candidate\n"
+        "  gone: after 1 prompts: dominated by [only-brief]\n"
+    )
+    statuses = {line.split()[0]: line.split()[2] for line in shown.splitlines()[4:] if line.startswith(("w", "g", "p"))}
+    assert statuses == {"wild": "infeasible", "gone": "stopped", "poor": "ok"}
+    table = shown[: shown.index("1 failed")].splitlines()
+    assert max(map(cell_len, table)) <= 80
+
+
+def test_json_of_what_is_left_out(left_out: Path) -> None:
+    found = {row["candidate"]: row for row in records(ask(left_out, Query(everything=True)))}
+    assert (found["wild"]["status"], found["wild"]["feasible"], found["wild"]["on_front"]) == ("ok", False, False)
+    assert found["wild"]["violation"] == "truncated 0.9 is 0.4 above 0.5; fluency 0.05 is 0.05 below 0.1"
+    assert found["wild"]["metrics"]["fluency"] == 0.05
+    assert (found["gone"]["status"], found["gone"]["error"]) == ("stopped", "dominated by [only-brief]")
+    assert found["gone"]["rewards"]["positive"]["mean"] == found["only-positive"]["rewards"]["positive"]["mean"]
+    assert not {"failure", "error", "violation"} & found["poor"].keys()
+
+
+def test_metrics_can_be_asked_for(left_out: Path) -> None:
+    assert names(left_out, everything=True, where="NOT feasible AND status = 'ok'") == ["wild"]
+    assert names(left_out, everything=True, where="fluency < 0.1") == ["wild"]
+    assert names(left_out, sort="-distinct", limit=1) != []
+    assert names(left_out, prefer="brief=1")[0] == "only-brief"
 
 
 @pytest.mark.parametrize("n_values", [2, 3])

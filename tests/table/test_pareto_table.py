@@ -5,16 +5,18 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
+from mva_ray.constraints import Limit
 from mva_ray.errors import ConfigError
 from mva_ray.records import RESERVED_COLUMNS, Evaluation, Generation, ScoredGeneration
 from mva_ray.table import ParetoTable, pareto_table
@@ -86,8 +88,7 @@ def test_appending_nothing_writes_nothing(tmp_path: Path) -> None:
         (lambda row: replace(row, reward_mean={"positive": float("nan")}), r"reward_mean\[positive\]"),
         (lambda row: replace(row, reward_se={"brief": float("inf")}), r"reward_se\[brief\]"),
         (lambda row: replace(row, coefficients={"brief": float("-inf")}), r"coefficients\[brief\]"),
-        (lambda row: replace(row, mean_tokens=float("nan")), "mean_tokens"),
-        (lambda row: replace(row, truncated_share=float("nan")), "truncated_share"),
+        (lambda row: replace(row, metrics={"base_nll": float("nan")}), r"metrics\[base_nll\]"),
         (lambda row: replace(row, seconds=float("inf")), "seconds"),
         (nan_generation, r"generations.rewards\[positive\]"),
         (lambda row: replace(row, created_at=datetime(2026, 1, 1)), "no time zone"),
@@ -168,7 +169,7 @@ def test_kind_of_a_candidate(weights: list[float], expected: str) -> None:
 
 def test_frame_has_the_columns_of_every_value_in_order(tmp_path: Path) -> None:
     frame = make_run(tmp_path, trade_off(3), VALUES[:3]).frame()
-    assert list(frame.columns) == columns(VALUES[:3])
+    assert list(frame.columns) == columns(VALUES[:3], {})
     assert list(frame["kind"]) == ["base", "ones", "single", "single", "single", "convex", "search", "search", "search"]
     beyond = frame.set_index("candidate").loc["beyond"]
     assert (beyond["w_positive"], beyond["w_brief"], beyond["positive_se"]) == (1.4, -0.3, 0.031)
@@ -178,7 +179,7 @@ def test_a_failed_candidate_has_no_rewards_and_is_not_on_the_front(tmp_path: Pat
     row = make_run(tmp_path, trade_off(2), VALUES[:2]).frame().set_index("candidate").loc["broken"]
     assert row["status"] == "failed"
     assert not row["on_front"]
-    assert row[["positive", "positive_se", "brief", "mean_tokens"]].isna().all()
+    assert row[["positive", "positive_se", "brief", "tokens"]].isna().all()
     assert (row["failure"], row["error"]) == ("reward_raised", "ValueError: [bold]no such word")
 
 
@@ -216,6 +217,82 @@ def test_ties_are_all_on_the_front(tmp_path: Path) -> None:
     assert list(make_run(tmp_path, rows, ("positive", "brief")).front()["candidate"]) == ["a", "b"]
 
 
+LIMITS = {"base_nll": Limit(max=3.5), "fluency": Limit(min=0.1, reward="m:f 1")}
+
+
+def measured(candidate: str, rewards: dict[str, float], base_nll: float, fluency: float) -> Evaluation:
+    row = ok(candidate, WEIGHTS, rewards)
+    metrics = row.metrics | {"base_nll": base_nll, "fluency": fluency}
+    return replace(row, metrics=metrics, rewards=row.rewards | {"fluency": "m:f 1"})
+
+
+def constrained(run_dir: Path, rows: list[Evaluation]) -> pd.DataFrame:
+    table = make_run(run_dir, rows, ("positive", "brief"))
+    replace(RunState.load(run_dir), constraints=LIMITS).save(run_dir)
+    return table.frame().set_index("candidate")
+
+
+def test_the_front_is_of_feasible_candidates(tmp_path: Path) -> None:
+    rows = [
+        measured("broken", {"positive": 9, "brief": 9}, base_nll=5.0, fluency=0.05),
+        measured("good", {"positive": 1, "brief": 1}, base_nll=3.0, fluency=0.2),
+        measured("worse", {"positive": 0, "brief": 1}, base_nll=3.0, fluency=0.2),
+        failed("failed", WEIGHTS),
+    ]
+    frame = constrained(tmp_path, rows)
+    assert list(frame["feasible"]) == [False, True, True, False]
+    assert list(frame["on_front"]) == [False, True, False, False]
+    assert frame["violation"]["broken"] == "base_nll 5 is 1.5 above 3.5; fluency 0.05 is 0.05 below 0.1"
+    assert frame["violation"][["good", "worse", "failed"]].isna().all()
+    assert frame["fluency"].dropna().to_dict() == {"broken": 0.05, "good": 0.2, "worse": 0.2}
+
+
+def test_feasibility_follows_the_constraints_of_now(tmp_path: Path) -> None:
+    """It is in no row: lifting a limit brings its candidates back without an evaluation."""
+    rows = [measured("broken", {"positive": 9, "brief": 9}, base_nll=5.0, fluency=0.2), ok("old", WEIGHTS, WEIGHTS)]
+    frame = constrained(tmp_path, rows)
+    assert list(frame["feasible"]) == [False, False]
+    assert frame["violation"]["old"] == "base_nll is not measured; fluency is not measured"
+    replace(RunState.load(tmp_path), constraints={}).save(tmp_path)
+    assert list(ParetoTable(tmp_path).frame()["feasible"]) == [True, True]
+    assert list(ParetoTable(tmp_path).front()["candidate"]) == ["broken"]
+
+
+def test_a_stopped_candidate_is_shown_and_is_not_on_the_front(tmp_path: Path) -> None:
+    stopped = replace(
+        ok("gone", WEIGHTS, {"positive": 9, "brief": 9}), status="stopped", n_prompts=1, error="dominated"
+    )
+    frame = make_run(tmp_path, [stopped, ok("a", WEIGHTS, WEIGHTS)], ("positive", "brief")).frame()
+    assert list(frame["status"]) == ["stopped", "ok"]
+    assert list(frame["on_front"]) == [False, True]
+    assert (frame["positive"][0], frame["n_prompts"][0], frame["error"][0]) == (9, 1, "dominated")
+
+
+def write_table_of_an_earlier_version(run_dir: Path, row: Evaluation) -> None:
+    """As version 0.1 wrote it: two columns in place of the metrics, and no generator."""
+    content = asdict(row)
+    for scored in content["generations"]:
+        del scored["metrics"]
+        scored |= scored.pop("generation")
+    content |= {"mean_tokens": content["metrics"]["tokens"], "truncated_share": content["metrics"]["truncated"]}
+    kept = [field for field in SCHEMA if field.name not in ("metrics", "generator", "generations")]
+    texts = pa.struct([field for field in SCHEMA.field("generations").type.value_type if field.name != "metrics"])
+    kept += [pa.field("generations", pa.list_(texts), nullable=False)]
+    kept += [pa.field(name, pa.float64()) for name in ("mean_tokens", "truncated_share")]
+    write_deltalake(run_dir / "table", pa.Table.from_pylist([content], schema=pa.schema(kept)))
+
+
+def test_a_table_of_an_earlier_version_is_read_and_continued(tmp_path: Path) -> None:
+    old, new = ok("old", WEIGHTS, WEIGHTS), replace(ok("new", WEIGHTS, WEIGHTS), created_at=datetime.now(UTC))
+    write_table_of_an_earlier_version(tmp_path, old)
+    texts = tuple(replace(scored, metrics={}) for scored in old.generations)
+    as_read = replace(old, metrics={"tokens": 7.5, "truncated": 0.5}, generator="", generations=texts)
+    table = ParetoTable(tmp_path)
+    assert table.evaluations(with_generations=True) == [as_read]
+    table.append([new])
+    assert table.evaluations(with_generations=True) == [as_read, new]
+
+
 def test_rows_of_other_contexts_and_prompts_are_counted_not_shown(tmp_path: Path) -> None:
     current = ok("a", WEIGHTS, WEIGHTS)
     table = make_run(tmp_path, [current], ("positive", "brief"))
@@ -230,7 +307,7 @@ def test_rows_of_other_contexts_and_prompts_are_counted_not_shown(tmp_path: Path
 def test_an_empty_table_has_an_empty_frame_and_front(tmp_path: Path, n_values: int) -> None:
     table = make_run(tmp_path, [], VALUES[:n_values])
     assert table.evaluations() == []
-    assert list(table.frame().columns) == list(table.front().columns) == columns(VALUES[:n_values])
+    assert list(table.frame().columns) == list(table.front().columns) == columns(VALUES[:n_values], {})
     assert len(table.frame()) == len(table.front()) == table.earlier() == 0
     assert table.generations("a", "held_out") == []
 
@@ -256,7 +333,7 @@ def test_generations_of_a_candidate(tmp_path: Path) -> None:
 
 
 def test_run_state_round_trip(tmp_path: Path) -> None:
-    state = RunState("demo", ("brief", "positive"), "now", {"search": "s", "held_out": "h"})
+    state = RunState("demo", ("brief", "positive"), "now", {"search": "s", "held_out": "h"}, LIMITS)
     state.save(tmp_path / "new")
     state.save(tmp_path / "new")
     assert RunState.load(tmp_path / "new") == state
@@ -289,8 +366,8 @@ def test_docs_name_every_column_of_the_schema_and_no_other() -> None:
 
 
 def test_docs_name_every_column_of_the_frame_and_no_other() -> None:
-    assert documented("Columns of the frame") == columns(["<value>"])
+    assert documented("Columns of the frame") == columns(["<value>"], {"<extra reward>": Limit()})
 
 
 def test_reserved_columns_are_those_that_are_not_a_value() -> None:
-    assert set(columns([])) | {"score"} == RESERVED_COLUMNS
+    assert set(columns([], {})) | {"score"} == RESERVED_COLUMNS

@@ -1,0 +1,75 @@
+"""A candidate as one plain LoRA adapter, for everything that reads PEFT's format.
+
+sum_i w_i * scaling_i * B_i A_i = B A, where A stacks the adapters' A_i and B has w_i * scaling_i * B_i side by side:
+exact for any real w, at the price of a rank that is the sum of the ranks.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, TaskType
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn.functional import pad
+
+from mva_ray.adapters.hashes import WEIGHTS_FILE
+from mva_ray.adapters.lora import PREFIX, LoraFactors
+from mva_ray.files import whole_directory
+
+
+def export_candidate(
+    adapters: Sequence[LoraFactors], coefficients: Sequence[float], directory: Path, base_model: str
+) -> None:
+    """Write base + sum_i w_i theta_i as a PEFT LoRA directory in float32, all of it or nothing.
+
+    Args:
+        adapters: n >= 1 sets of factors; ranks and modules may differ.
+        coefficients: n numbers, not all of them 0.
+        directory: made by the call, with its parents.
+        base_model: noted in the settings, as a hub id or a path.
+
+    Raises:
+        ValueError: all coefficients are 0, which is the base model, or their number is not n.
+        OSError: the directory exists and is not empty, or cannot be written.
+    """
+    factors = concatenate(adapters, coefficients)
+    rank = len(next(iter(factors.a.values())))
+    settings = LoraConfig(
+        r=rank,
+        lora_alpha=rank,
+        target_modules=sorted(factors.a),
+        task_type=TaskType.CAUSAL_LM,
+        base_model_name_or_path=base_model,
+        inference_mode=True,
+    )
+    with whole_directory(directory) as scratch:
+        settings.save_pretrained(scratch)
+        save_file(_named(factors), scratch / WEIGHTS_FILE, metadata={"format": "pt"})
+
+
+def concatenate(adapters: Sequence[LoraFactors], coefficients: Sequence[float]) -> LoraFactors:
+    """One set of factors with scaling 1 whose delta is sum_i w_i * scaling_i * B_i A_i; same arguments and errors.
+
+    Adapters with w_i = 0 are left out. A module that an adapter does not have gets rows of zeros in A and columns of
+    zeros in B instead, since not all readers know ranks that differ between modules.
+    """
+    kept = [(adapter, weight) for adapter, weight in zip(adapters, coefficients, strict=True) if weight]
+    if not kept:
+        raise ValueError("all coefficients are 0: that is the base model, without an adapter")
+    rank = sum(len(next(iter(adapter.a.values()))) for adapter, _ in kept)
+    a: dict[str, Tensor] = {}
+    b: dict[str, Tensor] = {}
+    for name in dict.fromkeys(name for adapter, _ in kept for name in adapter.a):
+        owners = [(adapter, weight) for adapter, weight in kept if name in adapter.a]
+        rows = torch.cat([adapter.a[name].float() for adapter, _ in owners])
+        columns = torch.cat([weight * adapter.scaling * adapter.b[name].float() for adapter, weight in owners], dim=1)
+        a[name] = pad(rows, (0, 0, 0, rank - len(rows)))
+        b[name] = pad(columns, (0, rank - len(rows)))
+    return LoraFactors(a, b, scaling=1.0)
+
+
+def _named(factors: LoraFactors) -> dict[str, Tensor]:
+    """The tensors by the names that PEFT gives them."""
+    halves = {"lora_A": factors.a, "lora_B": factors.b}
+    return {f"{PREFIX}{name}.{half}.weight": t for half, tensors in halves.items() for name, t in tensors.items()}

@@ -1,0 +1,102 @@
+"""Requests to a server that speaks the OpenAI protocol: the key, retries, and what went wrong in one line."""
+
+import os
+from typing import Any
+
+import httpx2
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from mva_ray.config_engine import Endpoint
+from mva_ray.errors import ConfigError, last_line
+
+TRY_AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+THIS_REQUEST_ONLY = frozenset({400, 413, 422})
+LONGEST_WAIT = 60.0
+
+
+class Client:
+    """Posts JSON, as often as `attempts` says where the failure may pass; thread-safe.
+
+    Args:
+        settings: the server.
+        section: the part of the config that they are from, for messages.
+
+    Raises:
+        ConfigError: where the environment variable for the key is not set.
+    """
+
+    def __init__(self, settings: Endpoint, section: str) -> None:
+        self.url = settings.base_url.rstrip("/")
+        self._attempts = settings.attempts
+        self._client = httpx2.Client(
+            headers=_headers(settings, section),
+            timeout=settings.timeout,
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=settings.concurrency),
+        )
+
+    def close(self) -> None:
+        self._client.close()
+
+    def post(self, path: str, body: dict[str, Any]) -> httpx2.Response:
+        """The answer, a good one.
+
+        Raises:
+            httpx2.HTTPError: of the last attempt; `cause` says it in one line.
+        """
+        attempts = Retrying(
+            stop=stop_after_attempt(self._attempts), wait=_wait, retry=retry_if_exception(_is_passing), reraise=True
+        )
+        return attempts(self._post_once, f"{self.url}{path}", body)
+
+    def _post_once(self, url: str, body: dict[str, Any]) -> httpx2.Response:
+        return self._client.post(url, json=body).raise_for_status()
+
+
+def cause(error: httpx2.HTTPError) -> str:
+    """What went wrong, and what the server says of it."""
+    if not isinstance(error, httpx2.HTTPStatusError):
+        return f"{type(error).__name__}: {last_line(error)}"
+    status = f"HTTP {error.response.status_code} {error.response.reason_phrase}".strip()
+    message = said(error)
+    return f"{status}: {last_line(message)}" if message else status
+
+
+def status_of(error: httpx2.HTTPError) -> int | None:
+    """None where there was no answer."""
+    return error.response.status_code if isinstance(error, httpx2.HTTPStatusError) else None
+
+
+def said(error: httpx2.HTTPError) -> str | None:
+    """The message in an error of the OpenAI protocol (or vLLM's older form of it), None where it is no such error."""
+    try:
+        body = error.response.json() if isinstance(error, httpx2.HTTPStatusError) else None
+    except ValueError:
+        return None
+    details = body.get("error", body) if isinstance(body, dict) else None
+    message = details.get("message") if isinstance(details, dict) else None
+    return message if isinstance(message, str) else None
+
+
+def _headers(settings: Endpoint, section: str) -> dict[str, str]:
+    if settings.api_key_env is None:
+        return {}
+    key = os.environ.get(settings.api_key_env)
+    if not key:
+        raise ConfigError(f"{section}.api_key_env", [f"the environment variable {settings.api_key_env} is not set"])
+    return {"Authorization": f"Bearer {key}"}
+
+
+def _is_passing(error: BaseException) -> bool:
+    """Whether the next attempt may do better."""
+    return isinstance(error, httpx2.TransportError) or (
+        isinstance(error, httpx2.HTTPStatusError) and status_of(error) in TRY_AGAIN
+    )
+
+
+def _wait(state: RetryCallState) -> float:
+    """Seconds: what the endpoint asks for, else longer each time."""
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.response.headers.get("retry-after", "") if isinstance(error, httpx2.HTTPStatusError) else ""
+    if asked.isdigit():
+        return min(float(asked), LONGEST_WAIT)
+    return wait_random_exponential(multiplier=0.5, max=LONGEST_WAIT)(state)

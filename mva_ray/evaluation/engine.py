@@ -1,0 +1,267 @@
+"""Decoding of many rows, each with its own coefficients: continuous batching over a static key-value cache.
+
+Rows that finish leave the batch and waiting rows take their place, whatever candidate and prompt they belong to. What a
+row says depends on its own request alone: greedy rows take the likeliest token, sampled ones have random numbers of
+their own, and every forward pass is of a shape in which no row's arithmetic depends on the others.
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from mva_ray.adapters.blend import BlendedModel
+from mva_ray.evaluation.row_cache import NewTokens, RowCache
+from mva_ray.evaluation.row_limit import RowLimit
+
+_FEWEST_TOKENS = 16
+"""Matrix products of fewer rows are summed in another order; smaller passes are filled up with tokens of no row."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """How a row samples: among the `top_k` likeliest tokens (0: all), with random numbers from `seed` alone."""
+
+    seed: tuple[int, ...]
+    temperature: float
+    top_k: int
+
+
+@dataclass(frozen=True)
+class Request:
+    """A prompt's token ids and the candidate's coefficients. Greedy where `draw` is None.
+
+    With `scored` > 0 nothing is generated: the log-probabilities of that many last tokens are asked for.
+    """
+
+    tokens: tuple[int, ...]
+    coefficients: tuple[float, ...]
+    draw: Draw | None = None
+    scored: int = 0
+
+
+@dataclass(eq=False)
+class Row:
+    """A request at work: `answer` are new token ids, the end token included; `log_probabilities` those asked for."""
+
+    request: Request
+    answer: list[int] = field(default_factory=list)
+    log_probabilities: list[float] = field(default_factory=list)
+    failure: str | None = None
+    done: bool = False
+    computed: int = 0
+
+    def __post_init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Back to the beginning, with the same random numbers."""
+        self.answer, self.log_probabilities, self.computed = [], [], 0
+        draw = self.request.draw
+        self.random = np.random.Generator(np.random.Philox(np.random.SeedSequence(draw.seed))) if draw else None
+
+    @property
+    def prompted(self) -> bool:
+        """Whether all of the prompt is computed."""
+        return self.computed >= len(self.request.tokens)
+
+    def tokens(self, start: int, stop: int) -> list[int]:
+        prompt = self.request.tokens
+        return [*prompt[start:stop], *self.answer[max(0, start - len(prompt)) : max(0, stop - len(prompt))]]
+
+    def wanted(self, start: int, stop: int) -> range:
+        """Positions in [start, stop) whose logits are needed: before each scored token, or the last of all."""
+        length = len(self.request.tokens) + len(self.answer)
+        first, end = (length - self.request.scored - 1, length - 1) if self.request.scored else (length - 1, length)
+        return range(max(start, first), min(stop, end))
+
+
+class Engine:
+    """Answers requests; not thread-safe.
+
+    Args:
+        blend: the model, whose attention is replaced.
+        end_tokens: token ids that end an answer.
+        max_new_tokens: an answer is cut off here.
+        limit: how many rows are decoded at once; halved where memory runs out.
+        longest: positions that the model has, None for no limit.
+        token_budget: prompt tokens of one forward pass; longer prompts are computed in pieces.
+
+    Raises:
+        ValueError: the architecture does not let its attention be replaced.
+    """
+
+    def __init__(
+        self,
+        blend: BlendedModel,
+        end_tokens: Iterable[int],
+        max_new_tokens: int,
+        limit: RowLimit,
+        longest: int | None = None,
+        token_budget: int = 1024,
+    ) -> None:
+        self._blend = blend
+        self._device = blend.model.device
+        self._end_tokens = frozenset(end_tokens)
+        self._max_new_tokens = max_new_tokens
+        self._longest = longest
+        self._budget = token_budget
+        self._cache = RowCache(blend.model)
+        self._waiting: deque[Row] = deque()
+        self._active: list[Row] = []
+        self._limit = limit
+
+    def submit(self, requests: Iterable[Request]) -> list[Row]:
+        """Queue requests, the longest first; their rows, in the order of the requests.
+
+        A request that the model has no positions for is done at once, and failed.
+        """
+        rows = [Row(request) for request in requests]
+        for row in rows:
+            needed = len(row.request.tokens) + (0 if row.request.scored else self._max_new_tokens)
+            if self._longest is not None and needed > self._longest:
+                row.failure = f"prompt and answer may take {needed} tokens, the model has {self._longest} positions"
+                row.done = True
+        queued = (row for row in rows if not row.done)
+        self._waiting.extend(sorted(queued, key=lambda row: -len(row.request.tokens)))
+        return rows
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._waiting or self._active)
+
+    @torch.inference_mode()
+    def step(self) -> None:
+        """Let rows in where there is room, else decode one token of every active row.
+
+        An error fails the rows at work; running out of memory halves their number and starts them again.
+        """
+        try:
+            if self._should_admit():
+                self._admit()
+            elif self._active:
+                self._decode()
+        except Exception as error:  # whatever a model raises, the rows that wait are still to be answered
+            if _out_of_memory(error) and self._limit.rows > 1:
+                self._halve()
+            else:
+                for row in self._active:
+                    row.failure = f"{type(error).__name__}: {error}"
+        self._release()
+
+    def answer(self, requests: Iterable[Request]) -> list[Row]:
+        """Rows of all requests, done."""
+        rows = self.submit(requests)
+        while self.busy:
+            self.step()
+        return rows
+
+    def _should_admit(self) -> bool:
+        free = self._limit.rows - len(self._active)
+        return bool(self._waiting) and free >= min(len(self._waiting), max(1, self._limit.rows // 8))
+
+    def _admit(self) -> None:
+        slot = len(self._active)
+        entering = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._limit.rows - slot))]
+        self._active += entering
+        longest = max(len(row.request.tokens) for row in entering)
+        self._cache.reserve(self._limit.rows + _FEWEST_TOKENS, longest + self._max_new_tokens)
+        while slot < len(self._active):
+            counts = self._next_pieces(slot)
+            self._forward(slot, self._active[slot : slot + len(counts)], counts)
+            slot += sum(row.prompted for row in self._active[slot : slot + len(counts)])
+
+    def _decode(self) -> None:
+        started = time.perf_counter()
+        self._forward(0, self._active, [1] * len(self._active))
+        self._limit.observe(len(self._active), time.perf_counter() - started)
+
+    def _next_pieces(self, slot: int) -> list[int]:
+        """How many prompt tokens of the rows from this slot on go into one forward pass."""
+        counts: list[int] = []
+        for row in self._active[slot:]:
+            if left := self._budget - sum(counts):
+                counts.append(min(len(row.request.tokens) - row.computed, left))
+        return counts
+
+    def _forward(self, first: int, rows: Sequence[Row], counts: Sequence[int]) -> None:
+        """Compute the next `counts` tokens of rows in neighbouring slots, and take what their logits are for."""
+        fill = max(0, _FEWEST_TOKENS - sum(counts))
+        starts = [row.computed for row in rows]
+        new = NewTokens(first, starts + [0] * fill, [*counts, *[1] * fill], self._device)
+        tokens: list[int] = []
+        wanted: list[tuple[Row, int, int]] = []
+        for row, start, number in zip(rows, starts, counts, strict=True):
+            wanted += [(row, at, len(tokens) + at - start) for at in row.wanted(start, start + number)]
+            tokens += row.tokens(start, start + number)
+        places = torch.tensor([place for _, _, place in wanted], dtype=torch.long, device=self._device)
+        coefficients = torch.tensor([row.request.coefficients for row in rows] or [()], device=self._device)
+        per_token = coefficients[new.rows[: len(tokens)]]
+        with self._blend.coefficients(pad(per_token, (0, 0, 0, fill))[None]):
+            logits = self._cache.forward(torch.tensor(tokens + [0] * fill, device=self._device), new, places)
+            self._take(logits, [(row, at) for row, at, _ in wanted])
+        for row, number in zip(rows, counts, strict=True):
+            row.computed += number
+
+    def _take(self, logits: Tensor, wanted: Sequence[tuple[Row, int]]) -> None:
+        """Append the next token of each row that generates, the log-probability of the known one where it is scored."""
+        if not wanted:
+            return
+        highest, likeliest = logits.max(-1)
+        chosen, finite = likeliest.tolist(), highest.isfinite().tolist()
+        for i, (row, at) in enumerate(wanted):
+            if not finite[i]:
+                row.failure = "the logits are not finite"
+            elif row.request.scored:
+                row.log_probabilities.append(float(logits[i].log_softmax(-1)[row.request.tokens[at + 1]]))
+            elif row.request.draw and row.random:
+                row.answer.append(_drawn(logits[i], row.request.draw, row.random.random()))
+            else:
+                row.answer.append(chosen[i])
+
+    def _release(self) -> None:
+        """Take out the rows that are done, and close the gaps with the rows of the last slots."""
+        for row in self._active:
+            row.done = self._is_done(row)
+        kept = sum(not row.done for row in self._active)
+        gaps = [slot for slot in range(kept) if self._active[slot].done]
+        movers = [slot for slot in range(kept, len(self._active)) if not self._active[slot].done]
+        if gaps:
+            self._cache.move(movers, gaps)
+        for source, target in zip(movers, gaps, strict=True):
+            self._active[target] = self._active[source]
+        del self._active[kept:]
+
+    def _is_done(self, row: Row) -> bool:
+        if row.failure:
+            return True
+        if row.request.scored:
+            return row.prompted
+        ended = row.answer and row.answer[-1] in self._end_tokens
+        return bool(ended) or len(row.answer) >= self._max_new_tokens
+
+    def _halve(self) -> None:
+        self._limit.halve()
+        for row in self._active:
+            row.restart()
+        self._waiting.extendleft(reversed(self._active))
+        self._active = []
+        self._cache.clear()
+
+
+def _drawn(logits: Tensor, draw: Draw, uniform: float) -> int:
+    """One token by inversion of the cumulative distribution of the likeliest `top_k`."""
+    values, tokens = logits.topk(draw.top_k or len(logits))
+    cumulative = (values.double() / draw.temperature).softmax(-1).cumsum(-1)
+    index = int(torch.searchsorted(cumulative, uniform * float(cumulative[-1]), right=True))
+    return int(tokens[min(index, len(tokens) - 1)])
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """CUDA has an error of its own; the CPU's allocator raises a RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

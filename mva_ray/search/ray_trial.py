@@ -1,0 +1,84 @@
+"""What runs in a trial's process, and the queue it takes its candidate from. Imports little: it starts often."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+from ray.tune import Trainable
+
+from mva_ray.records import Coefficients
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A candidate to evaluate. It reports after so many prompts of each look; None stands for all of them."""
+
+    coefficients: Coefficients
+    looks: tuple[int | None, ...] = (None,)
+
+
+class ProposalQueue:
+    """Proposals in their order, for trials that know only their place in it.
+
+    Tune stops the processes of trials that have no successor. Trials that already wait for the next generation are
+    successors, so processes live as long as the search.
+    """
+
+    def __init__(self) -> None:
+        self._proposals: list[Proposal] = []
+        self._complete = False
+        self._changed = asyncio.Condition()
+
+    async def extend(self, proposals: Sequence[Proposal], complete: bool) -> None:
+        """Add the next ones; `complete` says that no others will follow."""
+        async with self._changed:
+            self._proposals += proposals
+            self._complete = complete
+            self._changed.notify_all()
+
+    async def at(self, place: int) -> Proposal | None:
+        """The proposal at a place, as soon as there is one; None where there will be none."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._complete or place < len(self._proposals))
+        return self._proposals[place] if place < len(self._proposals) else None
+
+
+class CandidateTrial(Trainable):
+    """One candidate: asks the broker for one look after the other and reports. Its process serves the next one too."""
+
+    def setup(self, config: dict[str, Any], broker: ActorHandle, queue: ActorHandle) -> None:
+        self._broker = broker
+        self._queue = queue
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._place: int = new_config["place"]
+        self._proposal: Proposal | None = None
+        self._look = 0
+        return True
+
+    def step(self) -> dict[str, Any]:
+        self._proposal = self._proposal or ray.get(self._queue.at.remote(self._place))
+        if self._proposal is None:
+            return {"done": True, "place": self._place}
+        coefficients, looks = self._proposal.coefficients, self._proposal.looks
+        partial = ray.get(self._broker.evaluate.remote("search", coefficients, looks[self._look]))
+        self._look += 1
+        complete = self._look == len(looks)
+        return {
+            "done": complete or partial.evaluation.status == "failed",
+            "place": self._place,
+            "coefficients": coefficients,
+            "evaluation": partial.evaluation,
+            "rewards": partial.rewards,
+            "complete": complete,
+        }
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """A trial has no state: what was evaluated is with the broker before it reports."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """See `save_checkpoint`."""

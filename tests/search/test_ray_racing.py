@@ -1,0 +1,152 @@
+"""The search on real Tune: looks, stops, failures and processes that live as long as the search."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+
+from mva_ray.errors import CandidateFailure
+from mva_ray.evaluation.evaluate import EvaluationSetting, failed, succeeded
+from mva_ray.records import Coefficients, Evaluation, Generation, Outcome
+from mva_ray.search.racing import Race
+from mva_ray.search.ray_search import GenerationalSearcher, run_search
+from mva_ray.search.ray_trial import Proposal, ProposalQueue
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+
+SETTING = EvaluationSetting("now", "search", ("p",) * 12, ("a", "b"), "org/tiny", {"a": "1", "b": "2"}, {}, 0)
+FAILS, KILLS_ITS_TRIAL, BAD = (0.0, 3.0), (0.0, 4.0), (9.0, 9.0)
+GENERATIONS = [
+    [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)],
+    [FAILS, BAD, KILLS_ITS_TRIAL, (0.5, 0.5)],
+    [(0.4, 0.4), (0.3, 0.3)],
+]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the evaluation broker returns."""
+
+    evaluation: Evaluation
+    rewards: list[list[float]]
+
+
+class Broker:
+    """Answers at once; rewards fall with the coefficients' distance from 0, on both values."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+        self.asked: list[tuple[Coefficients, int | None]] = []
+        self.stopped: list[tuple[Coefficients, str]] = []
+
+    async def evaluate(self, split: str, coefficients: Coefficients, n_prompts: int | None) -> Answer:
+        self.asked.append((coefficients, n_prompts))
+        if coefficients == FAILS:
+            return Answer(failed(SETTING, coefficients, CandidateFailure("reward_raised", "no luck"), 0.0), [])
+        if coefficients == KILLS_ITS_TRIAL and not self._scratch.exists():
+            self._scratch.touch()
+            raise RuntimeError("the broker is out of order")
+        levels = np.random.default_rng(0).normal(0, 0.1, (12, 2))
+        rewards = (levels - np.abs([coefficients]).sum()).tolist()[:n_prompts]
+        columns = dict(zip("ab", np.array(rewards).T.tolist(), strict=True))
+        generations = [Generation("p", "x", 1, False)] * len(rewards)
+        return Answer(succeeded(SETTING, coefficients, generations, columns, 0.0), rewards)
+
+    async def stop(self, split: str, coefficients: Coefficients, reason: str) -> None:
+        self.stopped.append((coefficients, reason))
+
+    async def seen(self) -> tuple[list[Any], list[Any]]:
+        return self.asked, self.stopped
+
+
+class Scripted:
+    """A proposer with fixed generations, which keeps what it is told."""
+
+    def __init__(self, generations: Sequence[Sequence[Coefficients]]) -> None:
+        self._generations = [list(generation) for generation in generations]
+        self.told: list[Outcome] = []
+
+    def ask(self) -> list[Coefficients]:
+        return self._generations.pop(0) if self._generations else []
+
+    def tell(self, outcomes: Sequence[Outcome]) -> None:
+        self.told += outcomes
+
+
+@pytest.fixture(scope="module")
+def search(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """One search of three generations with a race, and all that was seen of it."""
+    scratch = tmp_path_factory.mktemp("search")
+    broker = ray.remote(Broker).options(num_cpus=0, max_concurrency=100).remote(scratch / "died")
+    proposer, done = Scripted(GENERATIONS), list[float]()
+    searcher = GenerationalSearcher(proposer, lambda row: None, race=Race(12, 4, 0.2))
+    run_search(searcher, broker, 3, scratch, lambda: done.append(time.monotonic()))
+    asked, stopped = ray.get(broker.seen.remote())
+    return {
+        "proposer": proposer,
+        "searcher": searcher,
+        "done": done,
+        "seconds_after_the_last": time.monotonic() - done[-1],
+        "asked": asked,
+        "stopped": stopped,
+        "storage": scratch,
+    }
+
+
+def test_every_candidate_is_told_once_in_the_order_of_its_proposal(search: dict[str, Any]) -> None:
+    rows = [row for generation in GENERATIONS for row in generation]
+    assert [outcome.coefficients for outcome in search["proposer"].told] == rows
+    assert len(search["done"]) == len(rows), "trials that got no candidate do not count"
+    assert search["searcher"].finished
+
+
+def test_the_first_generation_answers_everything_at_once_and_the_others_in_blocks(search: dict[str, Any]) -> None:
+    asked = search["asked"]
+    assert all(looks(asked, row) == [None] for row in GENERATIONS[0])
+    assert looks(asked, (0.3, 0.3)) in ([4, 8, None], [4]), "by its rewards it is dominated by the base model"
+    assert looks(asked, FAILS) == [4], "a failed candidate is not asked for again"
+
+
+def test_a_dominated_candidate_is_stopped_with_a_reason(search: dict[str, Any]) -> None:
+    assert (BAD, f"dominated by {GENERATIONS[0][0]} after 4 prompts") in search["stopped"]
+    assert looks(search["asked"], BAD) == [4]
+
+
+def test_what_a_stopped_candidate_answered_is_told(search: dict[str, Any]) -> None:
+    told = {outcome.coefficients: outcome for outcome in search["proposer"].told}
+    levels = np.random.default_rng(0).normal(0, 0.1, (12, 2))[:4]
+    assert told[BAD].rewards == pytest.approx(tuple(levels.mean(axis=0) - 18))
+    assert told[BAD].errors == pytest.approx(tuple(levels.std(axis=0, ddof=1) / 2))
+    assert told[FAILS].rewards is None
+
+
+def test_a_trial_whose_call_raised_is_tried_again(search: dict[str, Any]) -> None:
+    told = {outcome.coefficients: outcome for outcome in search["proposer"].told}
+    assert told[KILLS_ITS_TRIAL].rewards is not None
+    assert search["searcher"].too_many_failed is None
+
+
+def test_tune_leaves_no_log_behind_and_no_wait(search: dict[str, Any]) -> None:
+    """Its tear-down waits ten seconds for processes that are stopped while they start: none may be."""
+    assert not list(search["storage"].rglob("result.json"))
+    assert search["seconds_after_the_last"] < 9
+
+
+def looks(asked: Sequence[tuple[Coefficients, int | None]], row: Coefficients) -> list[int | None]:
+    return [n_prompts for coefficients, n_prompts in asked if coefficients == row]
+
+
+def test_a_place_waits_for_its_proposal_or_for_the_end() -> None:
+    queue = ray.remote(ProposalQueue).options(num_cpus=0, max_concurrency=10).remote()
+    first, second = queue.at.remote(0), queue.at.remote(1)
+    assert ray.wait([first, second], num_returns=2, timeout=0.2)[0] == []
+    ray.get(queue.extend.remote([Proposal((0.5,), (4, None))], False))
+    assert ray.get(first, timeout=10) == Proposal((0.5,), (4, None))
+    assert ray.wait([second], timeout=0.2)[0] == []
+    ray.get(queue.extend.remote([], True))
+    assert ray.get(second, timeout=10) is None
