@@ -45,6 +45,8 @@ def constraint_problems(document: Document) -> Iterator[Problem]:
         brings_reward = document.get("constraints", name, "reward") is not None
         if message := (_taken if brings_reward else _unknown)(name, values):
             yield document.problem(("constraints", name), message)
+        elif name == "base_nll" and document.get("engine", "openai") is not None:
+            yield document.problem(("constraints", name), "only our own engine measures it: leave 'engine.openai' out")
 
 
 def _unknown(name: str, values: list[str]) -> str | None:

@@ -617,6 +617,12 @@ MALFORMED = {
         "constraints:\n  7: {min: 0.1}\nsearch:\n",
         "line 15, constraints.7: expected a name, got 7",
     ),
+    "constraint that a server cannot measure": (
+        "search:\n",
+        "constraints: {base_nll: {max: 3.5}}\n"
+        "engine: {openai: {base_url: http://host/v1, model: tiny, adapters_dir: exports}}\nsearch:\n",
+        "line 14, constraints.base_nll: only our own engine measures it: leave 'engine.openai' out",
+    ),
     "constraint that brings the reward of a metric": (
         "search:\n",
         "constraints:\n  distinct: {min: 0.1, reward: mva_ray.rewards:plain}\nsearch:\n",

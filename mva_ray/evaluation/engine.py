@@ -119,17 +119,23 @@ class Engine:
     def submit(self, requests: Iterable[Request]) -> list[Row]:
         """Queue requests, the longest first; their rows, in the order of the requests.
 
-        A request that the model has no positions for is done at once, and failed.
+        A request that the model has no positions for, or nothing to go on from, is done at once, and failed.
         """
         rows = [Row(request) for request in requests]
         for row in rows:
-            needed = len(row.request.tokens) + (0 if row.request.scored else self._max_new_tokens)
-            if self._longest is not None and needed > self._longest:
-                row.failure = f"prompt and answer may take {needed} tokens, the model has {self._longest} positions"
-                row.done = True
+            row.failure = self._refusal(row.request)
+            row.done = row.failure is not None
         queued = (row for row in rows if not row.done)
         self._waiting.extend(sorted(queued, key=lambda row: -len(row.request.tokens)))
         return rows
+
+    def _refusal(self, request: Request) -> str | None:
+        if len(request.tokens) <= request.scored:
+            return "the prompt has no tokens"
+        needed = len(request.tokens) + (0 if request.scored else self._max_new_tokens)
+        if self._longest is not None and needed > self._longest:
+            return f"prompt and answer may take {needed} tokens, the model has {self._longest} positions"
+        return None
 
     @property
     def busy(self) -> bool:
@@ -228,6 +234,8 @@ class Engine:
         """Take out the rows that are done, and close the gaps with the rows of the last slots."""
         for row in self._active:
             row.done = self._is_done(row)
+        if failed := [slot for slot, row in enumerate(self._active) if row.failure]:
+            self._cache.wipe(failed)
         kept = sum(not row.done for row in self._active)
         gaps = [slot for slot in range(kept) if self._active[slot].done]
         movers = [slot for slot in range(kept, len(self._active)) if not self._active[slot].done]
@@ -256,7 +264,7 @@ class Engine:
 
 def _drawn(logits: Tensor, draw: Draw, uniform: float) -> int:
     """One token by inversion of the cumulative distribution of the likeliest `top_k`."""
-    values, tokens = logits.topk(draw.top_k or len(logits))
+    values, tokens = logits.topk(min(draw.top_k or len(logits), len(logits)))
     cumulative = (values.double() / draw.temperature).softmax(-1).cumsum(-1)
     index = int(torch.searchsorted(cumulative, uniform * float(cumulative[-1]), right=True))
     return int(tokens[min(index, len(tokens) - 1)])

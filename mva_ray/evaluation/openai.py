@@ -72,6 +72,8 @@ class OpenAiGenerator:
         self._seed = seed
         self._tokenizer = load_tokenizer(base_model)
         self._tokenizing = threading.Lock()
+        self._loading = threading.BoundedSemaphore(settings.max_loras)
+        self._asking = threading.BoundedSemaphore(settings.concurrency)
         self._end_tokens = _end_tokens(base_model, self._tokenizer.eos_token_id)
         self._directory = _made(Path(settings.adapters_dir))
 
@@ -142,15 +144,16 @@ class OpenAiGenerator:
             return
         name = f"mva-{uuid.uuid4().hex}"
         directory = self._directory / name
-        try:
-            self._export(coefficients, directory)
-            self._load(name, directory)
+        with self._loading:
             try:
-                yield name
+                self._export(coefficients, directory)
+                self._load(name, directory)
+                try:
+                    yield name
+                finally:
+                    self._unload(name)
             finally:
-                self._unload(name)
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
+                shutil.rmtree(directory, ignore_errors=True)
 
     def _export(self, coefficients: Coefficients, directory: Path) -> None:
         from mva_ray.adapters.export import export_candidate
@@ -187,7 +190,9 @@ class OpenAiGenerator:
             **options,
         }
         try:
-            return _read(prompt, self._client.post("/completions", body).json())
+            with self._asking:
+                response = self._client.post("/completions", body)
+            return _read(prompt, response.json())
         except httpx2.HTTPError as error:
             lost = status_of(error) == 404 and model != self._settings.model
             if lost or status_of(error) in THIS_REQUEST_ONLY:
