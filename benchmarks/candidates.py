@@ -73,14 +73,23 @@ def main() -> None:
     parser.add_argument("--new-tokens", type=int, default=32)
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--rows", type=int, nargs="+", default=[64, 128])
-    parser.add_argument("--repeat", type=int, default=3, help="of each measurement; medians are reported")
+    parser.add_argument("--repeat", type=int, default=2, help="of each measurement; medians are reported")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     work = make_work(arguments)
-    results: dict[str, Any] = {"threads": torch.get_num_threads(), "device": str(work.load().device)}
-    results["seconds_a_candidate"] = dict(measure_candidates(work, max(arguments.rows), arguments.repeat))
-    results["share_of_products"] = list(measure_shares(work, arguments.rows, arguments.repeat))
-    report(results)
+    seconds: dict[str, float] = {}
+    shares = []
+    for name, number in measure_candidates(work, max(arguments.rows), arguments.repeat):
+        seconds[name] = number
+        print(f"{name:24} {number:8.3f} s a candidate", flush=True)
+    ours = min(number for name, number in seconds.items() if name.startswith("ours"))
+    for name, number in seconds.items():
+        print(f"{name:24} {number / ours:8.1f} times as long as the fastest of ours", flush=True)
+    for row in measure_shares(work, arguments.rows, arguments.repeat):
+        shares.append(row)
+        rates = f"{row['tokens_a_second']:6.0f} of {row['products']:6.0f} tokens a second"
+        print(f"{row['what']:24} {row['rows']:4} rows: {rates}, {row['share']:4.0%} of the bare products", flush=True)
+    results = {"threads": torch.get_num_threads(), "seconds_a_candidate": seconds, "share_of_products": shares}
     if arguments.output:
         arguments.output.write_text(json.dumps(results, indent=1) + "\n")
 
@@ -129,7 +138,7 @@ def measure_candidates(work: Work, rows: int, repeat: int) -> Iterator[tuple[str
     if native:
         half = work.load().to(native)
         yield f"c in {native}", median_seconds(lambda: in_memory(half, work, weights), repeat)
-    candidates = 4 * rows // len(work.prompts)
+    candidates = 2 * rows // len(work.prompts)
     for products in dict.fromkeys([native, None]):
         engine = make_engine(work, rows, products)
         requests = [
@@ -255,18 +264,6 @@ def engine_rate(work: Work, rows: int, products: torch.dtype | None, repeat: int
             engine.step()
         rates.append(rows * (work.new_tokens - 1) / (time.perf_counter() - started))
     return statistics.median(rates[1:])
-
-
-def report(results: dict[str, Any]) -> None:
-    seconds = results["seconds_a_candidate"]
-    print(f"{'':24} seconds a candidate   ours is faster by")
-    best = min(number for name, number in seconds.items() if name.startswith("ours"))
-    for name, number in seconds.items():
-        print(f"{name:24} {number:19.3f}   {number / best:8.1f} x")
-    print(f"\n{'':24} rows  tokens/s  bare products  share")
-    for row in results["share_of_products"]:
-        rates = f"{row['tokens_a_second']:9.0f} {row['products']:14.0f} {row['share']:6.0%}"
-        print(f"{row['what']:24} {row['rows']:4} {rates}")
 
 
 if __name__ == "__main__":

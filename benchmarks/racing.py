@@ -237,7 +237,7 @@ def boundary_table(error_rate: float, trials: int) -> list[dict[str, object]]:
 
 
 def synthetic_table(error_rate: float, seeds: int, budget: int) -> list[dict[str, object]]:
-    rows = []
+    rows: list[dict[str, object]] = []
     for surface, noise, k, prompts, scale in (
         ("saturating", "gaussian", 2, 32, 0.5),
         ("saturating", "gaussian", 2, 32, 0.1),
@@ -246,14 +246,13 @@ def synthetic_table(error_rate: float, seeds: int, budget: int) -> list[dict[str
         ("collapse", "skewed", 2, 80, 0.5),
         ("collapse", "counts", 3, 80, 0.5),
     ):
-        for method in ("nsga2", "surrogate"):
-            searches = []
-            for seed in tqdm(range(seeds), leave=False):
-                answer = voronoi(surface, noise, k, prompts, scale, np.random.default_rng(seed))
-                searches.append(compare(method, budget, k, seed, answer, Race(prompts, BLOCK, error_rate)))
-            name = f"{surface}, {noise}, {k} values, {prompts} prompts, scale {scale}"
-            rows.append({"table": "synthetic", "name": name, "method": method, **summary(searches)})
-            print_row(rows[-1])
+        searches = []
+        for seed in tqdm(range(seeds), leave=False):
+            answer = voronoi(surface, noise, k, prompts, scale, np.random.default_rng(seed))
+            searches.append(compare("nsga2", budget, k, seed, answer, Race(prompts, BLOCK, error_rate)))
+        name = f"{surface}, {noise}, {k} values, {prompts} prompts, scale {scale}"
+        rows.append({"table": "synthetic", "name": name, "method": "nsga2", **summary(searches)})
+        print_row(rows[-1])
     return rows
 
 

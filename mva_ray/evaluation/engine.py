@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 import numpy as np
 import torch
@@ -21,6 +22,9 @@ from mva_ray.evaluation.row_limit import RowLimit
 
 _FEWEST_TOKENS = 16
 """Matrix products of fewer rows are summed in another order; smaller passes are filled up with tokens of no row."""
+
+_WORTH_SHARING = 8
+"""Tokens that prompts of a candidate must have in common at their beginning, as a chat template and a system prompt."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +69,6 @@ class Row:
         draw = self.request.draw
         self.random = np.random.Generator(np.random.Philox(np.random.SeedSequence(draw.seed))) if draw else None
 
-    @property
-    def prompted(self) -> bool:
-        """Whether all of the prompt is computed."""
-        return self.computed >= len(self.request.tokens)
-
     def tokens(self, start: int, stop: int) -> list[int]:
         prompt = self.request.tokens
         return [*prompt[start:stop], *self.answer[max(0, start - len(prompt)) : max(0, stop - len(prompt))]]
@@ -79,6 +78,14 @@ class Row:
         length = len(self.request.tokens) + len(self.answer)
         first, end = (length - self.request.scored - 1, length - 1) if self.request.scored else (length - 1, length)
         return range(max(start, first), min(stop, end))
+
+
+@dataclass(frozen=True)
+class _Family:
+    """Rows of one candidate whose first `shared` tokens are the same."""
+
+    rows: Sequence[Row]
+    shared: int
 
 
 class Engine:
@@ -110,7 +117,7 @@ class Engine:
         self._end_tokens = frozenset(end_tokens)
         self._max_new_tokens = max_new_tokens
         self._longest = longest
-        self._budget = token_budget
+        self._budget = max(token_budget, _FEWEST_TOKENS)
         self._cache = RowCache(blend.model)
         self._waiting: deque[Row] = deque()
         self._active: list[Row] = []
@@ -172,15 +179,39 @@ class Engine:
         return bool(self._waiting) and free >= min(len(self._waiting), max(1, self._limit.rows // 8))
 
     def _admit(self) -> None:
-        slot = len(self._active)
-        entering = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._limit.rows - slot))]
-        self._active += entering
+        """Let rows in and compute their prompts; what those of one candidate begin with is computed once."""
+        first = len(self._active)
+        entering = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._limit.rows - first))]
+        families, alone = _families(entering)
+        self._active += [family.rows[0] for family in families]
+        self._active += [row for family in families for row in family.rows[1:]] + alone
         longest = max(len(row.request.tokens) for row in entering)
         self._cache.reserve(self._limit.rows + _FEWEST_TOKENS, longest + self._max_new_tokens)
-        while slot < len(self._active):
-            counts = self._next_pieces(slot)
-            self._forward(slot, self._active[slot : slot + len(counts)], counts)
-            slot += sum(row.prompted for row in self._active[slot : slot + len(counts)])
+        self._prefill(first, [family.shared for family in families])
+        self._share(first, families)
+        self._prefill(first, [len(row.request.tokens) for row in self._active[first:]])
+
+    def _prefill(self, first: int, ends: Sequence[int]) -> None:
+        """Compute the rows from slot `first` on up to a position of each, in passes that keep to the budget."""
+        done = 0
+        while done < len(ends):
+            counts: list[int] = []
+            for row, end in zip(self._active[first + done :], ends[done:], strict=False):
+                if left := self._budget - sum(counts):
+                    counts.append(min(end - row.computed, left))
+            rows = self._active[first + done : first + done + len(counts)]
+            self._forward(first + done, rows, counts)
+            done += sum(row.computed >= end for row, end in zip(rows, ends[done:], strict=False))
+
+    def _share(self, first: int, families: Sequence["_Family"]) -> None:
+        """Give the other rows of each family what its first one has computed."""
+        target = first + len(families)
+        for source, family in enumerate(families, start=first):
+            others = family.rows[1:]
+            self._cache.copy(source, slice(target, target + len(others)), family.shared)
+            target += len(others)
+            for row in others:
+                row.computed = family.shared
 
     def _decode(self) -> None:
         started = time.perf_counter()
@@ -249,7 +280,7 @@ class Engine:
         if row.failure:
             return True
         if row.request.scored:
-            return row.prompted
+            return row.computed >= len(row.request.tokens)
         ended = row.answer and row.answer[-1] in self._end_tokens
         return bool(ended) or len(row.answer) >= self._max_new_tokens
 
@@ -260,6 +291,24 @@ class Engine:
         self._waiting.extendleft(reversed(self._active))
         self._active = []
         self._cache.clear()
+
+
+def _families(rows: Sequence[Row]) -> tuple[list[_Family], list[Row]]:
+    """Rows that share enough of their beginning to compute it once, and those that do not."""
+    candidates: dict[tuple[float, ...], list[Row]] = {}
+    for row in rows:
+        candidates.setdefault(row.request.coefficients, []).append(row)
+    families, alone = [], []
+    for members in candidates.values():
+        prompts = [row.request.tokens for row in members]
+        pairs = zip(min(prompts), max(prompts), strict=False)
+        common = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
+        shared = min(common, *(row.wanted(0, len(row.request.tokens)).start for row in members))
+        if len(members) > 1 and shared >= _WORTH_SHARING:
+            families.append(_Family(members, shared))
+        else:
+            alone += members
+    return families, alone
 
 
 def _drawn(logits: Tensor, draw: Draw, uniform: float) -> int:

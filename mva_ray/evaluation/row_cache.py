@@ -119,6 +119,12 @@ class RowCache:
             for tensor in tensors.values():
                 tensor[list(slots)] = 0
 
+    def copy(self, source: int, targets: slice, length: int) -> None:
+        """Give rows the first tokens of another."""
+        for tensors in (self._keys, self._values):
+            for tensor in tensors.values():
+                tensor[targets, :, :length] = tensor[source, :, :length]
+
     def reserve(self, slots: int, length: int) -> None:
         """Make room; what is there is kept."""
         if slots <= self._slots and length <= self._length:

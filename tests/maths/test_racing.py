@@ -65,7 +65,7 @@ def test_the_slope_of_the_variogram_by_hand() -> None:
 DRAWS: dict[str, tuple[Callable[[np.random.Generator], NDArray[np.float64]], float]] = {
     "gaussian": (lambda rng: rng.normal(size=(32, 2)), 1.0),
     "skewed": (lambda rng: rng.lognormal(size=(32, 2)), 4.67),
-    "tied": (lambda rng: 3.0 * (rng.random((32, 2)) < 0.1), 0.81),
+    "tied": (lambda rng: np.where(rng.random((32, 2)) < 0.1, 3.0, 0.0), 0.81),
 }
 """Rewards of 32 prompts and two values, and their variance."""
 

@@ -368,7 +368,7 @@ def test_an_infeasible_candidate_stops_nobody() -> None:
 
 
 def test_a_stopped_row_counts_when_a_killed_run_goes_on() -> None:
-    generations = [FIRST, [BAD, BETTER], [(0.6, 0.4)]]
+    generations: list[list[Coefficients]] = [FIRST, [BAD, BETTER], [(0.6, 0.4)]]
     table = {row: evaluation_of(row) for row in FIRST} | {BAD: evaluation_of(BAD, 8)}
     proposer, run, stopped = racing(generations, table.get)
     assert run == [BETTER, (0.6, 0.4)]
