@@ -130,13 +130,13 @@ class Tiny:
         settings = {"end_tokens": END, "max_new_tokens": NEW_TOKENS, "longest": POSITIONS} | options
         return Engine(blend, limit=RowLimit(rows), token_budget=token_budget, **settings)
 
-    def requests(self, lengths: Sequence[int], seed: int = 0) -> list[Request]:
-        """Prompts of these lengths, with the candidates in turn."""
+    def requests(self, lengths: Sequence[int], common: int = 0, seed: int = 0) -> list[Request]:
+        """Prompts of these lengths that begin with the same tokens, with the candidates in turn."""
         rng = np.random.default_rng(seed)
-        n = len(self.paths)
+        beginning, n = rng.integers(2, VOCABULARY, common), len(self.paths)
+        prompts = [[*beginning, *rng.integers(2, VOCABULARY, length)][:length] for length in lengths]
         return [
-            Request(tuple(rng.integers(2, VOCABULARY, length).tolist()), CANDIDATES[i % len(CANDIDATES)][:n])
-            for i, length in enumerate(lengths)
+            Request(tuple(map(int, prompt)), CANDIDATES[i % len(CANDIDATES)][:n]) for i, prompt in enumerate(prompts)
         ]
 
     def greedy(self, request: Request) -> list[int]:

@@ -23,6 +23,24 @@ from tests.tiny import random_adapter
 
 VALUES = ["brief", "thorough"]
 PATIENCE_S = 240
+REWARDS = """
+import json
+from pathlib import Path
+
+import mva_ray.rewards
+
+def _noted(function, prompts, completions):
+    with Path(__file__).with_name("scored.jsonl").open("a") as file:
+        file.writelines(json.dumps(text) + "\\n" for text in zip(prompts, completions))
+    return function(prompts=prompts, completions=completions)
+
+def brief(prompts, completions, **kwargs):
+    return _noted(mva_ray.rewards.brief, prompts, completions)
+
+def thorough(prompts, completions, **kwargs):
+    return _noted(mva_ray.rewards.thorough, prompts, completions)
+"""
+"""They write down what they score."""
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -41,12 +59,13 @@ def write_config(directory: Path, model: Path, **changes: object) -> Path:
     splits = {"train": prompts[:24], "search": prompts[24:30], "held_out": prompts[30:]}
     for split, rows in splits.items():
         (directory / f"{split}.jsonl").write_text("".join(json.dumps({"prompt": row}) + "\n" for row in rows))
+    (directory / "noted_rewards.py").write_text(REWARDS)
     config = {
         "name": "tiny",
         "base_model": str(model),
         "prompts": {split: {"path": f"{split}.jsonl"} for split in splits},
         "generation": {"max_new_tokens": 12, "batch_size": 12},
-        "values": [{"name": value, "reward": f"mva_ray.rewards:{value}"} for value in VALUES],
+        "values": [{"name": value, "reward": f"noted_rewards:{value}"} for value in VALUES],
         "training": {"steps": 3, "pairs_per_step": 2, "learning_rate": 1e-2, "lora": {"r": 4, "alpha": 8}},
         "search": {"candidates": 10, "population": 4, "bounds": [-0.5, 1.5]},
     }
@@ -164,6 +183,33 @@ def test_a_changed_config_says_what_it_invalidates(
     frame = ParetoTable(run_dir).frame("search")
     assert len(frame) == 12
     assert made < evaluations_made(run_dir) <= made + 4
+
+
+def scored(directory: Path) -> set[tuple[str, str]]:
+    """Every prompt and completion that a reward has scored."""
+    return {tuple(json.loads(line)) for line in (directory / "scored.jsonl").read_text().splitlines()}
+
+
+def test_a_run_that_starts_from_another_repeats_nothing(
+    job: tuple[Path, Path, str], tiny_model: Path, tmp_path: Path
+) -> None:
+    """Other bounds: nothing is sampled or trained, no text is scored twice, every earlier candidate is in the table."""
+    earlier = job[1]
+    search = {"candidates": 8, "population": 4, "bounds": [-1.5, 2.5]}
+    config = write_config(tmp_path, tiny_model, search=search, warm_start=[str(earlier)])
+    output = finish(config, tmp_path / "run")
+    assert f"warm start from {earlier}: 10 candidates" in output
+    assert "training '" not in output
+    assert "sampling pairs" not in output
+    before, after = (ParetoTable(directory).frame("search") for directory in (earlier, tmp_path / "run"))
+    weights = ["w_brief", "w_thorough"]
+    both = before.merge(after, on=weights, suffixes=("", "_again"))
+    assert len(both) == len(before) == 10
+    for value in VALUES:
+        pd.testing.assert_series_equal(both[value], both[f"{value}_again"], check_names=False)
+    assert len(after) > len(before)
+    assert (after[weights].abs() > 1.5).any(axis=None), "the new bounds are searched"
+    assert not scored(tmp_path) & scored(job[0].parent)
 
 
 def test_an_adapter_that_is_brought_is_blended_and_not_trained(tiny_model: Path, tmp_path: Path) -> None:

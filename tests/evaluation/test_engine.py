@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mva_ray.evaluation.engine import Engine, Request, Row
-from tests.architectures import END, NEW_TOKENS, POSITIONS, Tiny, tiny
+from tests.architectures import CANDIDATES, END, NEW_TOKENS, POSITIONS, Tiny, tiny
 
 LENGTHS = (40, 1, 7, 33, 2, 17, 16, 64, 5, 30)
 ATOL = 1e-4
@@ -42,8 +43,8 @@ def alone(llama: Tiny) -> list[Row]:
 
 
 def mixed(model: Tiny) -> list[Request]:
-    """Greedy and scored requests of all candidates."""
-    greedy = model.requests(LENGTHS)
+    """Greedy and scored requests of all candidates; many prompts begin alike."""
+    greedy = model.requests(LENGTHS, common=10)
     return [*greedy, *(replace(request, scored=min(12, len(request.tokens) - 1)) for request in greedy[::2])]
 
 
@@ -61,7 +62,7 @@ def said(rows: Sequence[Row]) -> list[tuple[list[int], list[float]]]:
 def test_every_answer_is_that_of_the_merged_model(one_thread: None, tmp_path: Path, name: str, n: int) -> None:
     """Whatever the number of rows and the pieces that prompts are computed in; log-probabilities are right, too."""
     model = tiny(name, tmp_path, n)
-    requests = model.requests(LENGTHS)
+    requests = model.requests(LENGTHS, common=10)
     expected = [model.greedy(request) for request in requests]
     assert len({len(answer) for answer in expected}) > 1, "some end early, some are cut off"
     for rows, budget in ((1, 1024), (3, 24), (16, 8), (16, 1024)):
@@ -121,6 +122,38 @@ def test_any_requests_at_any_limits_are_answered_as_one_by_one(
     requests = mixed(llama)
     together = llama.engine(rows, budget).answer([requests[place] for place in order])
     assert said(together) == said([alone[place] for place in order])
+
+
+def test_what_prompts_of_a_candidate_begin_with_is_computed_once(llama: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two candidates, three prompts each, 20 tokens in common: 40 tokens first, and then the rest of all six."""
+    requests = llama.requests([30] * 10, common=20)
+    requests = [request for request in requests if request.coefficients in (CANDIDATES[1][:3], CANDIDATES[2][:3])]
+    requests += [replace(request, tokens=(*request.tokens[:25], 7)) for request in requests[:2]]
+    engine, lengths = llama.engine(), []
+    forward = engine._cache.forward
+
+    def counted(tokens: torch.Tensor, *arguments: Any) -> torch.Tensor:
+        lengths.append(len(tokens))
+        return forward(tokens, *arguments)
+
+    monkeypatch.setattr(engine._cache, "forward", counted)
+    rows = engine.submit(requests)
+    engine.step()
+    assert lengths == [2 * 20, 4 * 10 + 2 * 6]
+    while engine.busy:
+        engine.step()
+    assert answers(rows) == [llama.greedy(request) for request in requests]
+
+
+def test_prompts_that_are_the_same_are_answered_as_one_by_one(llama: Tiny) -> None:
+    """All but their last token is shared; so is a prompt that another one goes on from."""
+    [request] = llama.requests((30,))
+    request = replace(request, coefficients=CANDIDATES[2][:3])
+    longer = replace(request, tokens=(*request.tokens, 5, 6))
+    same = [request, longer, request, replace(request, scored=12), request]
+    one = llama.engine(rows=1)
+    expected = said([one.answer([request])[0] for request in same])
+    assert said(llama.engine().answer(same)) == expected
 
 
 def test_the_base_model_alone(one_thread: None, tmp_path: Path) -> None:
