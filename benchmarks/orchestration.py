@@ -3,8 +3,8 @@
 python benchmarks/orchestration.py --trials 500 --output out.json
 
 Real Tune, real trial processes and a real broker actor; proposals come in generations, as in a search. Start-up ends
-with the first trial, tear-down begins with the last. With `--seconds` each evaluation takes that long, `--concurrency`
-of them at a time, and `idle` is the share of the broker's time in which fewer were asked for.
+with the first trial, tear-down begins with the last. With `--seconds` each evaluation takes that long: `idle_share` is
+then the share of the search's wall time, start-up and tear-down included, in which the broker had nothing to do.
 """
 
 import argparse
@@ -37,27 +37,30 @@ class Answer:
 
 
 class InstantBroker:
-    """Answers at once, or after some seconds as an engine with room for `slots` candidates would."""
+    """Answers at once, or after some seconds."""
 
-    def __init__(self, seconds: float, slots: int) -> None:
+    def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._room = asyncio.Semaphore(slots)
+        self._inside = 0
+        self._since = 0.0
         self._busy = 0.0
-        self._first: float | None = None
 
     async def evaluate(self, split: str, coefficients: Coefficients, n_prompts: int | None) -> Answer:
-        async with self._room:
-            started = time.monotonic()
-            self._first = self._first or started
-            await asyncio.sleep(self._seconds)
-            self._busy += time.monotonic() - started
+        self._enter(1)
+        await asyncio.sleep(self._seconds)
+        self._enter(-1)
         rewards = {"a": [coefficients[0]], "b": [coefficients[1]]}
         evaluation = succeeded(SETTING, coefficients, [Generation("p", "", 1, False)], rewards, 0.0)
         return Answer(evaluation, [list(coefficients)])
 
-    async def busy(self) -> tuple[float, float]:
-        """Seconds that candidates were in the engine, summed over slots, and when the first one came."""
-        return self._busy, self._first or 0.0
+    def _enter(self, count: int) -> None:
+        now = time.monotonic()
+        self._busy += now - self._since if self._inside else 0.0
+        self._inside, self._since = self._inside + count, now
+
+    async def busy(self) -> float:
+        """Seconds with at least one candidate."""
+        return self._busy
 
 
 class Counting:
@@ -88,13 +91,13 @@ def main() -> None:
     result = measure(arguments.trials, arguments.generation, arguments.concurrency, arguments.seconds)
     ray.shutdown()
     for name, number in result.items():
-        print(f"{name:12} {number:10.3f}")
+        print(f"{name:22} {number:8.3f}")
     if arguments.output:
         arguments.output.write_text(json.dumps(result, indent=1) + "\n")
 
 
 def measure(trials: int, generation: int, concurrency: int, seconds: float) -> dict[str, float]:
-    broker = ray.remote(InstantBroker).options(num_cpus=0, max_concurrency=10_000).remote(seconds, concurrency)
+    broker = ray.remote(InstantBroker).options(num_cpus=0, max_concurrency=10_000).remote(seconds)
     ray.get(broker.busy.remote())
     searcher = GenerationalSearcher(Counting(trials, generation), lambda row: None)
     done: list[float] = []
@@ -103,7 +106,7 @@ def measure(trials: int, generation: int, concurrency: int, seconds: float) -> d
         run_search(searcher, broker, concurrency, Path(storage), lambda: done.append(time.monotonic()))
         ended = time.monotonic()
     assert len(done) == trials
-    busy, first = ray.get(broker.busy.remote())
+    busy = ray.get(broker.busy.remote())
     return {
         "trials": trials,
         "generation": generation,
@@ -113,7 +116,7 @@ def measure(trials: int, generation: int, concurrency: int, seconds: float) -> d
         "driver_cpu_ms_a_trial": 1000 * (time.process_time() - cpu) / trials,
         "tear_down_s": ended - done[-1],
         "total_s": ended - started,
-        "idle_share": 1 - busy / (concurrency * (done[-1] - first)),
+        "idle_share": 1 - busy / (ended - started),
     }
 
 

@@ -4,10 +4,10 @@ python benchmarks/racing.py --seeds 20 --output out.json
 
 Three tables, each with the error rate asked for and the one that was measured:
 
-- boundary: one candidate just outside what its opponents dominate, in an inner corner of their front, where a wrong stop
-  is likeliest. Rates over `--trials` draws.
-- synthetic: whole searches over surfaces of benchmarks/search_methods.py, whose completions change from cell to cell.
-- smollm2: whole searches over the rewards that benchmarks/surface.py recorded of SmolLM2-135M, where the file is there.
+- boundary: one candidate just outside what its opponents dominate, in an inner corner of their front, where a wrong
+  stop is likeliest. Rates over `--trials` draws.
+- synthetic: whole searches over surfaces whose completions change from cell to cell.
+- recorded: whole searches over the rewards that benchmarks/surface.py recorded of SmolLM2-135M, if they are there.
 
 `wrong` is the share of the raced candidates of the final front (by all prompts, of all that were proposed) that were
 stopped. `saved` is the share of tokens, of all candidates and of the raced ones alone; `hypervolume` is that of the
@@ -15,6 +15,7 @@ candidates that were not stopped, as a share of the same search without racing.
 """
 
 import argparse
+import gzip
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from search_methods import SURFACES, UPPER
 from tqdm.auto import tqdm
 
 from mva_ray.config import Search
@@ -33,11 +33,28 @@ from mva_ray.search.proposer import make_proposer
 from mva_ray.search.racing import Race
 
 Array = NDArray[np.float64]
+UPPER = 1.5
 Answer = Callable[[Coefficients], tuple[Array, Array]]
 """From coefficients to the rewards [N, k] and the tokens [N] of each prompt."""
 BLOCK = 8
 CELLS = 20
-SURFACE = Path(__file__).with_name("surface_smollm2.json")
+SURFACE = Path(__file__).with_name("surface_smollm2.json.gz")
+
+
+def saturating(w: Array) -> Array:
+    """Values that oppose each other and saturate, and lose where the coefficients together go too far."""
+    total = w.sum(axis=1, keepdims=True)
+    return np.asarray(np.tanh(1.4 * w - 0.9 * (total - w)) - 0.08 * total**2)
+
+
+def collapse(w: Array) -> Array:
+    """Rewards that rise with the coefficients until the model breaks, beyond a length of 1.2."""
+    length = np.sqrt((w**2).sum(axis=1, keepdims=True))
+    others = w.sum(axis=1, keepdims=True) - w
+    return np.asarray(w - 0.5 * others - 3 * np.maximum(0, length - 1.2) ** 2)
+
+
+SURFACES = {"saturating": saturating, "collapse": collapse}
 
 
 def gaussian(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
@@ -64,8 +81,8 @@ NOISES = {"gaussian": gaussian, "skewed": skewed, "skewed down": lambda *a: -ske
 def voronoi(surface: str, noise: str, k: int, prompts: int, scale: float, rng: np.random.Generator) -> Answer:
     """Rewards of prompts whose greedy completion changes from cell to cell of the space of coefficients.
 
-    Each prompt has `CELLS` completions, each at a random place and given wherever that is the nearest: the surface there,
-    plus the prompt's level and the completion's noise, both of the size `scale`. Nearby candidates so have many
+    Each prompt has `CELLS` completions, each at a random place and given wherever that is the nearest: the surface
+    there, plus the prompt's level and the completion's noise, both of the size `scale`. Nearby candidates so have many
     completions in common, as real ones do.
     """
     places = rng.uniform(0, UPPER, (prompts, CELLS, k))
@@ -174,11 +191,11 @@ def saved(records: Sequence[Record]) -> float:
 
 
 def recorded(path: Path, seed: int) -> tuple[Answer, int, int]:
-    """The nearest recorded candidate's rewards, prompts in an order of the seed; with the numbers of values and prompts.
+    """The nearest recorded candidate's rewards, prompts in an order of the seed; numbers of values and of prompts.
 
     Coefficients between the recorded ones so have the same rewards as these, as have many of a real search.
     """
-    candidates = json.loads(path.read_text())["candidates"]
+    candidates = json.loads(gzip.decompress(path.read_bytes()))["candidates"]
     rows = np.array([candidate["w"] for candidate in candidates])
     rewards = np.array([candidate["rewards"] for candidate in candidates])
     tokens = np.array([candidate["tokens"] for candidate in candidates])
@@ -197,12 +214,13 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=2000)
     parser.add_argument("--budget", type=int, default=100)
     parser.add_argument("--error-rate", type=float, default=0.05)
+    parser.add_argument("--surface", type=Path, default=SURFACE)
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     results = [
         *boundary_table(arguments.error_rate, arguments.trials),
         *synthetic_table(arguments.error_rate, arguments.seeds, arguments.budget),
-        *recorded_table(arguments.error_rate, arguments.seeds, arguments.budget),
+        *recorded_table(arguments.surface, arguments.error_rate, arguments.seeds, arguments.budget),
     ]
     if arguments.output:
         arguments.output.write_text(json.dumps(results, indent=1) + "\n")
@@ -239,17 +257,17 @@ def synthetic_table(error_rate: float, seeds: int, budget: int) -> list[dict[str
     return rows
 
 
-def recorded_table(error_rate: float, seeds: int, budget: int) -> list[dict[str, object]]:
-    if not SURFACE.is_file():
-        print(f"smollm2    left out: {SURFACE.name} is not there (see benchmarks/surface.py)")
+def recorded_table(path: Path, error_rate: float, seeds: int, budget: int) -> list[dict[str, object]]:
+    if not path.is_file():
+        print(f"recorded   left out: {path.name} is not there (see benchmarks/surface.py)")
         return []
     rows: list[dict[str, object]] = []
     for method in ("nsga2", "surrogate"):
         searches = []
         for seed in tqdm(range(seeds), leave=False):
-            answer, k, prompts = recorded(SURFACE, seed)
+            answer, k, prompts = recorded(path, seed)
             searches.append(compare(method, budget, k, seed, answer, Race(prompts, BLOCK, error_rate)))
-        rows.append({"table": "smollm2", "name": SURFACE.stem, "method": method, **summary(searches)})
+        rows.append({"table": "recorded", "name": path.name, "method": method, **summary(searches)})
         print_row(rows[-1])
     return rows
 

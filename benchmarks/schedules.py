@@ -28,7 +28,7 @@ from mva_ray.evaluation.reward import load_reward, score
 from mva_ray.files import write_json
 from mva_ray.maths.interference import delta_cka, delta_cosine
 from mva_ray.ray_session import ENVIRONMENT
-from mva_ray.records import AdapterRef
+from mva_ray.records import AdapterRef, Generation
 from mva_ray.training.job import TrainingJob
 from mva_ray.training.ray_training import train_on_ray
 
@@ -118,8 +118,9 @@ def own_rewards(config: RunConfig, jobs: Sequence[TrainingJob]) -> dict[str, lis
     found = {}
     for job, value in zip(jobs, config.values, strict=True):
         adapter = AdapterRef(job.name, job.output, adapter_hash(Path(job.output)))
-        (answers,) = Generator(job.base_model, [adapter], config.generation).answer(prompts, [[1.0]])
-        found[job.name] = score(load_reward(value.reward), prompts, [answer.completion for answer in answers])
+        answers = Generator(job.base_model, [adapter], config.generation).answer([((1.0,), text) for text in prompts])
+        completions = [answer.completion for answer in answers if isinstance(answer, Generation)]
+        found[job.name] = score(load_reward(value.reward), prompts, completions)
     return found
 
 

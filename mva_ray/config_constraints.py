@@ -37,7 +37,7 @@ class Constraint(Section):
 
 
 def constraint_problems(document: Document) -> Iterator[Problem]:
-    """Names that nothing of the run has, and rewards under a name that is taken."""
+    """Names that nothing of the run has, rewards under a name that is taken, and what the engine does not measure."""
     written, listed = document.get("constraints"), document.get("values")
     count = len(listed) if isinstance(listed, list) else 0
     values = [str(document.get("values", index, "name")) for index in range(count)]
@@ -45,6 +45,9 @@ def constraint_problems(document: Document) -> Iterator[Problem]:
         brings_reward = document.get("constraints", name, "reward") is not None
         if message := (_taken if brings_reward else _unknown)(name, values):
             yield document.problem(("constraints", name), message)
+    if document.get("constraints", "base_nll") is not None and document.get("engine", "openai") is not None:
+        message = "the server of engine.openai does not compute it: leave it out, or use our own engine"
+        yield document.problem(("constraints", "base_nll"), message)
 
 
 def _unknown(name: str, values: list[str]) -> str | None:

@@ -72,8 +72,10 @@ def make_plan(config: RunConfig) -> Plan:
             if value.adapter
             else key(model, pairs[value.name], _training(config), config.seed, others)
         )
-    context = key(model, adapters, rewards)
-    return Plan(base_hash, prompts, rewards, samples, scores, pairs, adapters, context, key(model), _limits(config))
+    answering = model | _drawing(config)
+    blocks = config.search.coefficients_per_value
+    context = key(answering, adapters, rewards, *([blocks] if blocks > 1 else []))
+    return Plan(base_hash, prompts, rewards, samples, scores, pairs, adapters, context, key(answering), _limits(config))
 
 
 def key(*parts: Any) -> str:
@@ -95,6 +97,12 @@ def changed_settings(before: Mapping[str, Any], after: Mapping[str, Any], prefix
 
 def _version(reward: Reward) -> str:
     return f"{reward.source} {reward_version(reward)}"
+
+
+def _drawing(config: RunConfig) -> dict[str, Any]:
+    """What answers depend on besides where they are sampled."""
+    wanted = config.generation
+    return {"temperature": wanted.temperature, "top_k": wanted.top_k, "seed": config.seed} if wanted.temperature else {}
 
 
 def _limits(config: RunConfig) -> Limits:

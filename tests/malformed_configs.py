@@ -119,7 +119,7 @@ MALFORMED = {
     "number for a mapping": (
         "search:\n  candidates: 16",
         "search: 16",
-        "line 14, search: expected a mapping with method, candidates, population, bounds, convex_partitions, "
+        "line 14, search: expected a mapping with method, candidates, population, bounds, convex_partitions, racing, "
         "evaluators, resources, got 16",
     ),
     "unknown search method": (
@@ -127,6 +127,17 @@ MALFORMED = {
         "search:\n  method: bayes\n  candidates: 16",
         "line 15, search.method: expected one of nsga2, nsga3, unsga3, sms_emoa, rvea, ctaea, surrogate, grid, random, "
         "sobol, got 'bayes'",
+    ),
+    "racing that is just switched on": (
+        "search:\n  candidates: 16",
+        "search:\n  racing: true\n  candidates: 16",
+        "line 15, search.racing: expected a mapping with block, error_rate, got true",
+    ),
+    "racing after every prompt and with certainty": (
+        "search:\n  candidates: 16",
+        "search:\n  racing: {block: 1, error_rate: 0}\n  candidates: 16",
+        "line 15, search.racing.block: expected a whole number >= 2, got 1",
+        "line 15, search.racing.error_rate: expected a number > 0 and < 1, got 0",
     ),
     "mapping for a text": ("org/model", "{a: b}", f"line 2, base_model: expected {A_MODEL}, got a mapping"),
     "bad run name": ("name: demo", "name: My Run", f"line 1, name: expected {A_NAME}, got 'My Run'"),

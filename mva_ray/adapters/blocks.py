@@ -17,7 +17,7 @@ from mva_ray.records import AdapterRef, coefficient_names
 _LAYER = re.compile(r"(?:^|\.)(\d+)(?:\.|$)")
 
 
-def split(adapters: Iterable[AdapterRef], blocks: int) -> list[AdapterRef]:
+def split_by_block(adapters: Iterable[AdapterRef], blocks: int) -> list[AdapterRef]:
     """Each adapter as `blocks` parts, first block first; each is called after its coefficient and has its own hash."""
     adapters = list(adapters)
     if blocks == 1:

@@ -173,8 +173,8 @@ class _Seed:
         return next((self._broken[recipe.key] for recipe in needed if recipe.key in self._broken), None)
 
     def _settings(self, recipes: Sequence[Recipe]) -> dict[str, EvaluationSetting]:
-        plan, generation = self._plan, self._config.generation
-        context = key(plan.base_hash, generation.max_new_tokens, generation.system_prompt, dict(plan.rewards))
+        plan = self._plan
+        context = key(plan.generator, dict(plan.rewards))
         adapters = {recipe.directory: delta_hash(self._path(recipe.directory)) for recipe in recipes}
         return {
             split: EvaluationSetting(

@@ -16,7 +16,7 @@ def make_generator(config: RunConfig, base_model: str, adapters: Sequence[Adapte
     if config.engine.openai:
         from mva_ray.evaluation.openai import OpenAiGenerator
 
-        return OpenAiGenerator(config.engine.openai, base_model, adapters, config.generation)
+        return OpenAiGenerator(config.engine.openai, base_model, adapters, config.generation, config.seed)
     from mva_ray.evaluation.generate import Generator
 
-    return Generator(base_model, adapters, config.generation)
+    return Generator(base_model, adapters, config.generation, config.seed)

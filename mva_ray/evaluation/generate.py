@@ -43,7 +43,9 @@ class Generator:
     `begin_*` queue work that `step` does, whoever asked for it; the methods without `begin` do both.
     """
 
-    def __init__(self, base_model: str, adapters: Sequence[AdapterRef], settings: GenerationSettings) -> None:
+    def __init__(
+        self, base_model: str, adapters: Sequence[AdapterRef], settings: GenerationSettings, seed: int = 0
+    ) -> None:
         self._tokenizer = load_tokenizer(base_model)
         model = load_base_model(base_model)
         end = model.generation_config.eos_token_id
@@ -51,6 +53,7 @@ class Generator:
         self._end_tokens = frozenset(token for token in ends if token is not None)
         longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self._settings = settings
+        self._seed = seed
         blend = BlendedModel(model, load_adapters(base_model, adapters), native_products(model.device))
         self._base = (0.0,) * blend.n_adapters
         limit = RowLimit(settings.batch_size, _most_rows(model, settings.max_new_tokens))
@@ -65,10 +68,11 @@ class Generator:
         self._engine.step()
 
     def answer(self, requests: Sequence[tuple[Coefficients, str]]) -> list[Answer]:
-        """Greedy completions, in the order of the requests (coefficients and prompt); candidates may be mixed.
+        """Completions, in the order of the requests (coefficients and prompt); candidates may be mixed.
 
         Returns:
-            a generation for each request, or why there is none. It depends on that request alone.
+            a generation for each request, or why there is none. It depends on that request alone, and on the seed where
+            the settings have a temperature; all candidates then meet the same random numbers on a prompt.
         """
         return self._finish(self.begin_answers(requests))
 
@@ -92,7 +96,9 @@ class Generator:
         return self._finish(self.begin_base_nll(generations))
 
     def begin_answers(self, requests: Sequence[tuple[Coefficients, str]]) -> Pending[list[Answer]]:
-        rows = self._engine.submit([Request(self._ids(prompt), weights) for weights, prompt in requests])
+        rows = self._engine.submit(
+            Request(self._ids(prompt), weights, self._draw(prompt)) for weights, prompt in requests
+        )
         return Pending(
             rows, lambda done: [self._read(prompt, r) for (_, prompt), r in zip(requests, done, strict=True)]
         )
@@ -101,8 +107,7 @@ class Generator:
         count = sampling.completions_per_prompt
 
         def draw(prompt: str, number: int) -> Draw:
-            words = hashlib.sha256(prompt.encode()).digest()[:8]
-            return Draw((seed, number, int.from_bytes(words)), sampling.temperature, sampling.top_k)
+            return Draw((seed, number, _number(prompt)), sampling.temperature, sampling.top_k)
 
         asked = [(prompt, number) for prompt in prompts for number in range(count)]
         rows = self._engine.submit([Request(self._ids(p), self._base, draw(p, number)) for p, number in asked])
@@ -125,6 +130,10 @@ class Generator:
     def _ids(self, prompt: str) -> tuple[int, ...]:
         return tuple(prompt_ids(self._tokenizer, prompt, self._settings.system_prompt))
 
+    def _draw(self, prompt: str) -> Draw | None:
+        wanted = self._settings
+        return Draw((self._seed, _number(prompt)), wanted.temperature, wanted.top_k) if wanted.temperature else None
+
     def _scoring(self, generation: Generation) -> Request:
         ids = completion_ids(self._tokenizer, generation.completion, finished=not generation.truncated)
         answer = ids or [self._tokenizer.eos_token_id]
@@ -137,6 +146,10 @@ class Generator:
         ids = row.answer[:-1] if ended else row.answer
         completion = self._tokenizer.decode(ids, skip_special_tokens=True)
         return Generation(prompt, completion.strip(), len(ids), truncated=not ended)
+
+
+def _number(prompt: str) -> int:
+    return int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:8])
 
 
 def _most_rows(model: Any, max_new_tokens: int) -> int:

@@ -44,28 +44,26 @@ class KnownAnswers:
 
     def learn(self, evaluation: Evaluation) -> None:
         """Take in all answers and rewards of a row; a failed one has none, a stopped one those it got to."""
-        blend = blend_of(evaluation.adapters.values(), evaluation.coefficients.values())
-        answers = self._answers.setdefault((evaluation.generator, blend), {})
-        for generation, rewards, metrics in (
-            (row.generation, row.rewards, row.metrics) for row in evaluation.generations
-        ):
-            if self._needs <= metrics.keys():
-                kept = {name: number for name, number in metrics.items() if name in METRICS}
-                answers[generation.prompt] = KnownAnswer(generation, kept)
-            for name, number in (metrics | rewards).items():
+        answers = self._answers.setdefault((evaluation.generator, _blend_in(evaluation)), {})
+        for row in evaluation.generations:
+            prompt, completion = row.generation.prompt, row.generation.completion
+            if self._needs <= row.metrics.keys():
+                kept = {name: number for name, number in row.metrics.items() if name in METRICS}
+                answers[prompt] = KnownAnswer(row.generation, kept)
+            for name, number in (row.metrics | row.rewards).items():
                 if version := evaluation.rewards.get(name):
-                    self._rewards[version, generation.prompt, generation.completion] = number
+                    self._rewards[version, prompt, completion] = number
 
     def answers(self, setting: EvaluationSetting, coefficients: Sequence[float]) -> Mapping[str, KnownAnswer]:
         """The known answers of a candidate by prompt, of any split."""
         if not setting.generator:
             return {}
-        blend = blend_of(setting.adapters.values(), coefficients)
+        blend = blend_of(zip(setting.adapters.values(), coefficients, strict=True))
         return self._answers.get((setting.generator, blend), {})
 
     def keep_answer(self, setting: EvaluationSetting, coefficients: Sequence[float], answer: KnownAnswer) -> None:
         """Remember what a candidate has just answered."""
-        blend = blend_of(setting.adapters.values(), coefficients)
+        blend = blend_of(zip(setting.adapters.values(), coefficients, strict=True))
         self._answers.setdefault((setting.generator, blend), {})[answer.generation.prompt] = answer
 
     def keep_reward(self, version: str, prompt: str, completion: str, number: float) -> None:
@@ -76,10 +74,10 @@ class KnownAnswers:
         return self._rewards.get((version, prompt, completion))
 
 
-def blend_of(adapters: Iterable[str], coefficients: Iterable[float]) -> Blend:
-    """The same blend has the same key in every run: an adapter that is left out does not count, nor does the order."""
+def blend_of(coefficients: Iterable[tuple[str, float]]) -> Blend:
+    """Adapters' hashes with coefficients, as a key that every run has: what is left out and the order do not count."""
     total: dict[str, float] = {}
-    for sha, coefficient in zip(adapters, coefficients, strict=True):
+    for sha, coefficient in coefficients:
         total[sha] = total.get(sha, 0.0) + coefficient
     return frozenset((sha, number) for sha, number in zip(total, rounded(total.values()), strict=True) if number)
 
@@ -101,9 +99,7 @@ def mismatch(setting: EvaluationSetting, row: Evaluation) -> str | None:
         return BASE_MODEL
     if row.generator != setting.generator:
         return GENERATION if row.generator else UNNAMED
-    if not {sha for sha, _ in blend_of(row.adapters.values(), row.coefficients.values())} <= set(
-        setting.adapters.values()
-    ):
+    if not {sha for sha, _ in _blend_in(row)} <= set(setting.adapters.values()):
         return ADAPTERS
     if set(setting.prompts).isdisjoint(scored.generation.prompt for scored in row.generations):
         return PROMPTS
@@ -113,14 +109,19 @@ def mismatch(setting: EvaluationSetting, row: Evaluation) -> str | None:
 def summary(setting: EvaluationSetting, name: str, evaluations: Sequence[Evaluation]) -> str:
     """One line on an earlier run: how many of its candidates are known here, and why others are not."""
     done = [row for row in evaluations if row.status == "ok"]
-    known = earlier_candidates(setting, done)
-    reasons = Counter(reason for row in done if (reason := mismatch(setting, row)))
-    line = f"warm start from {name}: {len(known)} candidate{'' if len(known) == 1 else 's'}"
-    left_out = [f"{count} evaluation{'' if count == 1 else 's'} {reason}" for reason, count in reasons.items()]
+    known = len(earlier_candidates(setting, done))
+    reasons = {_blend_in(row): mismatch(setting, row) for row in done}
+    reasons |= dict.fromkeys((_blend_in(row) for row in done if mismatch(setting, row) is None), None)
+    left_out = [f"{count} {reason}" for reason, count in Counter(filter(None, reasons.values())).items()]
+    line = f"warm start from {name}: {known} candidate{'' if known == 1 else 's'}"
     return f"{line}; not used: {', '.join(left_out)}" if left_out else line if done else f"{line}, nothing evaluated"
 
 
 def _coefficients(setting: EvaluationSetting, row: Evaluation) -> Coefficients:
     """Two values may share one adapter: the first of them takes its coefficient."""
-    left = dict(blend_of(row.adapters.values(), row.coefficients.values()))
+    left = dict(_blend_in(row))
     return rounded(left.pop(sha, 0.0) for sha in setting.adapters.values())
+
+
+def _blend_in(row: Evaluation) -> Blend:
+    return blend_of((row.adapters[name], coefficient) for name, coefficient in row.coefficients.items())

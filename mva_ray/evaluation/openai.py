@@ -47,6 +47,7 @@ class OpenAiGenerator:
             settings are read, its weights are not.
         adapters: n value adapters, or parts of them.
         generation: how candidates answer.
+        seed: of sampled answers.
 
     Raises:
         ConfigError: the environment variable for the key is not set, or `adapters_dir` cannot be made.
@@ -58,6 +59,7 @@ class OpenAiGenerator:
         base_model: str,
         adapters: Sequence[AdapterRef],
         generation: GenerationSettings,
+        seed: int = 0,
     ) -> None:
         from mva_ray.adapters.base_model import load_tokenizer
         from mva_ray.adapters.blocks import load_adapters
@@ -67,6 +69,7 @@ class OpenAiGenerator:
         self._base_model = base_model
         self._adapters = load_adapters(base_model, adapters)
         self._generation = generation
+        self._seed = seed
         self._tokenizer = load_tokenizer(base_model)
         self._tokenizing = threading.Lock()
         self._end_tokens = _end_tokens(base_model, self._tokenizer.eos_token_id)
@@ -79,7 +82,7 @@ class OpenAiGenerator:
         self._client.close()
 
     def answer(self, requests: Sequence[tuple[Coefficients, str]]) -> list[Answer]:
-        """Greedy completions, in the order of the requests (coefficients and prompt); candidates may be mixed.
+        """Completions, in the order of the requests (coefficients and prompt); candidates may be mixed.
 
         Returns:
             a generation for each request, or why there is none.
@@ -117,12 +120,19 @@ class OpenAiGenerator:
     def _answer(
         self, asking: ThreadPoolExecutor, coefficients: Coefficients, prompts: Mapping[int, str]
     ) -> list[Answer]:
-        greedy = {**LEFT_ALONE, "temperature": 0}
         try:
             with self._loaded(coefficients) as model:
-                return list(asking.map(partial(self._complete, model, greedy), prompts.values()))
+                options = map(self._options, prompts.values())
+                return list(asking.map(partial(self._complete, model), options, prompts.values()))
         except CandidateFailure as failure:
             return [failure] * len(prompts)
+
+    def _options(self, prompt: str) -> dict[str, Any]:
+        wanted = self._generation
+        if not wanted.temperature:
+            return {**LEFT_ALONE, "temperature": 0}
+        drawn = {"temperature": wanted.temperature, "top_k": wanted.top_k or -1, "seed": _seed(self._seed, prompt, 0)}
+        return {**LEFT_ALONE, **drawn}
 
     @contextmanager
     def _loaded(self, coefficients: Coefficients) -> Iterator[str]:

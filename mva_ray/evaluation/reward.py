@@ -104,19 +104,28 @@ class ClassifierReward:
         self.truncated = 0
 
     def __call__(self, prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
-        pairs = list(zip(prompts, completions, strict=True))
-        size = self._settings.batch_size
-        return [number for start in range(0, len(pairs), size) for number in self._score(pairs[start : start + size])]
+        """Texts of like length share a batch, so that little is padded."""
+        lengths = [len(ids) for ids in self._tokenizer(list(prompts), list(completions))["input_ids"]]
+        self.truncated += sum(length > self._settings.max_length for length in lengths)
+        order = sorted(range(len(lengths)), key=lambda index: lengths[index])
+        scores = [0.0] * len(order)
+        for start in range(0, len(order), self._settings.batch_size):
+            batch = order[start : start + self._settings.batch_size]
+            numbers = self._score([prompts[index] for index in batch], [completions[index] for index in batch])
+            for index, number in zip(batch, numbers, strict=True):
+                scores[index] = number
+        return scores
 
-    def _score(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+    def _score(self, prompts: list[str], completions: list[str]) -> list[float]:
         import torch
 
-        prompts, completions = zip(*pairs, strict=True)
-        limit = self._settings.max_length
-        lengths = self._tokenizer(list(prompts), list(completions))["input_ids"]
-        self.truncated += sum(len(ids) > limit for ids in lengths)
         encoded = self._tokenizer(
-            list(prompts), list(completions), return_tensors="pt", padding=True, truncation=True, max_length=limit
+            prompts,
+            completions,
+            return_tensors="pt",
+            padding=True,
+            truncation=True,
+            max_length=self._settings.max_length,
         ).to(self._device)
         with torch.inference_mode():
             logits = self._model(**encoded).logits[:, self._settings.label]

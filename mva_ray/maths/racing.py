@@ -1,15 +1,16 @@
 """Whether a candidate is dominated, judged by the first of all prompts. Arrays only; every reward is maximised.
 
-The prompts of a split are a finite population in random order, and a front is defined by the means over all of them: what
-is uncertain is what the candidate's remaining prompts will bring. Its opponents are known on all prompts. So one upper
-bound per value for the candidate's own mean settles it against every opponent at once: if all bounds hold, a candidate
-whose vector of bounds is dominated is dominated itself. There is nothing to correct for the number of opponents, only
-for values and looks (Bonferroni: looks at growing shares of a finite population are nearly independent).
+The prompts of a split are a finite population in random order, and a front is defined by the means over all of them:
+what is uncertain is what the candidate's remaining prompts will bring. Its opponents are known on all prompts. So one
+upper bound per value for the candidate's own mean settles it against every opponent at once: if all bounds hold, a
+candidate whose vector of bounds is dominated is dominated itself. There is nothing to correct for the number of
+opponents, only for values and looks (Bonferroni: looks at growing shares of a finite population are nearly
+independent).
 
 Bounds are those of the difference estimator with finite population correction (Cochran, Sampling Techniques, 3rd ed.
-1977, sections 2.8 and 7.3), the paired form of racing (Maron & Moore, "Hoeffding Races", NIPS 1993; Birattari et al., "A
-Racing Algorithm for Configuring Metaheuristics", GECCO 2002): the rewards of a known candidate on the same prompts are
-subtracted first, so that hard prompts count for nothing.
+1977, sections 2.8 and 7.3), the paired form of racing (Maron & Moore, "Hoeffding Races", NIPS 1993; Birattari et al.,
+"A Racing Algorithm for Configuring Metaheuristics", GECCO 2002): the rewards of a known candidate on the same prompts
+are subtracted first, so that hard prompts count for nothing.
 """
 
 import numpy as np
@@ -22,8 +23,8 @@ Array = NDArray[np.float64]
 def upper_bounds(observed: ArrayLike, paired: ArrayLike, variance: ArrayLike, error_rate: float) -> Array:
     """Upper confidence bounds of a candidate's mean rewards over all prompts.
 
-    With e the differences of the n observed prompts, of N: mean(paired) + mean(e) + t * s / sqrt(n) * sqrt(1 - n / N). s
-    squared is the larger of the differences' own variance and the expected one: few prompts may show less than there
+    With e the differences of the n observed prompts, of N: mean(paired) + mean(e) + t * s / sqrt(n) * sqrt(1 - n / N).
+    s squared is the larger of the differences' own variance and the expected one: few prompts may show less than there
     is, above all where most completions are identical.
 
     Args:

@@ -6,6 +6,7 @@ Each test makes an earlier run by a stand-in for the broker that asks `KnownAnsw
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from mva_ray.errors import CandidateFailure
 from mva_ray.evaluation.evaluate import EvaluationSetting, failed, succeeded
 from mva_ray.evaluation.known import KnownAnswers, blend_of, earlier_candidates, mismatch, summary
 from mva_ray.records import Coefficients, Evaluation, Generation
+from mva_ray.table import ParetoTable
 
 SETTING = EvaluationSetting(
     context="then",
@@ -88,6 +90,12 @@ def test_the_same_run_again_computes_nothing_and_gets_the_same_rows(earlier: lis
     work = again(SETTING, earlier)
     assert (work.generated, work.scored) == ([], [])
     assert [replace(row, created_at=old.created_at) for row, old in zip(work.rows, earlier, strict=True)] == earlier
+
+
+def test_rows_that_went_through_the_table_answer_alike(earlier: list[Evaluation], tmp_path: Path) -> None:
+    ParetoTable(tmp_path).append(earlier)
+    work = again(SETTING, ParetoTable(tmp_path).evaluations(with_generations=True))
+    assert (len(work.rows), work.generated, work.scored) == (4, [], [])
 
 
 def test_a_larger_c_keeps_every_point(earlier: list[Evaluation]) -> None:
@@ -231,8 +239,8 @@ def test_the_later_of_two_answers_counts(earlier: list[Evaluation]) -> None:
 
 
 def test_two_values_with_one_adapter_are_one_blend() -> None:
-    assert blend_of(["a", "b", "a"], [0.5, 0, 0.25]) == blend_of(["a"], [0.75])
-    assert blend_of(["a", "a"], [0.5, -0.5]) == blend_of([], []) == frozenset()
+    assert blend_of([("a", 0.5), ("b", 0), ("a", 0.25)]) == blend_of([("a", 0.75)])
+    assert blend_of([("a", 0.5), ("a", -0.5)]) == blend_of([]) == frozenset()
     setting = replace(SETTING, adapters={"warm": "sha-w", "brief": "sha-w"})
     row = evaluate(setting, [(0.5, 0.25)], KnownAnswers()).rows
     assert earlier_candidates(setting, row) == [(0.75, 0.0)]
@@ -246,9 +254,7 @@ def test_a_blend_does_not_depend_on_order_or_on_what_is_left_out(
     distinct = list(dict(pairs).items())
     shuffled = [*distinct, ("unused", 0.00001)]
     rng.shuffle(shuffled)
-    assert blend_of(*zip(*shuffled, strict=True)) == (
-        blend_of(*zip(*distinct, strict=True)) if distinct else frozenset()
-    )
+    assert blend_of(shuffled) == blend_of(distinct)
 
 
 def test_candidates_come_once_in_the_order_of_their_rows(earlier: list[Evaluation]) -> None:
@@ -262,21 +268,21 @@ def test_candidates_come_once_in_the_order_of_their_rows(earlier: list[Evaluatio
         ({}, "warm start from runs/a: 4 candidates"),
         (
             {"base_model": "org/other 99"},
-            "warm start from runs/a: 0 candidates; not used: 4 evaluations of another base model",
+            "warm start from runs/a: 0 candidates; not used: 4 of another base model",
         ),
         (
             {"generator": "tiny 80"},
-            "warm start from runs/a: 0 candidates; not used: 4 evaluations with other generation settings",
+            "warm start from runs/a: 0 candidates; not used: 4 with other generation settings",
         ),
         (
             {"adapters": {"warm": "sha-w", "brief": "new"}},
-            "warm start from runs/a: 2 candidates; not used: 2 evaluations with other adapters",
+            "warm start from runs/a: 2 candidates; not used: 2 with other adapters",
         ),
         (
             {"adapters": {"warm": "new", "brief": "new too"}},
-            "warm start from runs/a: 1 candidate; not used: 3 evaluations with other adapters",
+            "warm start from runs/a: 1 candidate; not used: 3 with other adapters",
         ),
-        ({"prompts": ("q",)}, "warm start from runs/a: 0 candidates; not used: 4 evaluations on other prompts"),
+        ({"prompts": ("q",)}, "warm start from runs/a: 0 candidates; not used: 4 on other prompts"),
     ],
     ids=["all", "base model", "generation", "one adapter", "adapters", "prompts"],
 )
@@ -289,8 +295,18 @@ def test_one_line_says_what_an_earlier_run_gives(
 def test_one_line_of_several_reasons(earlier: list[Evaluation]) -> None:
     rows = [replace(earlier[0], generator=""), replace(earlier[1], base_model="x 1"), *earlier[2:]]
     assert summary(SETTING, "runs/a", rows) == (
-        "warm start from runs/a: 2 candidates; not used: 1 evaluation of an earlier version, which did not record its "
-        "generation settings, 1 evaluation of another base model"
+        "warm start from runs/a: 2 candidates; not used: 1 of an earlier version, which did not record its "
+        "generation settings, 1 of another base model"
+    )
+    held_out = [replace(row, split="held_out", prompts_hash="h") for row in earlier]
+    others = [
+        replace(
+            row, generations=tuple(replace(g, generation=replace(g.generation, prompt="q")) for g in row.generations)
+        )
+        for row in held_out
+    ]
+    assert summary(SETTING, "runs/a", [*others, *earlier]) == "warm start from runs/a: 4 candidates", (
+        "of one split, known"
     )
     nothing = "warm start from runs/a: 0 candidates, nothing evaluated"
     assert (

@@ -21,7 +21,11 @@ pytestmark = pytest.mark.usefixtures("local_ray")
 
 SETTING = EvaluationSetting("now", "search", ("p",) * 12, ("a", "b"), "org/tiny", {"a": "1", "b": "2"}, {}, 0)
 FAILS, KILLS_ITS_TRIAL, BAD = (0.0, 3.0), (0.0, 4.0), (9.0, 9.0)
-GENERATIONS = [[(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)], [FAILS, BAD, KILLS_ITS_TRIAL, (0.5, 0.5)], [(0.4, 0.4), (0.3, 0.3)]]
+GENERATIONS = [
+    [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)],
+    [FAILS, BAD, KILLS_ITS_TRIAL, (0.5, 0.5)],
+    [(0.4, 0.4), (0.3, 0.3)],
+]
 
 
 @dataclass(frozen=True)

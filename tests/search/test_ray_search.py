@@ -298,7 +298,9 @@ def test_the_proposer_is_told_the_standard_errors_of_known_and_new_candidates() 
     rows = generation(0, 3)
     proposer = Scripted([rows])
     searcher = GenerationalSearcher(proposer, {rows[0]: evaluation_of(rows[0])}.get)
-    drive(searcher, order=first_of, outcome=lambda asked: failing(rows[2]) if asked == Proposal(rows[2]) else whole(asked))
+    drive(
+        searcher, order=first_of, outcome=lambda asked: failing(rows[2]) if asked == Proposal(rows[2]) else whole(asked)
+    )
     expected = (LEVELS.std(axis=0, ddof=1) / PROMPTS**0.5).tolist()
     assert proposer.errors == [pytest.approx(expected), pytest.approx(expected), []]
 
@@ -310,7 +312,9 @@ def test_the_proposer_is_told_the_constraints() -> None:
     assert [outcome.constraints for outcome in proposer.outcomes] == [(-0.5,), (0.5,)]
 
 
-GOOD, BETTER, BAD = (0.5, 0.5), (0.6, 0.6), (1.4, 1.4)
+GOOD: Coefficients = (0.5, 0.5)
+BETTER: Coefficients = (0.6, 0.6)
+BAD: Coefficients = (1.4, 1.4)
 """On `surface`, the last is far behind the others on both values."""
 
 
@@ -336,7 +340,7 @@ def racing(
     return proposer, drive(searcher, order=last_of, outcome=outcome), stopped
 
 
-FIRST = [GOOD, (1.0, 0.0), (0.0, 1.0)]
+FIRST: list[Coefficients] = [GOOD, (1.0, 0.0), (0.0, 1.0)]
 
 
 def test_a_dominated_candidate_is_stopped_and_told_with_what_there_is_of_it() -> None:
@@ -357,7 +361,9 @@ def test_the_first_generation_and_peers_are_never_stopped() -> None:
 
 def test_an_infeasible_candidate_stops_nobody() -> None:
     """However good its rewards: it will not be on the front."""
-    stopped = racing([FIRST, [BAD]], constraints_of=lambda row: (0.1 if tuple(row.coefficients.values()) != BAD else 0,))
+    stopped = racing(
+        [FIRST, [BAD]], constraints_of=lambda row: (0.1 if tuple(row.coefficients.values()) != BAD else 0,)
+    )
     assert stopped[2] == {}
 
 
@@ -373,7 +379,7 @@ def test_a_stopped_row_counts_when_a_killed_run_goes_on() -> None:
 @pytest.mark.parametrize("row", [evaluation_of(BAD, 16), evaluation_of(BETTER, 8)])
 def test_a_stopped_row_that_this_race_would_not_have_stopped_there_is_run(row: Evaluation) -> None:
     """A race with other settings stopped it: later than this one would, or where this one would not."""
-    coefficients = (row.coefficients["warm"], row.coefficients["brief"])
+    coefficients: Coefficients = (row.coefficients["warm"], row.coefficients["brief"])
     assert racing([FIRST, [coefficients]], {coefficients: row}.get)[1] == [*FIRST, coefficients]
 
 
