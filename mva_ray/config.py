@@ -292,7 +292,9 @@ def _names_of_coefficients(document: Document, config: RunConfig) -> Iterator[Pr
     owners = {name: value for value, names in config.coefficient_names.items() for name in names}
     for index, name in enumerate(config.value_names):
         if owners.get(name, name) != name:
-            message = f"{name!r} is the name of a coefficient of {owners[name]!r}, one for each block; choose another name"
+            message = (
+                f"{name!r} is the name of a coefficient of {owners[name]!r}, one for each block; choose another name"
+            )
             yield document.problem(("values", index, "name"), message)
 
 

@@ -649,6 +649,40 @@ MALFORMED = {
         "line 15, constraints.plain.reward: give exactly one of 'function' (package.module:function) and 'model' (id "
         "or directory)",
     ),
+    "constraint that a server does not measure": (
+        "search:\n",
+        "engine:\n  openai: {base_url: 'http://h/v1', model: m, adapters_dir: e}\n"
+        "constraints:\n  base_nll: {max: 3}\nsearch:\n",
+        "line 17, constraints.base_nll: the server of engine.openai does not compute it: leave it out, or use our own "
+        "engine",
+    ),
+    # Coefficients
+    "unknown coefficients": (
+        "candidates: 16",
+        "coefficients: per_layer",
+        "line 15, search.coefficients: expected per_value or per_value_and_block, got 'per_layer'",
+    ),
+    "one block": (
+        "candidates: 16",
+        "coefficients: per_value_and_block\n  blocks: 1",
+        "line 16, search.blocks: expected a whole number >= 2, got 1",
+    ),
+    "blocks without their coefficients": (
+        "candidates: 16",
+        "blocks: 2",
+        "line 14, search: blocks belongs to coefficients: per_value_and_block",
+    ),
+    "blocks of one coefficient": (
+        "candidates: 16",
+        "coefficients: per_value\n  blocks: 2",
+        "line 14, search: blocks belongs to coefficients: per_value_and_block",
+    ),
+    "value under the name of a coefficient": (
+        GOOD,
+        GOOD.replace("name: short", "name: warm_block2") + "  coefficients: per_value_and_block\n",
+        "line 10, values[1].name: 'warm_block2' is the name of a coefficient of 'warm', one for each block; choose "
+        "another name",
+    ),
     # Warm start
     "warm start that is a text": (
         "search:\n",

@@ -73,8 +73,9 @@ def ours(
     model: Path, adapters: Sequence[AdapterRef], requests: Sequence[tuple[Coefficients, str]], settings: Any = SETTINGS
 ) -> list[Generation]:
     """What our own engine answers."""
-    generator = Generator(str(model), adapters, settings)
-    return [generator.answer([prompt], [coefficients])[0][0] for coefficients, prompt in requests]
+    answers = Generator(str(model), adapters, settings).answer(requests)
+    assert not failures(answers)
+    return [answer for answer in answers if isinstance(answer, Generation)]
 
 
 MIXED = [(coefficients, prompt) for prompt in ALL for coefficients in CANDIDATES]
