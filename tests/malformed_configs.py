@@ -119,8 +119,8 @@ MALFORMED = {
     "number for a mapping": (
         "search:\n  candidates: 16",
         "search: 16",
-        "line 14, search: expected a mapping with method, candidates, population, bounds, convex_partitions, racing, "
-        "evaluators, resources, got 16",
+        "line 14, search: expected a mapping with method, candidates, population, bounds, convex_partitions, "
+        "coefficients, blocks, racing, evaluators, resources, got 16",
     ),
     "unknown search method": (
         "search:\n  candidates: 16",

@@ -211,7 +211,7 @@ def brought(directory: Path, model: Path) -> list[dict[str, str]]:
 
 
 def test_a_search_with_coefficients_per_block_of_layers(tiny_model: Path, tmp_path: Path) -> None:
-    """References are alike in all blocks, searched candidates need not be; nothing is done twice, or mixed by a warm start."""
+    """References are alike in all blocks, others need not be; nothing is done twice, or mixed by a warm start."""
     values = brought(tmp_path, tiny_model)
     search = {"candidates": 9, "population": 4, "convex_partitions": 1, "bounds": [-0.5, 1.5]}
     blocked = search | {"coefficients": "per_value_and_block", "blocks": 2}

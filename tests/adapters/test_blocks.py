@@ -126,7 +126,9 @@ def test_an_export_of_parts_has_the_rank_of_the_whole_and_the_deltas_of_the_part
     assert {len(a) for a in export.a.values()} == {3 + 2}
     for name, a in export.a.items():
         deltas = [
-            w * part.scaling * part.b[name] @ part.a[name] for part, w in zip(parts, coefficients, strict=True) if name in part.a
+            w * part.scaling * part.b[name] @ part.a[name]
+            for part, w in zip(parts, coefficients, strict=True)
+            if name in part.a
         ]
         assert torch.allclose(export.b[name] @ a, torch.stack(deltas).sum(0), atol=1e-5)
 

@@ -89,5 +89,7 @@ def test_coefficients_per_block_are_refused(tiny_model: Path, tmp_path: Path) ->
     with pytest.raises(ConfigError) as caught:
         compare(config, tmp_path / "out")
     (problem,) = caught.value.problems
-    assert "search.coefficients: every method is compared with one coefficient a value: leave it at per_value" in problem
+    assert (
+        "search.coefficients: every method is compared with one coefficient a value: leave it at per_value" in problem
+    )
     assert not (tmp_path / "out").exists()
