@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pymoo.indicators.hv import HV
 from tqdm.auto import tqdm
 
-from mva_ray.config import Search
+from mva_ray.config_search import Search
 from mva_ray.maths.pareto import front_mask
 from mva_ray.records import Coefficients, rounded
 from mva_ray.search.proposer import make_proposer

@@ -21,7 +21,8 @@ from mva_ray.config_compare import Compare
 from mva_ray.config_constraints import Constraint, constraint_problems
 from mva_ray.config_engine import Engine
 from mva_ray.config_messages import explain
-from mva_ray.config_reward import Resources, Reward
+from mva_ray.config_reward import Reward
+from mva_ray.config_search import Search
 from mva_ray.config_training import Training
 from mva_ray.config_types import (
     A_DATA_FILE,
@@ -35,7 +36,6 @@ from mva_ray.config_types import (
     Name,
     NonNegative,
     Positive,
-    Probability,
     RunDirectory,
     Section,
     Several,
@@ -44,6 +44,7 @@ from mva_ray.config_types import (
 )
 from mva_ray.config_yaml import Document, Problem, read_yaml
 from mva_ray.errors import ConfigError
+from mva_ray.records import coefficient_names
 
 
 class PromptFile(Section):
@@ -168,39 +169,6 @@ class Value(Section):
         return self
 
 
-class Racing(Section):
-    """Candidates report after every `block` prompts, and those that are surely dominated by then are stopped.
-
-    `error_rate` is the probability at most that a candidate is stopped which none of those it raced against dominates
-    on all prompts. The first generation is never stopped.
-    """
-
-    block: Several = 8
-    error_rate: Probability = 0.05
-
-
-class Search(Section):
-    """How coefficients are proposed: an evolutionary algorithm, a surrogate of the rewards, or a fixed design."""
-
-    method: Annotated[
-        Literal["nsga2", "nsga3", "unsga3", "sms_emoa", "rvea", "ctaea", "surrogate", "grid", "random", "sobol"],
-        Field(description="one of nsga2, nsga3, unsga3, sms_emoa, rvea, ctaea, surrogate, grid, random, sobol"),
-    ] = "nsga2"
-    candidates: Count = 24
-    population: Several = 8
-    bounds: Interval = (0.0, 1.5)
-    convex_partitions: Count = 4
-    racing: Racing | None = None
-    evaluators: Count = 1
-    resources: Resources = Resources(num_cpus=1.0)
-
-    @model_validator(mode="after")
-    def _whole_generation(self) -> Self:
-        if self.candidates < self.population:
-            raise ValueError(f"candidates ({self.candidates}) must be at least population ({self.population})")
-        return self
-
-
 class RunConfig(Section):
     """Everything a run depends on. Paths in it are absolute after `load_config`."""
 
@@ -257,9 +225,15 @@ class RunConfig(Section):
         return before if self.training.schedule == "sequential" else [other for other in before if other.adapter]
 
     @property
+    def coefficient_names(self) -> dict[str, tuple[str, ...]]:
+        """The names of each value's coefficients, in the order of the values."""
+        return coefficient_names(self.value_names, self.search.coefficients_per_value)
+
+    @property
     def bounds(self) -> list[tuple[float, float]]:
-        """Search interval of each value's coefficient, in the order of the values."""
-        return [value.bounds or self.search.bounds for value in self.values]
+        """Search interval of each coefficient, in the order of the values, first block first."""
+        count = self.search.coefficients_per_value
+        return [value.bounds or self.search.bounds for value in self.values for _ in range(count)]
 
 
 @dataclass(frozen=True)
@@ -300,6 +274,7 @@ def read_config(path: Path) -> Draft:
         config = RunConfig.model_validate(document.data, context={"directory": path.absolute().parent})
     except ValidationError as error:
         return Draft(path, document, None, problems + explain(error, RunConfig, document))
+    problems += _names_of_coefficients(document, config)
     return Draft(path, document, None if problems else config, problems)
 
 
@@ -310,6 +285,16 @@ def _repeated_names(document: Document) -> Iterator[Problem]:
         name = document.get("values", index, "name")
         if isinstance(name, str) and first.setdefault(name, index) != index:
             message = f"values[{first[name]}] is called {name!r} too; give each value its own name"
+            yield document.problem(("values", index, "name"), message)
+
+
+def _names_of_coefficients(document: Document, config: RunConfig) -> Iterator[Problem]:
+    owners = {name: value for value, names in config.coefficient_names.items() for name in names}
+    for index, name in enumerate(config.value_names):
+        if owners.get(name, name) != name:
+            message = (
+                f"{name!r} is the name of a coefficient of {owners[name]!r}, one for each block; choose another name"
+            )
             yield document.problem(("values", index, "name"), message)
 
 

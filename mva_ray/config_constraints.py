@@ -37,7 +37,7 @@ class Constraint(Section):
 
 
 def constraint_problems(document: Document) -> Iterator[Problem]:
-    """Names that nothing of the run has, and rewards under a name that is taken."""
+    """Names that nothing of the run has, rewards under a name that is taken, and what the engine does not measure."""
     written, listed = document.get("constraints"), document.get("values")
     count = len(listed) if isinstance(listed, list) else 0
     values = [str(document.get("values", index, "name")) for index in range(count)]

@@ -73,7 +73,8 @@ def make_plan(config: RunConfig) -> Plan:
             else key(model, pairs[value.name], _training(config), config.seed, others)
         )
     answering = model | _drawing(config)
-    context = key(answering, adapters, rewards)
+    blocks = config.search.coefficients_per_value
+    context = key(answering, adapters, rewards, *([blocks] if blocks > 1 else []))
     return Plan(base_hash, prompts, rewards, samples, scores, pairs, adapters, context, key(answering), _limits(config))
 
 

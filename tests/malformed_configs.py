@@ -119,8 +119,8 @@ MALFORMED = {
     "number for a mapping": (
         "search:\n  candidates: 16",
         "search: 16",
-        "line 14, search: expected a mapping with method, candidates, population, bounds, convex_partitions, racing, "
-        "evaluators, resources, got 16",
+        "line 14, search: expected a mapping with method, candidates, population, bounds, convex_partitions, "
+        "coefficients, blocks, racing, evaluators, resources, got 16",
     ),
     "unknown search method": (
         "search:\n  candidates: 16",
@@ -654,6 +654,33 @@ MALFORMED = {
         "constraints:\n  plain: {min: 0.1, reward: {}}\nsearch:\n",
         "line 15, constraints.plain.reward: give exactly one of 'function' (package.module:function) and 'model' (id "
         "or directory)",
+    ),
+    # Coefficients
+    "unknown coefficients": (
+        "candidates: 16",
+        "coefficients: per_layer",
+        "line 15, search.coefficients: expected per_value or per_value_and_block, got 'per_layer'",
+    ),
+    "one block": (
+        "candidates: 16",
+        "coefficients: per_value_and_block\n  blocks: 1",
+        "line 16, search.blocks: expected a whole number >= 2, got 1",
+    ),
+    "blocks without their coefficients": (
+        "candidates: 16",
+        "blocks: 2",
+        "line 14, search: blocks belongs to coefficients: per_value_and_block",
+    ),
+    "blocks of one coefficient": (
+        "candidates: 16",
+        "coefficients: per_value\n  blocks: 2",
+        "line 14, search: blocks belongs to coefficients: per_value_and_block",
+    ),
+    "value under the name of a coefficient": (
+        GOOD,
+        GOOD.replace("name: short", "name: warm_block2") + "  coefficients: per_value_and_block\n",
+        "line 10, values[1].name: 'warm_block2' is the name of a coefficient of 'warm', one for each block; choose "
+        "another name",
     ),
     # Warm start
     "warm start that is a text": (

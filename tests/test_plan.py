@@ -107,6 +107,7 @@ def changed(before: Plan, after: Plan) -> set[str]:
         ("search.population", 4, set()),
         ("search.bounds", [-1.0, 2.0], set()),
         ("search.convex_partitions", 2, set()),
+        ("search.coefficients", "per_value_and_block", {"evaluations"}),
         ("search.evaluators", 2, set()),
         ("search.resources", {"num_cpus": 2.0}, set()),
     ],

@@ -45,7 +45,7 @@ class OpenAiGenerator:
         settings: the server.
         base_model: hub id or directory of what the server has under the name `settings.model`; its tokenizer and
             settings are read, its weights are not.
-        adapters: n value adapters.
+        adapters: n value adapters, or parts of them.
         generation: how candidates answer.
         seed: of sampled answers.
 
@@ -62,12 +62,12 @@ class OpenAiGenerator:
         seed: int = 0,
     ) -> None:
         from mva_ray.adapters.base_model import load_tokenizer
-        from mva_ray.adapters.lora import load_factors
+        from mva_ray.adapters.blocks import load_adapters
 
         self._client = Client(settings, "engine.openai")
         self._settings = settings
         self._base_model = base_model
-        self._adapters = [load_factors(Path(ref.path)) for ref in adapters]
+        self._adapters = load_adapters(base_model, adapters)
         self._generation = generation
         self._seed = seed
         self._tokenizer = load_tokenizer(base_model)

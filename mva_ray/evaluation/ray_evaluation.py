@@ -18,7 +18,7 @@ from ray.exceptions import RayError, RayTaskError
 from mva_ray.config import RunConfig, Sampling
 from mva_ray.config_reward import Resources
 from mva_ray.config_reward import Reward as RewardSettings
-from mva_ray.errors import CandidateFailure, last_line
+from mva_ray.errors import CandidateFailure, RunError, last_line
 from mva_ray.evaluation.evaluate import EvaluationSetting, failed, succeeded
 from mva_ray.evaluation.known import KnownAnswer, KnownAnswers
 from mva_ray.records import AdapterRef, Coefficients, Evaluation, Generation
@@ -241,6 +241,9 @@ class EvaluationBroker:
         """Evaluate a candidate on the first `n_prompts` prompts of a split, all of them if None.
 
         Once it has all, or where it failed, the evaluation has been recorded when this returns.
+
+        Raises:
+            RunError: no candidate can be evaluated, such as by a server that is down.
         """
         setting = self._settings[split]
         prompts = setting.prompts[:n_prompts]
@@ -310,6 +313,8 @@ class EvaluationBroker:
         try:
             return list(await getattr(self._generators[index], method).remote(requests))
         except RayError as error:
+            if isinstance(error, RayTaskError) and isinstance(error.cause, RunError):
+                raise error.cause from None
             raise _failure("generation_raised", error) from None
         finally:
             self._load[index] -= len(requests)

@@ -75,7 +75,9 @@ def ours(
     model: Path, adapters: Sequence[AdapterRef], requests: Sequence[tuple[Coefficients, str]], settings: Any = SETTINGS
 ) -> list[Answer]:
     """What our own engine answers."""
-    return Generator(str(model), adapters, settings).answer(requests)
+    answers = Generator(str(model), adapters, settings).answer(requests)
+    assert not failures(answers)
+    return [answer for answer in answers if isinstance(answer, Generation)]
 
 
 MIXED = [(coefficients, prompt) for prompt in ALL for coefficients in CANDIDATES]
