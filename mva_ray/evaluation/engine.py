@@ -20,8 +20,8 @@ from mva_ray.adapters.blend import BlendedModel
 from mva_ray.evaluation.row_cache import NewTokens, RowCache
 from mva_ray.evaluation.row_limit import RowLimit
 
-_FEWEST_TOKENS = 16
-"""Matrix products of fewer rows are summed in another order; smaller passes are filled up with tokens of no row."""
+_STEP = 16
+"""Matrix products of fewer rows, or of some left over, are summed in another order: passes are filled up to a multiple."""
 
 _WORTH_SHARING = 8
 """Tokens that prompts of a candidate must have in common at their beginning, as a chat template and a system prompt."""
@@ -117,7 +117,7 @@ class Engine:
         self._end_tokens = frozenset(end_tokens)
         self._max_new_tokens = max_new_tokens
         self._longest = longest
-        self._budget = max(token_budget, _FEWEST_TOKENS)
+        self._budget = token_budget + -token_budget % _STEP
         self._cache = RowCache(blend.model)
         self._waiting: deque[Row] = deque()
         self._active: list[Row] = []
@@ -186,7 +186,7 @@ class Engine:
         self._active += [family.rows[0] for family in families]
         self._active += [row for family in families for row in family.rows[1:]] + alone
         longest = max(len(row.request.tokens) for row in entering)
-        self._cache.reserve(self._limit.rows + _FEWEST_TOKENS, longest + self._max_new_tokens)
+        self._cache.reserve(self._limit.rows + _STEP, longest + self._max_new_tokens)
         self._prefill(first, [family.shared for family in families])
         self._share(first, families)
         self._prefill(first, [len(row.request.tokens) for row in self._active[first:]])
@@ -228,7 +228,7 @@ class Engine:
 
     def _forward(self, first: int, rows: Sequence[Row], counts: Sequence[int]) -> None:
         """Compute the next `counts` tokens of rows in neighbouring slots, and take what their logits are for."""
-        fill = max(0, _FEWEST_TOKENS - sum(counts))
+        fill = -sum(counts) % _STEP
         starts = [row.computed for row in rows]
         new = NewTokens(first, starts + [0] * fill, [*counts, *[1] * fill], self._device)
         tokens: list[int] = []
@@ -236,7 +236,8 @@ class Engine:
         for row, start, number in zip(rows, starts, counts, strict=True):
             wanted += [(row, at, len(tokens) + at - start) for at in row.wanted(start, start + number)]
             tokens += row.tokens(start, start + number)
-        places = torch.tensor([place for _, _, place in wanted], dtype=torch.long, device=self._device)
+        at_all = [place for _, _, place in wanted]
+        places = torch.tensor(at_all + at_all[:1] * (-len(at_all) % _STEP), dtype=torch.long, device=self._device)
         coefficients = torch.tensor([row.request.coefficients for row in rows] or [()], device=self._device)
         per_token = coefficients[new.rows[: len(tokens)]]
         with self._blend.coefficients(pad(per_token, (0, 0, 0, fill))[None]):
