@@ -21,7 +21,7 @@ from mva_ray.evaluation.row_cache import NewTokens, RowCache
 from mva_ray.evaluation.row_limit import RowLimit
 
 _STEP = 16
-"""Matrix products of fewer rows, or of some left over, are summed in another order: passes are filled up to a multiple."""
+"""Matrix products of other numbers of rows may be summed in another order: passes are filled up to a multiple."""
 
 _WORTH_SHARING = 8
 """Tokens that prompts of a candidate must have in common at their beginning, as a chat template and a system prompt."""
