@@ -214,8 +214,8 @@ def test_each_token_may_have_coefficients_of_its_own(tiny_model: Path, paths: li
             row_wise = linear(inputs)
         with blended.coefficients(rows.repeat_interleave(3, dim=0)[None]):
             flat = linear(inputs.reshape(1, -1, 32))
-    assert (flat.view_as(row_wise) - row_wise).abs().max() < 1e-5
-    assert not torch.allclose(row_wise[0], linear(inputs)[1])
+        assert (flat.view_as(row_wise) - row_wise).abs().max() < 1e-5
+        assert not torch.allclose(row_wise[1], linear(inputs)[1])
 
 
 def test_tokens_of_one_row_may_differ(tiny_model: Path, paths: list[Path]) -> None:
