@@ -39,7 +39,7 @@ def settings(tiny_model: Path, tmp_path: Path) -> Settings:
         "generation": {},
         "sampling": {},
         "training": {"lora": {}},
-        "search": {},
+        "search": {"coefficients": "per_value_and_block"},
     }
 
 
@@ -73,8 +73,8 @@ def changed(before: Plan, after: Plan) -> set[str]:
         ("prompts.held_out.count", 3, set()),
         ("generation.max_new_tokens", 41, MADE),
         ("generation.system_prompt", "Be kind.", MADE),
-        # The random numbers of a sample depend on the batch it is drawn in. Greedy answers do not.
-        ("generation.batch_size", 32, TRAINED_ON_SAMPLES),
+        ("generation.batch_size", 32, set()),
+        ("generation.temperature", 0.7, {"evaluations"}),
         ("sampling.completions_per_prompt", 5, TRAINED_ON_SAMPLES),
         ("sampling.temperature", 0.9, TRAINED_ON_SAMPLES),
         ("sampling.top_k", 20, TRAINED_ON_SAMPLES),
@@ -107,7 +107,9 @@ def changed(before: Plan, after: Plan) -> set[str]:
         ("search.population", 4, set()),
         ("search.bounds", [-1.0, 2.0], set()),
         ("search.convex_partitions", 2, set()),
-        ("search.coefficients", "per_value_and_block", {"evaluations"}),
+        ("search.coefficients", "per_value", {"evaluations"}),
+        ("search.blocks", 2, {"evaluations"}),
+        ("search.racing", {"block": 4}, set()),
         ("search.evaluators", 2, set()),
         ("search.resources", {"num_cpus": 2.0}, set()),
     ],
@@ -127,7 +129,12 @@ def test_every_setting_has_a_line_above() -> None:
         name: RunConfig.model_fields[name].annotation for name in ("generation", "sampling", "training", "search")
     }
     settings = {f"{name}.{field}" for name, section in sections.items() for field in section.model_fields}  # type: ignore[union-attr]
-    assert settings - {"training.lora"} <= tested
+    assert settings - {"training.lora", "generation.top_k"} <= tested
+
+
+def test_sampled_candidates_depend_on_how_they_are_sampled(settings: Settings) -> None:
+    sampled = edited(settings, "generation", {"temperature": 0.7})
+    assert changed(plan(sampled), plan(edited(sampled, "generation.top_k", 5))) == {"evaluations"}
 
 
 def test_the_same_settings_give_the_same_plan(settings: Settings) -> None:
@@ -137,12 +144,6 @@ def test_the_same_settings_give_the_same_plan(settings: Settings) -> None:
 def test_defaults_written_out_change_nothing(settings: Settings) -> None:
     written = edited(edited(settings, "training.steps", 24), "seed", 0)
     assert plan(written) == plan(settings)
-
-
-def test_with_pairs_from_files_the_batch_size_trains_nothing_anew(settings: Settings, tmp_path: Path) -> None:
-    for index in (1, 2):
-        settings["values"][index]["pairs"] = str(tmp_path / "pairs.jsonl")
-    assert changed(plan(settings), plan(edited(settings, "generation.batch_size", 32))) == {"samples"}
 
 
 def write_pairs(settings: Settings, tmp_path: Path) -> None:
