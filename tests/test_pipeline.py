@@ -281,10 +281,12 @@ def test_a_search_with_coefficients_per_block_of_layers(tiny_model: Path, tmp_pa
     assert len(ParetoTable(tmp_path / "warm").frame("search")) == 1 + 9
 
 
-def test_a_server_that_is_down_ends_the_run_with_one_line(tiny_model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stage", ["samples", "search"])
+def test_a_server_that_is_down_ends_the_run_with_one_line(tiny_model: Path, tmp_path: Path, stage: str) -> None:
     """No candidate has failed: the table stays empty, and the run goes on when the server is back."""
     server = {"base_url": "http://127.0.0.1:9/v1", "model": "tiny", "adapters_dir": "exports", "attempts": 1}
-    config = write_config(tmp_path, tiny_model, values=brought(tmp_path, tiny_model), engine={"openai": server})
+    values = {"values": brought(tmp_path, tiny_model)} if stage == "search" else {}
+    config = write_config(tmp_path, tiny_model, engine={"openai": server}, **values)
     process = start(config, tmp_path / "run")
     output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1, output

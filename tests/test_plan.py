@@ -39,7 +39,7 @@ def settings(tiny_model: Path, tmp_path: Path) -> Settings:
         "generation": {},
         "sampling": {},
         "training": {"lora": {}},
-        "search": {},
+        "search": {"coefficients": "per_value_and_block"},
     }
 
 
@@ -84,7 +84,6 @@ def test_a_race_takes_the_search_prompts_in_random_order(settings: Settings) -> 
         ("prompts.held_out.count", 3, set()),
         ("generation.max_new_tokens", 41, MADE),
         ("generation.system_prompt", "Be kind.", MADE),
-        # The random numbers of a sample depend on the batch it is drawn in. Greedy answers do not.
         ("generation.batch_size", 32, set()),
         ("generation.temperature", 0.7, {"evaluations"}),
         ("sampling.completions_per_prompt", 5, TRAINED_ON_SAMPLES),
@@ -119,8 +118,9 @@ def test_a_race_takes_the_search_prompts_in_random_order(settings: Settings) -> 
         ("search.population", 4, set()),
         ("search.bounds", [-1.0, 2.0], set()),
         ("search.convex_partitions", 2, set()),
-        ("search.coefficients", "per_value_and_block", {"evaluations"}),
-        ("search.racing", {"block": 2, "error_rate": 0.1}, set()),
+        ("search.coefficients", "per_value", {"evaluations"}),
+        ("search.blocks", 2, {"evaluations"}),
+        ("search.racing", {"block": 4}, set()),
         ("search.evaluators", 2, set()),
         ("search.resources", {"num_cpus": 2.0}, set()),
     ],
@@ -140,17 +140,12 @@ def test_every_setting_has_a_line_above() -> None:
         name: RunConfig.model_fields[name].annotation for name in ("generation", "sampling", "training", "search")
     }
     settings = {f"{name}.{field}" for name, section in sections.items() for field in section.model_fields}  # type: ignore[union-attr]
-    assert settings - {"training.lora", "generation.top_k", "search.blocks"} <= tested
+    assert settings - {"training.lora", "generation.top_k"} <= tested
 
 
-def test_settings_of_a_setting_count_where_that_is_set(settings: Settings) -> None:
-    """`top_k` belongs to a temperature, `blocks` to coefficients by block."""
-    for one, other, by, value in (
-        ("generation.temperature", 0.7, "generation.top_k", 5),
-        ("search.coefficients", "per_value_and_block", "search.blocks", 2),
-    ):
-        set_already = edited(settings, one, other)
-        assert changed(plan(set_already), plan(edited(set_already, by, value))) == {"evaluations"}
+def test_sampled_candidates_depend_on_how_they_are_sampled(settings: Settings) -> None:
+    sampled = edited(settings, "generation", {"temperature": 0.7})
+    assert changed(plan(sampled), plan(edited(sampled, "generation.top_k", 5))) == {"evaluations"}
 
 
 def test_the_same_settings_give_the_same_plan(settings: Settings) -> None:
