@@ -21,8 +21,8 @@ from mva_ray.config_compare import Compare
 from mva_ray.config_constraints import Constraint, constraint_problems
 from mva_ray.config_engine import Engine
 from mva_ray.config_messages import explain
-from mva_ray.config_reward import Resources, Reward
-from mva_ray.config_search import DIRECTED, EVOLUTIONARY, POPULATIONS, MethodName, Operators
+from mva_ray.config_reward import Reward
+from mva_ray.config_search import DIRECTED, Search
 from mva_ray.config_training import Training
 from mva_ray.config_types import (
     A_DATA_FILE,
@@ -36,7 +36,6 @@ from mva_ray.config_types import (
     Name,
     NonNegative,
     Positive,
-    Probability,
     RunDirectory,
     Section,
     Several,
@@ -45,6 +44,7 @@ from mva_ray.config_types import (
 )
 from mva_ray.config_yaml import Document, Problem, read_yaml
 from mva_ray.errors import ConfigError
+from mva_ray.records import coefficient_names
 
 
 class PromptFile(Section):
@@ -169,56 +169,6 @@ class Value(Section):
         return self
 
 
-class Racing(Section):
-    """Candidates report after every `block` prompts, and those that are surely dominated by then are stopped.
-
-    `error_rate` is the probability at most that a candidate is stopped which none of those it raced against dominates
-    on all prompts. The first generation is never stopped.
-    """
-
-    block: Several = 8
-    error_rate: Probability = 0.05
-
-
-class Search(Section):
-    """How coefficients are proposed: an evolutionary algorithm, a surrogate of the rewards, or a fixed design.
-
-    `population` is how many of an evolutionary algorithm or of the surrogate are proposed at once; `operators` are
-    those of the former.
-    """
-
-    method: MethodName = "nsga2"
-    candidates: Count = 24
-    population: Count | None = None
-    operators: Operators = Operators()
-    bounds: Interval = (0.0, 1.5)
-    convex_partitions: Count = 4
-    racing: Racing | None = None
-    evaluators: Count = 1
-    resources: Resources = Resources(num_cpus=1.0)
-
-    @model_validator(mode="after")
-    def _no_idle_settings(self) -> Self:
-        if self.population is not None and self.method not in POPULATIONS:
-            raise ValueError(f"method {self.method} proposes all candidates at once; leave population out")
-        if "operators" in self.model_fields_set and self.method not in EVOLUTIONARY:
-            raise ValueError(f"method {self.method} has no operators; leave them out")
-        return self
-
-    @model_validator(mode="after")
-    def _whole_generation(self) -> Self:
-        if self.method in EVOLUTIONARY and self.generation_size < 2:
-            raise ValueError(f"method {self.method} needs a population of at least 2")
-        if self.candidates < self.generation_size:
-            raise ValueError(f"candidates ({self.candidates}) must be at least population ({self.generation_size})")
-        return self
-
-    @property
-    def generation_size(self) -> int:
-        """How many candidates are proposed at once, where that is not all of them."""
-        return self.population or POPULATIONS.get(self.method, 1)
-
-
 class RunConfig(Section):
     """Everything a run depends on. Paths in it are absolute after `load_config`."""
 
@@ -285,9 +235,15 @@ class RunConfig(Section):
         return before if self.training.schedule == "sequential" else [other for other in before if other.adapter]
 
     @property
+    def coefficient_names(self) -> dict[str, tuple[str, ...]]:
+        """The names of each value's coefficients, in the order of the values."""
+        return coefficient_names(self.value_names, self.search.coefficients_per_value)
+
+    @property
     def bounds(self) -> list[tuple[float, float]]:
-        """Search interval of each value's coefficient, in the order of the values."""
-        return [value.bounds or self.search.bounds for value in self.values]
+        """Search interval of each coefficient, in the order of the values, first block first."""
+        count = self.search.coefficients_per_value
+        return [value.bounds or self.search.bounds for value in self.values for _ in range(count)]
 
 
 @dataclass(frozen=True)
@@ -328,6 +284,7 @@ def read_config(path: Path) -> Draft:
         config = RunConfig.model_validate(document.data, context={"directory": path.absolute().parent})
     except ValidationError as error:
         return Draft(path, document, None, problems + explain(error, RunConfig, document))
+    problems += _names_of_coefficients(document, config)
     return Draft(path, document, None if problems else config, problems)
 
 
@@ -338,6 +295,16 @@ def _repeated_names(document: Document) -> Iterator[Problem]:
         name = document.get("values", index, "name")
         if isinstance(name, str) and first.setdefault(name, index) != index:
             message = f"values[{first[name]}] is called {name!r} too; give each value its own name"
+            yield document.problem(("values", index, "name"), message)
+
+
+def _names_of_coefficients(document: Document, config: RunConfig) -> Iterator[Problem]:
+    owners = {name: value for value, names in config.coefficient_names.items() for name in names}
+    for index, name in enumerate(config.value_names):
+        if owners.get(name, name) != name:
+            message = (
+                f"{name!r} is the name of a coefficient of {owners[name]!r}, one for each block; choose another name"
+            )
             yield document.problem(("values", index, "name"), message)
 
 

@@ -37,7 +37,7 @@ class Constraint(Section):
 
 
 def constraint_problems(document: Document) -> Iterator[Problem]:
-    """Names that nothing of the run has, and rewards under a name that is taken."""
+    """Names that nothing of the run has, rewards under a name that is taken, and what the engine does not measure."""
     written, listed = document.get("constraints"), document.get("values")
     count = len(listed) if isinstance(listed, list) else 0
     values = [str(document.get("values", index, "name")) for index in range(count)]
@@ -45,6 +45,8 @@ def constraint_problems(document: Document) -> Iterator[Problem]:
         brings_reward = document.get("constraints", name, "reward") is not None
         if message := (_taken if brings_reward else _unknown)(name, values):
             yield document.problem(("constraints", name), message)
+        elif name == "base_nll" and document.get("engine", "openai") is not None:
+            yield document.problem(("constraints", name), "only our own engine measures it: leave 'engine.openai' out")
 
 
 def _unknown(name: str, values: list[str]) -> str | None:

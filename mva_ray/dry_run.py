@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mva_ray.adapters.fetch import known_directory
+from mva_ray.config import RunConfig
 from mva_ray.config_engine import OpenAiServer
 from mva_ray.config_reward import Resources
 from mva_ray.estimate import (
@@ -161,6 +162,7 @@ def _each(resources: Resources) -> tuple[str, str]:
 def _notes(forecast: Forecast, there: Mapping[str, float]) -> Iterator[str]:
     cpus, gpus = there.get("CPU", 0), there.get("GPU", 0)
     yield f"there are {cpus:g} CPUs and {gpus:g} GPUs"
+    yield f"coefficients: {_coefficients(forecast.config)}"
     yield f"engine: {_engine(forecast.config.engine.openai)}"
     if gpus and not forecast.config.engine.openai and not forecast.config.search.resources.num_gpus:
         yield "search.resources asks for no GPU: answers are generated on CPUs"
@@ -174,6 +176,12 @@ def _notes(forecast: Forecast, there: Mapping[str, float]) -> Iterator[str]:
     yield f"disk: about {readable(_disk(forecast))} in the run directory" + (
         "" if forecast.size else ", without adapters"
     )
+
+
+def _coefficients(config: RunConfig) -> str:
+    blocks = config.search.coefficients_per_value
+    where = f", for each value and each of {blocks} blocks of layers" if blocks > 1 else ", one a value"
+    return f"{len(config.bounds)}{where}"
 
 
 def _engine(server: OpenAiServer | None) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from transformers import AutoModelForSequenceClassification
 
-from mva_ray.adapters.base_model import linear_shapes, load_skeleton
+from mva_ray.adapters.base_model import adapted, linear_shapes, load_skeleton
 from mva_ray.config_training import Lora
 
 FLOAT32, BFLOAT16 = 4, 2
@@ -41,8 +41,7 @@ class ModelSize:
 
     def adapted(self, targets: Iterable[str]) -> dict[str, tuple[int, int]]:
         """(in, out) of the modules that PEFT adapts for these target names."""
-        ends = tuple(f".{target}" for target in targets)
-        return {name: shape for name, shape in self.linear.items() if f".{name}".endswith(ends)}
+        return {name: self.linear[name] for name in adapted(self.linear, targets)}
 
 
 @lru_cache

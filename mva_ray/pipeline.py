@@ -14,6 +14,7 @@ import ray
 from ray.actor import ActorHandle
 from tqdm.auto import tqdm
 
+from mva_ray.adapters.blocks import split_by_block
 from mva_ray.adapters.check import adapter_problems, fit_problems, other_bases
 from mva_ray.adapters.fetch import local_directory
 from mva_ray.adapters.hashes import delta_hash
@@ -41,7 +42,7 @@ from mva_ray.plan import Plan, changed_settings, make_plan
 from mva_ray.ray_session import ray_session
 from mva_ray.records import AdapterRef, Coefficients, Evaluation, Generation, PreferencePair, rounded
 from mva_ray.report import write_report
-from mva_ray.search.designs import reference_candidates
+from mva_ray.search.designs import in_blocks, reference_candidates
 from mva_ray.search.proposer import make_proposer
 from mva_ray.search.racing import Race
 from mva_ray.search.ray_search import GenerationalSearcher, outcome_of, run_search
@@ -165,10 +166,12 @@ class Run:
 
     def search(self, adapters: Sequence[AdapterRef]) -> None:
         """Search on the search split, then score the front and the references again on the held-out split."""
+        adapters = split_by_block(adapters, self._config.search.coefficients_per_value)
         settings = {split: self._setting(split, adapters) for split in ("search", "held_out")}
         hashes = {split: setting.prompts_hash for split, setting in settings.items()}
         values, limits = tuple(self._config.value_names), self._plan.constraints
-        RunState(self._config.name, values, self._plan.context, hashes, limits).save(self._dir)
+        blocks = self._config.search.coefficients_per_value
+        RunState(self._config.name, values, self._plan.context, hashes, limits, blocks).save(self._dir)
         earlier = earlier_runs(self._config)
         for directory, rows in earlier.items():
             print(summary(settings["search"], directory, rows))
@@ -318,13 +321,18 @@ class Run:
         def constraints_of(evaluation: Evaluation) -> tuple[float, ...]:
             return constraint_values(evaluation, setting.constraints)
 
-        references = reference_candidates(len(config.values), config.search.convex_partitions)
+        references = self._references(config.search.convex_partitions)
         proposer = make_proposer(config.search, config.bounds, len(config.values), references, config.seed)
         rows = {row: known[row] for row in warm if row in known and known[row].status == "ok"}
         proposer.tell([outcome_of(row, evaluation, constraints_of(evaluation)) for row, evaluation in rows.items()])
         racing = config.search.racing
         race = Race(len(setting.prompts), racing.block, racing.error_rate) if racing else None
         return GenerationalSearcher(proposer, known.get, constraints_of, race)
+
+    def _references(self, convex_partitions: int) -> list[Coefficients]:
+        """The candidates that every search begins with: all blocks of a value alike."""
+        per_value = reference_candidates(len(self._config.values), convex_partitions)
+        return [in_blocks(row, self._config.search.coefficients_per_value) for row in per_value]
 
     def _search(self, broker: ActorHandle, setting: EvaluationSetting, warm: Sequence[Coefficients]) -> None:
         search, searcher = self._config.search, self._searcher(setting, warm)
@@ -341,9 +349,8 @@ class Run:
 
     def _wanted_on_held_out(self, setting: EvaluationSetting) -> list[Coefficients]:
         """The base model, the single adapters and the front of the search."""
-        values = setting.values
-        front = self._table.front("search")[[f"w_{value}" for value in values]].itertuples(index=False)
-        references = reference_candidates(len(values), 1)[: len(values) + 1]
+        front = self._table.front("search")[[f"w_{name}" for name in setting.adapters]].itertuples(index=False)
+        references = self._references(1)[: len(setting.values) + 1]
         return list(dict.fromkeys(rounded(row) for row in [*references, *sorted(front)]))
 
     def _evaluate(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,8 @@ def make_plan(config: RunConfig) -> Plan:
             else key(model, pairs[value.name], _training(config), config.seed, others)
         )
     answering = model | _drawing(config)
-    context = key(answering, adapters, rewards)
+    blocks = config.search.coefficients_per_value
+    context = key(answering, adapters, rewards, *([blocks] if blocks > 1 else []))
     return Plan(base_hash, prompts, rewards, samples, scores, pairs, adapters, context, key(answering), _limits(config))
 
 
@@ -119,5 +121,9 @@ def _training(config: RunConfig) -> dict[str, Any]:
 
 
 def _prompts(config: RunConfig, split: str) -> tuple[str, ...]:
+    """In the order of the file; a race needs them in random order, since it judges by the first."""
     file = getattr(config.prompts, split)
-    return tuple(read_prompts(Path(file.path))[: file.count])
+    prompts = read_prompts(Path(file.path))[: file.count]
+    if split == "search" and config.search.racing:
+        random.Random(config.seed).shuffle(prompts)
+    return tuple(prompts)

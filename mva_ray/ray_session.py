@@ -10,7 +10,7 @@ import torch
 from ray.exceptions import RayError
 
 from mva_ray.config import RunConfig
-from mva_ray.errors import RunError, last_line
+from mva_ray.errors import MvaError, RunError, last_line
 
 ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -42,6 +42,9 @@ def ray_session(config: RunConfig) -> Iterator[None]:
             _check_resources(config)
         yield
     except RayError as error:
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, MvaError):
+            raise cause from error
         raise RunError(f"a Ray process failed: {last_line(error)}") from error
     finally:
         ray.shutdown()

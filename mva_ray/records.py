@@ -1,6 +1,6 @@
 """The records that travel between the stages: immutable and plain."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -39,7 +39,18 @@ Prompt = str | tuple[Turn, ...]
 """One message of a user, or the turns of a dialogue up to the answer."""
 
 Coefficients = tuple[float, ...]
-"""One number a value, in the order of the config."""
+"""One number a value, or one a value and block of layers, in the order of the config."""
+
+CoefficientNames = Mapping[str, tuple[str, ...]]
+"""Value -> the names of its coefficients: its own, or one for each block of layers."""
+
+
+def coefficient_names(values: Sequence[str], blocks: int = 1) -> dict[str, tuple[str, ...]]:
+    """`brief` where there is one block, else `brief_block1`, `brief_block2`, ..., from the first layers to the last."""
+    return {
+        value: tuple(f"{value}_block{index + 1}" for index in range(blocks)) if blocks > 1 else (value,)
+        for value in values
+    }
 
 
 def rounded(coefficients: Iterable[float]) -> Coefficients:
@@ -83,11 +94,16 @@ class PreferencePair:
 
 @dataclass(frozen=True)
 class AdapterRef:
-    """A trained value adapter: a plain PEFT directory and the SHA-256 of what it adds to the base model."""
+    """A trained value adapter: a plain PEFT directory and the SHA-256 of what it adds to the base model.
+
+    Where `block` is (index, number of blocks), only its modules in that block of layers: `value` is then the name of
+    their coefficient, and the hash is theirs.
+    """
 
     value: str
     path: str
     sha256: str
+    block: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,12 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture
+def float32_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine multiplies in float32 on every CPU, so that it can be compared with a model token by token."""
+    monkeypatch.setattr("mva_ray.evaluation.generate.native_products", lambda device: None)
+
+
 @pytest.fixture(scope="session")
 def tiny_model(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a tiny Llama that chats; do not write to it."""

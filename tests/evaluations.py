@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from mva_ray.records import Evaluation, Generation, ScoredGeneration
+from mva_ray.records import Evaluation, Generation, ScoredGeneration, coefficient_names
 from mva_ray.table import ParetoTable
 from mva_ray.table.run_state import RunState
 
@@ -58,10 +58,23 @@ def failed(candidate: str, weights: Mapping[str, float], split: str = "held_out"
     )
 
 
-def make_run(run_dir: Path, evaluations: Iterable[Evaluation], values: Sequence[str]) -> ParetoTable:
+def in_blocks(evaluations: Iterable[Evaluation], blocks: int) -> list[Evaluation]:
+    """The same candidates with a coefficient for each value and block of layers, all of a value alike."""
+    found = []
+    for row in evaluations:
+        weights = {
+            name: row.coefficients[value]
+            for value, names in coefficient_names(list(row.coefficients), blocks).items()
+            for name in names
+        }
+        found.append(replace(row, coefficients=weights, adapters=dict.fromkeys(weights, "ab" * 32)))
+    return found
+
+
+def make_run(run_dir: Path, evaluations: Iterable[Evaluation], values: Sequence[str], blocks: int = 1) -> ParetoTable:
     """A run whose rows are one millisecond apart, in the order given."""
     prompts = {split: f"{split}-prompts" for split in ("search", "held_out")}
-    RunState("demo", tuple(values), "now", prompts).save(run_dir)
+    RunState("demo", tuple(values), "now", prompts, blocks=blocks).save(run_dir)
     table = ParetoTable(run_dir)
     table.append([replace(row, created_at=START + timedelta(milliseconds=i)) for i, row in enumerate(evaluations)])
     return table

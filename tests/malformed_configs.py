@@ -1,6 +1,6 @@
 """Configs with one mistake each, and the exact messages that they get."""
 
-from mva_ray.config import Search
+from mva_ray.config_search import Search
 
 GOOD = """\
 name: demo
@@ -205,8 +205,8 @@ MALFORMED = {
     ),
     "fewer candidates than a generation": (
         "candidates: 16",
-        "candidates: 7",
-        "line 14, search: candidates (7) must be at least population (8)",
+        "candidates: 1",
+        "line 14, search: candidates (1) must be at least population (2)",
     ),
     "concurrent on several workers": (
         "search:\n",
@@ -653,6 +653,12 @@ MALFORMED = {
         "constraints:\n  7: {min: 0.1}\nsearch:\n",
         "line 15, constraints.7: expected a name, got 7",
     ),
+    "constraint that a server cannot measure": (
+        "search:\n",
+        "constraints: {base_nll: {max: 3.5}}\n"
+        "engine: {openai: {base_url: http://host/v1, model: tiny, adapters_dir: exports}}\nsearch:\n",
+        "line 14, constraints.base_nll: only our own engine measures it: leave 'engine.openai' out",
+    ),
     "constraint that brings the reward of a metric": (
         "search:\n",
         "constraints:\n  distinct: {min: 0.1, reward: mva_ray.rewards:plain}\nsearch:\n",
@@ -684,6 +690,33 @@ MALFORMED = {
         "constraints:\n  plain: {min: 0.1, reward: {}}\nsearch:\n",
         "line 15, constraints.plain.reward: give exactly one of 'function' (package.module:function) and 'model' (id "
         "or directory)",
+    ),
+    # Coefficients
+    "unknown coefficients": (
+        "candidates: 16",
+        "coefficients: per_layer",
+        "line 15, search.coefficients: expected per_value or per_value_and_block, got 'per_layer'",
+    ),
+    "one block": (
+        "candidates: 16",
+        "coefficients: per_value_and_block\n  blocks: 1",
+        "line 16, search.blocks: expected a whole number >= 2, got 1",
+    ),
+    "blocks without their coefficients": (
+        "candidates: 16",
+        "blocks: 2",
+        "line 14, search: blocks belongs to coefficients: per_value_and_block",
+    ),
+    "blocks of one coefficient": (
+        "candidates: 16",
+        "coefficients: per_value\n  blocks: 2",
+        "line 14, search: blocks belongs to coefficients: per_value_and_block",
+    ),
+    "value under the name of a coefficient": (
+        GOOD,
+        GOOD.replace("name: short", "name: warm_block2") + "  coefficients: per_value_and_block\n",
+        "line 10, values[1].name: 'warm_block2' is the name of a coefficient of 'warm', one for each block; choose "
+        "another name",
     ),
     # Warm start
     "warm start that is a text": (

@@ -4,8 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from mva_ray.config import Search
-from mva_ray.config_search import POPULATIONS
+from mva_ray.config_search import POPULATIONS, Search
 from mva_ray.records import Coefficients, Outcome
 from mva_ray.search.designs import reference_candidates
 from mva_ray.search.proposer import Proposer, make_proposer

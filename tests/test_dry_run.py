@@ -255,6 +255,19 @@ def test_what_constraints_and_earlier_runs_bring_is_said(
     assert f"- warm start from {tmp_path / 'earlier'}: {len(trade_off(2))} evaluations" in output
 
 
+def test_coefficients_are_counted_and_more_blocks_than_layers_refused(
+    tmp_path: Path, settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    dry_run(write(tmp_path, settings), tmp_path / "run")
+    assert "- coefficients: 3, one a value" in capsys.readouterr().out
+    settings["search"] |= {"coefficients": "per_value_and_block", "blocks": 2}
+    dry_run(write(tmp_path, settings), tmp_path / "run")
+    assert "- coefficients: 6, for each value and each of 2 blocks of layers" in capsys.readouterr().out
+    settings["search"]["blocks"] = 3
+    (problem,) = problems_of(tmp_path, settings)
+    assert "search.blocks: 3 blocks of layers, and the base model has 2 layers" in problem
+
+
 def test_the_engine_is_said_and_a_server_needs_no_memory_here(
     tmp_path: Path, settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:

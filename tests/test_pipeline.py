@@ -23,6 +23,24 @@ from tests.tiny import random_adapter
 
 VALUES = ["brief", "thorough"]
 PATIENCE_S = 240
+REWARDS = """
+import json
+from pathlib import Path
+
+import mva_ray.rewards
+
+def _noted(function, prompts, completions):
+    with Path(__file__).with_name("scored.jsonl").open("a") as file:
+        file.writelines(json.dumps(text) + "\\n" for text in zip(prompts, completions))
+    return function(prompts=prompts, completions=completions)
+
+def brief(prompts, completions, **kwargs):
+    return _noted(mva_ray.rewards.brief, prompts, completions)
+
+def thorough(prompts, completions, **kwargs):
+    return _noted(mva_ray.rewards.thorough, prompts, completions)
+"""
+"""They write down what they score."""
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -41,12 +59,13 @@ def write_config(directory: Path, model: Path, **changes: object) -> Path:
     splits = {"train": prompts[:24], "search": prompts[24:30], "held_out": prompts[30:]}
     for split, rows in splits.items():
         (directory / f"{split}.jsonl").write_text("".join(json.dumps({"prompt": row}) + "\n" for row in rows))
+    (directory / "noted_rewards.py").write_text(REWARDS)
     config = {
         "name": "tiny",
         "base_model": str(model),
         "prompts": {split: {"path": f"{split}.jsonl"} for split in splits},
         "generation": {"max_new_tokens": 12, "batch_size": 12},
-        "values": [{"name": value, "reward": f"mva_ray.rewards:{value}"} for value in VALUES],
+        "values": [{"name": value, "reward": f"noted_rewards:{value}"} for value in VALUES],
         "training": {"steps": 3, "pairs_per_step": 2, "learning_rate": 1e-2, "lora": {"r": 4, "alpha": 8}},
         "search": {"candidates": 10, "population": 4, "bounds": [-0.5, 1.5]},
     }
@@ -166,6 +185,33 @@ def test_a_changed_config_says_what_it_invalidates(
     assert made < evaluations_made(run_dir) <= made + 4
 
 
+def scored(directory: Path) -> set[tuple[str, str]]:
+    """Every prompt and completion that a reward has scored."""
+    return {tuple(json.loads(line)) for line in (directory / "scored.jsonl").read_text().splitlines()}
+
+
+def test_a_run_that_starts_from_another_repeats_nothing(
+    job: tuple[Path, Path, str], tiny_model: Path, tmp_path: Path
+) -> None:
+    """Other bounds: nothing is sampled or trained, no text is scored twice, every earlier candidate is in the table."""
+    earlier = job[1]
+    search = {"candidates": 8, "population": 4, "bounds": [-1.5, 2.5]}
+    config = write_config(tmp_path, tiny_model, search=search, warm_start=[str(earlier)])
+    output = finish(config, tmp_path / "run")
+    assert f"warm start from {earlier}: 10 candidates" in output
+    assert "training '" not in output
+    assert "sampling pairs" not in output
+    before, after = (ParetoTable(directory).frame("search") for directory in (earlier, tmp_path / "run"))
+    weights = ["w_brief", "w_thorough"]
+    both = before.merge(after, on=weights, suffixes=("", "_again"))
+    assert len(both) == len(before) == 10
+    for value in VALUES:
+        pd.testing.assert_series_equal(both[value], both[f"{value}_again"], check_names=False)
+    assert len(after) > len(before)
+    assert (after[weights].abs() > 1.5).any(axis=None), "the new bounds are searched"
+    assert not scored(tmp_path) & scored(job[0].parent)
+
+
 def test_an_adapter_that_is_brought_is_blended_and_not_trained(tiny_model: Path, tmp_path: Path) -> None:
     """It stands in the table beside the one that is trained against it, and the run keeps a copy."""
     brought = random_adapter(
@@ -192,18 +238,61 @@ def test_an_adapter_that_is_brought_is_blended_and_not_trained(tiny_model: Path,
 
 def test_where_every_adapter_is_brought_nothing_is_sampled_or_trained(tiny_model: Path, tmp_path: Path) -> None:
     """There is no Ray here that could do it."""
-    values = [
-        {"name": name, "reward": f"mva_ray.rewards:{name}", "adapter": str(directory)}
-        for seed, name in enumerate(VALUES)
-        for directory in [random_adapter(tmp_path / name, tiny_model, seed, r=seed + 2, alpha=4)]
-    ]
-    config = load_config(write_config(tmp_path, tiny_model, values=values))
+    config = load_config(write_config(tmp_path, tiny_model, values=brought(tmp_path, tiny_model)))
     run = Run(config, make_plan(config), tmp_path / "run")
     pairs = run.preference_pairs()
     assert pairs == {}
     refs = run.value_adapters(pairs)
     assert [ref.value for ref in refs] == VALUES
     assert run.value_adapters(pairs) == refs
+
+
+def brought(directory: Path, model: Path) -> list[dict[str, str]]:
+    """Two values whose adapters are there already."""
+    return [
+        {"name": name, "reward": f"mva_ray.rewards:{name}", "adapter": str(path)}
+        for seed, name in enumerate(VALUES)
+        for path in [random_adapter(directory / name, model, seed, r=seed + 2, alpha=4)]
+    ]
+
+
+def test_a_search_with_coefficients_per_block_of_layers(tiny_model: Path, tmp_path: Path) -> None:
+    """References are alike in all blocks, others need not be; nothing is done twice, or mixed by a warm start."""
+    values = brought(tmp_path, tiny_model)
+    search = {"candidates": 9, "population": 4, "convex_partitions": 1, "bounds": [-0.5, 1.5]}
+    blocked = search | {"coefficients": "per_value_and_block", "blocks": 2}
+    run_dir = tmp_path / "run"
+    output = finish(write_config(tmp_path, tiny_model, values=values, search=blocked), run_dir)
+    frame = ParetoTable(run_dir).frame("search")
+    weights = frame[[f"w_{value}_block{block}" for value in VALUES for block in (1, 2)]]
+    assert (len(frame), set(frame["status"])) == (9, {"ok"})
+    assert frame["kind"].tolist().count("single") == 2
+    assert weights[frame["kind"] == "base"].to_numpy().tolist() == [[0, 0, 0, 0]]
+    assert (weights["w_brief_block1"] != weights["w_brief_block2"])[frame["kind"] == "search"].any()
+    assert "w1 to w2: coefficients of the blocks of layers" in output
+    assert "2 blocks of layers" in (run_dir / "report.html").read_text()
+    made = evaluations_made(run_dir)
+    finish(write_config(tmp_path, tiny_model, values=values, search=blocked), run_dir)
+    assert evaluations_made(run_dir) == made
+
+    warm = write_config(tmp_path, tiny_model, values=values, search=search, warm_start=[str(run_dir)])
+    output = finish(warm, tmp_path / "warm")
+    assert f"warm start from {run_dir}: 1 candidate; not used: 8 with other adapters" in output
+    assert len(ParetoTable(tmp_path / "warm").frame("search")) == 1 + 9
+
+
+@pytest.mark.parametrize("stage", ["samples", "search"])
+def test_a_server_that_is_down_ends_the_run_with_one_line(tiny_model: Path, tmp_path: Path, stage: str) -> None:
+    """No candidate has failed: the table stays empty, and the run goes on when the server is back."""
+    server = {"base_url": "http://127.0.0.1:9/v1", "model": "tiny", "adapters_dir": "exports", "attempts": 1}
+    values = {"values": brought(tmp_path, tiny_model)} if stage == "search" else {}
+    config = write_config(tmp_path, tiny_model, engine={"openai": server}, **values)
+    process = start(config, tmp_path / "run")
+    output, _ = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 1, output
+    assert output.splitlines()[-1].startswith("error: the server at http://127.0.0.1:9/v1 fails: ConnectError")
+    assert "Traceback" not in output
+    assert evaluations_made(tmp_path / "run") == 0
 
 
 def test_an_adapter_that_cannot_be_blended_ends_it_before_anything_starts(tiny_model: Path, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def settings(tiny_model: Path, tmp_path: Path) -> Settings:
         "generation": {},
         "sampling": {},
         "training": {"lora": {}},
-        "search": {},
+        "search": {"coefficients": "per_value_and_block"},
     }
 
 
@@ -63,6 +63,17 @@ def changed(before: Plan, after: Plan) -> set[str]:
     return {stage for stage in old.keys() | new.keys() if old.get(stage) != new.get(stage)}
 
 
+def test_a_race_takes_the_search_prompts_in_random_order(settings: Settings) -> None:
+    """It judges by the first ones; the order is the run's, so that a killed run goes on with the same."""
+    raced = edited(settings, "search.racing", {"block": 2, "error_rate": 0.1})
+    in_file, shuffled = plan(settings).prompts["search"], plan(raced).prompts["search"]
+    assert shuffled != in_file
+    assert sorted(shuffled) == sorted(in_file)
+    assert plan(raced).prompts["search"] == shuffled
+    assert plan(edited(raced, "seed", 5)).prompts["search"] != shuffled
+    assert plan(raced).prompts["held_out"] == plan(settings).prompts["held_out"]
+
+
 @pytest.mark.parametrize(
     ("path", "setting", "expected"),
     [
@@ -73,8 +84,8 @@ def changed(before: Plan, after: Plan) -> set[str]:
         ("prompts.held_out.count", 3, set()),
         ("generation.max_new_tokens", 41, MADE),
         ("generation.system_prompt", "Be kind.", MADE),
-        # The random numbers of a sample depend on the batch it is drawn in. Greedy answers do not.
-        ("generation.batch_size", 32, TRAINED_ON_SAMPLES),
+        ("generation.batch_size", 32, set()),
+        ("generation.temperature", 0.7, {"evaluations"}),
         ("sampling.completions_per_prompt", 5, TRAINED_ON_SAMPLES),
         ("sampling.temperature", 0.9, TRAINED_ON_SAMPLES),
         ("sampling.top_k", 20, TRAINED_ON_SAMPLES),
@@ -102,11 +113,14 @@ def changed(before: Plan, after: Plan) -> set[str]:
         ("training.schedule", "concurrent", ADAPTERS | {"evaluations"}),
         ("training.lora.r", 8, ADAPTERS | {"evaluations"}),
         ("training.lora.target_modules", ["q_proj"], ADAPTERS | {"evaluations"}),
-        ("search.method", "surrogate", set()),
+        ("search.method", "nsga2", set()),
         ("search.candidates", 30, set()),
         ("search.population", 4, set()),
         ("search.bounds", [-1.0, 2.0], set()),
         ("search.convex_partitions", 2, set()),
+        ("search.coefficients", "per_value", {"evaluations"}),
+        ("search.blocks", 2, {"evaluations"}),
+        ("search.racing", {"block": 4}, set()),
         ("search.evaluators", 2, set()),
         ("search.resources", {"num_cpus": 2.0}, set()),
     ],
@@ -126,7 +140,12 @@ def test_every_setting_has_a_line_above() -> None:
         name: RunConfig.model_fields[name].annotation for name in ("generation", "sampling", "training", "search")
     }
     settings = {f"{name}.{field}" for name, section in sections.items() for field in section.model_fields}  # type: ignore[union-attr]
-    assert settings - {"training.lora"} <= tested
+    assert settings - {"training.lora", "generation.top_k", "search.operators"} <= tested
+
+
+def test_sampled_candidates_depend_on_how_they_are_sampled(settings: Settings) -> None:
+    sampled = edited(settings, "generation", {"temperature": 0.7})
+    assert changed(plan(sampled), plan(edited(sampled, "generation.top_k", 5))) == {"evaluations"}
 
 
 def test_the_same_settings_give_the_same_plan(settings: Settings) -> None:
@@ -136,12 +155,6 @@ def test_the_same_settings_give_the_same_plan(settings: Settings) -> None:
 def test_defaults_written_out_change_nothing(settings: Settings) -> None:
     written = edited(edited(settings, "training.steps", 24), "seed", 0)
     assert plan(written) == plan(settings)
-
-
-def test_with_pairs_from_files_the_batch_size_trains_nothing_anew(settings: Settings, tmp_path: Path) -> None:
-    for index in (1, 2):
-        settings["values"][index]["pairs"] = str(tmp_path / "pairs.jsonl")
-    assert changed(plan(settings), plan(edited(settings, "generation.batch_size", 32))) == {"samples"}
 
 
 def write_pairs(settings: Settings, tmp_path: Path) -> None:

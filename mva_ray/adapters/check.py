@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from mva_ray.adapters.blocks import block_of
 from mva_ray.adapters.lora import LoraFactors, and_more, load_factors, read_settings
 from mva_ray.config import Draft, RunConfig
 from mva_ray.config_yaml import Location, Problem
@@ -29,7 +30,7 @@ def _bad_adapters(draft: Draft) -> Iterator[Problem]:
 
 
 def fit_problems(draft: Draft, base: Path) -> Iterator[Problem]:
-    """Adapters whose modules the base model does not have, or has in other shapes.
+    """Adapters whose modules the base model does not have, or has in other shapes; blocks that are none of its layers.
 
     Args:
         draft: without `adapter_problems`.
@@ -37,11 +38,18 @@ def fit_problems(draft: Draft, base: Path) -> Iterator[Problem]:
     """
     from mva_ray.adapters.base_model import linear_shapes, load_skeleton
 
-    if brought := list(_brought(draft)):
-        shapes = linear_shapes(load_skeleton(base))
-        for location, directory in brought:
-            for problem in _misfits(load_factors(directory), shapes):
-                yield draft.document.problem(location, f"{directory}: {problem}")
+    brought = list(_brought(draft))
+    in_blocks = draft.config is not None and draft.config.search.coefficients_per_value > 1
+    if not brought and not in_blocks:
+        return
+    model = load_skeleton(base)
+    shapes = linear_shapes(model)
+    for location, directory in brought:
+        for problem in _misfits(load_factors(directory), shapes):
+            yield draft.document.problem(location, f"{directory}: {problem}")
+    if draft.config and in_blocks:
+        layers = model.config.get_text_config().num_hidden_layers
+        yield from _block_problems(draft, draft.config, list(shapes), layers)
 
 
 def other_bases(config: RunConfig) -> Iterator[str]:
@@ -97,6 +105,24 @@ def _misfits(factors: LoraFactors, shapes: dict[str, tuple[int, int]]) -> Iterat
             f"{and_more(odd)} maps {had} to {gave} features in the adapter and {takes} to {gives} in the base model: "
             "an adapter of another base model?"
         )
+
+
+def _block_problems(draft: Draft, config: RunConfig, linear: list[str], layers: int) -> Iterator[Problem]:
+    """More blocks than layers, and blocks in which an adapter has nothing: their coefficients would do nothing."""
+    from mva_ray.adapters.base_model import adapted
+
+    blocks = config.search.coefficients_per_value
+    if blocks > layers:
+        message = f"{blocks} blocks of layers, and the base model has {layers} layers: give at most that many"
+        yield draft.document.problem(("search", "blocks"), message)
+        return
+    modules = {location: list(load_factors(directory).a) for location, directory in _brought(draft)}
+    if any(not value.adapter for value in config.values):
+        modules["training", "lora", "target_modules"] = adapted(linear, config.training.lora.target_modules)
+    for location, names in modules.items():
+        if names and (empty := set(range(blocks)) - {block_of(name, layers, blocks) for name in names}):
+            message = f"nothing is adapted in block {min(empty) + 1} of {blocks}, whose coefficient would do nothing"
+            yield draft.document.problem(location, message)
 
 
 def _name(model: str) -> str:

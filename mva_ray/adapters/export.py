@@ -1,7 +1,7 @@
 """A candidate as one plain LoRA adapter, for everything that reads PEFT's format.
 
 sum_i w_i * scaling_i * B_i A_i = B A, where A stacks the adapters' A_i and B has w_i * scaling_i * B_i side by side:
-exact for any real w, at the price of a rank that is the sum of the ranks.
+exact for any real w, at the price of a rank that is the sum of the ranks (of adapters that share a module).
 """
 
 from collections.abc import Sequence
@@ -51,17 +51,19 @@ def export_candidate(
 def concatenate(adapters: Sequence[LoraFactors], coefficients: Sequence[float]) -> LoraFactors:
     """One set of factors with scaling 1 whose delta is sum_i w_i * scaling_i * B_i A_i; same arguments and errors.
 
-    Adapters with w_i = 0 are left out. A module that an adapter does not have gets rows of zeros in A and columns of
-    zeros in B instead, since not all readers know ranks that differ between modules.
+    Adapters with w_i = 0 are left out. The rank is the highest that any module needs: the sum of the ranks of the
+    adapters that have it. Other modules get rows of zeros in A and columns of zeros in B instead, since not all readers
+    know ranks that differ between modules.
     """
     kept = [(adapter, weight) for adapter, weight in zip(adapters, coefficients, strict=True) if weight]
     if not kept:
         raise ValueError("all coefficients are 0: that is the base model, without an adapter")
-    rank = sum(len(next(iter(adapter.a.values()))) for adapter, _ in kept)
+    modules = dict.fromkeys(name for adapter, _ in kept for name in adapter.a)
+    owners_of = {name: [(adapter, weight) for adapter, weight in kept if name in adapter.a] for name in modules}
+    rank = max(sum(len(adapter.a[name]) for adapter, _ in owners) for name, owners in owners_of.items())
     a: dict[str, Tensor] = {}
     b: dict[str, Tensor] = {}
-    for name in dict.fromkeys(name for adapter, _ in kept for name in adapter.a):
-        owners = [(adapter, weight) for adapter, weight in kept if name in adapter.a]
+    for name, owners in owners_of.items():
         rows = torch.cat([adapter.a[name].float() for adapter, _ in owners])
         columns = torch.cat([weight * adapter.scaling * adapter.b[name].float() for adapter, weight in owners], dim=1)
         a[name] = pad(rows, (0, 0, 0, rank - len(rows)))

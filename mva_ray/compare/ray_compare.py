@@ -1,12 +1,14 @@
 """Methods x seeds on one config: train what they need, evaluate alike, write one report. Every step can be resumed."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from mva_ray.compare.ray_seed import SeedResult, compare_seed
 from mva_ray.compare.report import write_comparison
 from mva_ray.compare.results import ComparisonResult, write_result
 from mva_ray.compare.wins import judge_methods
-from mva_ray.config import RunConfig, check_writable, read_config
+from mva_ray.config import Draft, RunConfig, check_writable, read_config
+from mva_ray.config_yaml import Problem
 from mva_ray.data.check import data_problems
 from mva_ray.pipeline import find_models
 from mva_ray.ray_session import ray_session
@@ -34,7 +36,7 @@ def compare(config_path: Path, directory: Path | None = None) -> Path:
         for index, value in enumerate(draft.config.values if draft.config else ())
         if value.adapter
     ]
-    config = draft.finish([*data_problems(draft), *brought])
+    config = draft.finish([*data_problems(draft), *brought, *_per_block(draft)])
     directory = (directory or Path("runs") / f"{config.name}_compare").absolute()
     check_writable(directory)
     find_models(config, config_path)
@@ -47,6 +49,12 @@ def compare(config_path: Path, directory: Path | None = None) -> Path:
         write_result(result, directory / RESULT_FILE)
     write_comparison(result, directory)
     return directory
+
+
+def _per_block(draft: Draft) -> Iterator[Problem]:
+    if draft.config and draft.config.search.coefficients != "per_value":
+        message = "every method is compared with one coefficient a value: leave it at per_value"
+        yield draft.document.problem(("search", "coefficients"), message)
 
 
 def _result(config: RunConfig, command: str, seeds: list[SeedResult]) -> ComparisonResult:

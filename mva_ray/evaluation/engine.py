@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 import numpy as np
 import torch
@@ -19,8 +20,11 @@ from mva_ray.adapters.blend import BlendedModel
 from mva_ray.evaluation.row_cache import NewTokens, RowCache
 from mva_ray.evaluation.row_limit import RowLimit
 
-_FEWEST_TOKENS = 16
-"""Matrix products of fewer rows are summed in another order; smaller passes are filled up with tokens of no row."""
+_STEP = 16
+"""Matrix products of other numbers of rows may be summed in another order: passes are filled up to a multiple."""
+
+_WORTH_SHARING = 8
+"""Tokens that prompts of a candidate must have in common at their beginning, as a chat template and a system prompt."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +69,6 @@ class Row:
         draw = self.request.draw
         self.random = np.random.Generator(np.random.Philox(np.random.SeedSequence(draw.seed))) if draw else None
 
-    @property
-    def prompted(self) -> bool:
-        """Whether all of the prompt is computed."""
-        return self.computed >= len(self.request.tokens)
-
     def tokens(self, start: int, stop: int) -> list[int]:
         prompt = self.request.tokens
         return [*prompt[start:stop], *self.answer[max(0, start - len(prompt)) : max(0, stop - len(prompt))]]
@@ -79,6 +78,14 @@ class Row:
         length = len(self.request.tokens) + len(self.answer)
         first, end = (length - self.request.scored - 1, length - 1) if self.request.scored else (length - 1, length)
         return range(max(start, first), min(stop, end))
+
+
+@dataclass(frozen=True)
+class _Family:
+    """Rows of one candidate whose first `shared` tokens are the same."""
+
+    rows: Sequence[Row]
+    shared: int
 
 
 class Engine:
@@ -110,7 +117,7 @@ class Engine:
         self._end_tokens = frozenset(end_tokens)
         self._max_new_tokens = max_new_tokens
         self._longest = longest
-        self._budget = token_budget
+        self._budget = token_budget + -token_budget % _STEP
         self._cache = RowCache(blend.model)
         self._waiting: deque[Row] = deque()
         self._active: list[Row] = []
@@ -119,17 +126,23 @@ class Engine:
     def submit(self, requests: Iterable[Request]) -> list[Row]:
         """Queue requests, the longest first; their rows, in the order of the requests.
 
-        A request that the model has no positions for is done at once, and failed.
+        A request that the model has no positions for, or nothing to go on from, is done at once, and failed.
         """
         rows = [Row(request) for request in requests]
         for row in rows:
-            needed = len(row.request.tokens) + (0 if row.request.scored else self._max_new_tokens)
-            if self._longest is not None and needed > self._longest:
-                row.failure = f"prompt and answer may take {needed} tokens, the model has {self._longest} positions"
-                row.done = True
+            row.failure = self._refusal(row.request)
+            row.done = row.failure is not None
         queued = (row for row in rows if not row.done)
         self._waiting.extend(sorted(queued, key=lambda row: -len(row.request.tokens)))
         return rows
+
+    def _refusal(self, request: Request) -> str | None:
+        if len(request.tokens) <= request.scored:
+            return "the prompt has no tokens"
+        needed = len(request.tokens) + (0 if request.scored else self._max_new_tokens)
+        if self._longest is not None and needed > self._longest:
+            return f"prompt and answer may take {needed} tokens, the model has {self._longest} positions"
+        return None
 
     @property
     def busy(self) -> bool:
@@ -166,15 +179,39 @@ class Engine:
         return bool(self._waiting) and free >= min(len(self._waiting), max(1, self._limit.rows // 8))
 
     def _admit(self) -> None:
-        slot = len(self._active)
-        entering = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._limit.rows - slot))]
-        self._active += entering
+        """Let rows in and compute their prompts; what those of one candidate begin with is computed once."""
+        first = len(self._active)
+        entering = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._limit.rows - first))]
+        families, alone = _families(entering)
+        self._active += [family.rows[0] for family in families]
+        self._active += [row for family in families for row in family.rows[1:]] + alone
         longest = max(len(row.request.tokens) for row in entering)
-        self._cache.reserve(self._limit.rows + _FEWEST_TOKENS, longest + self._max_new_tokens)
-        while slot < len(self._active):
-            counts = self._next_pieces(slot)
-            self._forward(slot, self._active[slot : slot + len(counts)], counts)
-            slot += sum(row.prompted for row in self._active[slot : slot + len(counts)])
+        self._cache.reserve(self._limit.rows + _STEP, longest + self._max_new_tokens)
+        self._prefill(first, [family.shared for family in families])
+        self._share(first, families)
+        self._prefill(first, [len(row.request.tokens) for row in self._active[first:]])
+
+    def _prefill(self, first: int, ends: Sequence[int]) -> None:
+        """Compute the rows from slot `first` on up to a position of each, in passes that keep to the budget."""
+        done = 0
+        while done < len(ends):
+            counts: list[int] = []
+            for row, end in zip(self._active[first + done :], ends[done:], strict=False):
+                if left := self._budget - sum(counts):
+                    counts.append(min(end - row.computed, left))
+            rows = self._active[first + done : first + done + len(counts)]
+            self._forward(first + done, rows, counts)
+            done += sum(row.computed >= end for row, end in zip(rows, ends[done:], strict=False))
+
+    def _share(self, first: int, families: Sequence["_Family"]) -> None:
+        """Give the other rows of each family what its first one has computed."""
+        target = first + len(families)
+        for source, family in enumerate(families, start=first):
+            others = family.rows[1:]
+            self._cache.copy(source, slice(target, target + len(others)), family.shared)
+            target += len(others)
+            for row in others:
+                row.computed = family.shared
 
     def _decode(self) -> None:
         started = time.perf_counter()
@@ -191,7 +228,7 @@ class Engine:
 
     def _forward(self, first: int, rows: Sequence[Row], counts: Sequence[int]) -> None:
         """Compute the next `counts` tokens of rows in neighbouring slots, and take what their logits are for."""
-        fill = max(0, _FEWEST_TOKENS - sum(counts))
+        fill = -sum(counts) % _STEP
         starts = [row.computed for row in rows]
         new = NewTokens(first, starts + [0] * fill, [*counts, *[1] * fill], self._device)
         tokens: list[int] = []
@@ -199,7 +236,8 @@ class Engine:
         for row, start, number in zip(rows, starts, counts, strict=True):
             wanted += [(row, at, len(tokens) + at - start) for at in row.wanted(start, start + number)]
             tokens += row.tokens(start, start + number)
-        places = torch.tensor([place for _, _, place in wanted], dtype=torch.long, device=self._device)
+        at_all = [place for _, _, place in wanted]
+        places = torch.tensor(at_all + at_all[:1] * (-len(at_all) % _STEP), dtype=torch.long, device=self._device)
         coefficients = torch.tensor([row.request.coefficients for row in rows] or [()], device=self._device)
         per_token = coefficients[new.rows[: len(tokens)]]
         with self._blend.coefficients(pad(per_token, (0, 0, 0, fill))[None]):
@@ -228,6 +266,8 @@ class Engine:
         """Take out the rows that are done, and close the gaps with the rows of the last slots."""
         for row in self._active:
             row.done = self._is_done(row)
+        if failed := [slot for slot, row in enumerate(self._active) if row.failure]:
+            self._cache.wipe(failed)
         kept = sum(not row.done for row in self._active)
         gaps = [slot for slot in range(kept) if self._active[slot].done]
         movers = [slot for slot in range(kept, len(self._active)) if not self._active[slot].done]
@@ -241,7 +281,7 @@ class Engine:
         if row.failure:
             return True
         if row.request.scored:
-            return row.prompted
+            return row.computed >= len(row.request.tokens)
         ended = row.answer and row.answer[-1] in self._end_tokens
         return bool(ended) or len(row.answer) >= self._max_new_tokens
 
@@ -254,9 +294,27 @@ class Engine:
         self._cache.clear()
 
 
+def _families(rows: Sequence[Row]) -> tuple[list[_Family], list[Row]]:
+    """Rows that share enough of their beginning to compute it once, and those that do not."""
+    candidates: dict[tuple[float, ...], list[Row]] = {}
+    for row in rows:
+        candidates.setdefault(row.request.coefficients, []).append(row)
+    families, alone = [], []
+    for members in candidates.values():
+        prompts = [row.request.tokens for row in members]
+        pairs = zip(min(prompts), max(prompts), strict=False)
+        common = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
+        shared = min(common, *(row.wanted(0, len(row.request.tokens)).start for row in members))
+        if len(members) > 1 and shared >= _WORTH_SHARING:
+            families.append(_Family(members, shared))
+        else:
+            alone += members
+    return families, alone
+
+
 def _drawn(logits: Tensor, draw: Draw, uniform: float) -> int:
     """One token by inversion of the cumulative distribution of the likeliest `top_k`."""
-    values, tokens = logits.topk(draw.top_k or len(logits))
+    values, tokens = logits.topk(min(draw.top_k or len(logits), len(logits)))
     cumulative = (values.double() / draw.temperature).softmax(-1).cumsum(-1)
     index = int(torch.searchsorted(cumulative, uniform * float(cumulative[-1]), right=True))
     return int(tokens[min(index, len(tokens) - 1)])

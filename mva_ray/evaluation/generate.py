@@ -3,14 +3,13 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
 
 from mva_ray.adapters.base_model import load_base_model, load_tokenizer, native_products
 from mva_ray.adapters.blend import BlendedModel
-from mva_ray.adapters.lora import load_factors
+from mva_ray.adapters.blocks import load_adapters
 from mva_ray.adapters.prompting import completion_ids, prompt_ids
 from mva_ray.config import Generation as GenerationSettings
 from mva_ray.config import Sampling
@@ -30,8 +29,7 @@ class Pending(Generic[T]):
     rows: Sequence[Row]
     read: Callable[[Sequence[Row]], T]
 
-    @property
-    def done(self) -> bool:
+    def is_done(self) -> bool:
         return all(row.done for row in self.rows)
 
     def result(self) -> T:
@@ -55,7 +53,7 @@ class Generator:
         longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self._settings = settings
         self._seed = seed
-        blend = BlendedModel(model, [load_factors(Path(ref.path)) for ref in adapters], native_products(model.device))
+        blend = BlendedModel(model, load_adapters(base_model, adapters), native_products(model.device))
         self._base = (0.0,) * blend.n_adapters
         limit = RowLimit(settings.batch_size, _most_rows(model, settings.max_new_tokens))
         self._engine = Engine(blend, self._end_tokens, settings.max_new_tokens, limit, longest)
@@ -124,7 +122,7 @@ class Generator:
         return Pending(rows, lambda done: [_mean_nll(row) for row in done])
 
     def _finish(self, pending: Pending[T]) -> T:
-        while not pending.done:
+        while not pending.is_done():
             self._engine.step()
         return pending.result()
 

@@ -45,7 +45,7 @@ class OpenAiGenerator:
         settings: the server.
         base_model: hub id or directory of what the server has under the name `settings.model`; its tokenizer and
             settings are read, its weights are not.
-        adapters: n value adapters.
+        adapters: n value adapters, or parts of them.
         generation: how candidates answer.
         seed: of sampled answers.
 
@@ -62,16 +62,18 @@ class OpenAiGenerator:
         seed: int = 0,
     ) -> None:
         from mva_ray.adapters.base_model import load_tokenizer
-        from mva_ray.adapters.lora import load_factors
+        from mva_ray.adapters.blocks import load_adapters
 
         self._client = Client(settings, "engine.openai")
         self._settings = settings
         self._base_model = base_model
-        self._adapters = [load_factors(Path(ref.path)) for ref in adapters]
+        self._adapters = load_adapters(base_model, adapters)
         self._generation = generation
         self._seed = seed
         self._tokenizer = load_tokenizer(base_model)
         self._tokenizing = threading.Lock()
+        self._loading = threading.BoundedSemaphore(settings.max_loras)
+        self._asking = threading.BoundedSemaphore(settings.concurrency)
         self._end_tokens = _end_tokens(base_model, self._tokenizer.eos_token_id)
         self._directory = _made(Path(settings.adapters_dir))
 
@@ -142,15 +144,16 @@ class OpenAiGenerator:
             return
         name = f"mva-{uuid.uuid4().hex}"
         directory = self._directory / name
-        try:
-            self._export(coefficients, directory)
-            self._load(name, directory)
+        with self._loading:
             try:
-                yield name
+                self._export(coefficients, directory)
+                self._load(name, directory)
+                try:
+                    yield name
+                finally:
+                    self._unload(name)
             finally:
-                self._unload(name)
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
+                shutil.rmtree(directory, ignore_errors=True)
 
     def _export(self, coefficients: Coefficients, directory: Path) -> None:
         from mva_ray.adapters.export import export_candidate
@@ -187,7 +190,9 @@ class OpenAiGenerator:
             **options,
         }
         try:
-            return _read(prompt, self._client.post("/completions", body).json())
+            with self._asking:
+                response = self._client.post("/completions", body)
+            return _read(prompt, response.json())
         except httpx2.HTTPError as error:
             lost = status_of(error) == 404 and model != self._settings.model
             if lost or status_of(error) in THIS_REQUEST_ONLY:

@@ -6,19 +6,19 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from mva_ray.config import RunConfig, Sampling
 from mva_ray.config_reward import Resources
 from mva_ray.config_reward import Reward as RewardSettings
-from mva_ray.errors import CandidateFailure, last_line
+from mva_ray.errors import CandidateFailure, RunError, last_line
 from mva_ray.evaluation.evaluate import EvaluationSetting, failed, succeeded
 from mva_ray.evaluation.known import KnownAnswer, KnownAnswers
 from mva_ray.records import AdapterRef, Coefficients, Evaluation, Generation
@@ -69,10 +69,14 @@ class GeneratorActor:
     async def _step_until_idle(self) -> None:
         while self._waiting:
             started = time.monotonic()
-            await self._on_engine(self._generator.step)
+            try:
+                await self._on_engine(self._generator.step)
+            except Exception as error:  # nobody's answers can be trusted to come any more
+                for _, future in self._waiting:
+                    _settle(future, partial(_raise, error))
             self._busy_seconds += time.monotonic() - started
             for pending, future in self._waiting:
-                if pending.done:
+                if pending.is_done():
                     _settle(future, pending.result)
             self._waiting = [entry for entry in self._waiting if not entry[1].done()]
 
@@ -85,20 +89,24 @@ class ServerActor:
 
     def __init__(self, config: RunConfig, base_model: str, adapters: Sequence[AdapterRef], threads: int) -> None:
         self._generator = _make(config, base_model, adapters)
+        self._threads = ThreadPoolExecutor(_ANY_NUMBER)
         self._busy = _Busy()
 
     async def answer(self, requests: Sequence[tuple[Coefficients, str]]) -> list[Answer]:
         with self._busy:
-            answers: list[Answer] = await asyncio.to_thread(self._generator.answer, requests)
+            answers: list[Answer] = await self._in_a_thread(self._generator.answer, requests)
         return answers
 
     async def sample(self, prompts: Sequence[str], sampling: Sampling, seed: int) -> list[list[Generation]]:
-        samples: list[list[Generation]] = await asyncio.to_thread(self._generator.sample, prompts, sampling, seed)
+        samples: list[list[Generation]] = await self._in_a_thread(self._generator.sample, prompts, sampling, seed)
         return samples
 
     async def busy_seconds(self) -> float:
         """Seconds in which at least one call was waiting for the server."""
         return self._busy.seconds
+
+    async def _in_a_thread(self, call: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(call, *arguments))
 
 
 class _Busy:
@@ -132,12 +140,18 @@ def _use_threads(count: int) -> None:
 
 
 def _settle(future: asyncio.Future[T], result: Callable[[], T]) -> None:
+    if future.done():
+        return
     try:
         value = result()
     except Exception as error:  # it belongs to the call that waits for this future
         future.set_exception(error)
     else:
         future.set_result(value)
+
+
+def _raise(error: Exception) -> None:
+    raise error
 
 
 class RewardActor:
@@ -227,6 +241,9 @@ class EvaluationBroker:
         """Evaluate a candidate on the first `n_prompts` prompts of a split, all of them if None.
 
         Once it has all, or where it failed, the evaluation has been recorded when this returns.
+
+        Raises:
+            RunError: no candidate can be evaluated, such as by a server that is down.
         """
         setting = self._settings[split]
         prompts = setting.prompts[:n_prompts]
@@ -295,9 +312,9 @@ class EvaluationBroker:
         self._load[index] += len(requests)
         try:
             return list(await getattr(self._generators[index], method).remote(requests))
-        except RayActorError as error:
-            raise _failure("actor_died", error) from None
-        except RayTaskError as error:
+        except RayError as error:
+            if isinstance(error, RayTaskError) and isinstance(error.cause, RunError):
+                raise error.cause from None
             raise _failure("generation_raised", error) from None
         finally:
             self._load[index] -= len(requests)
@@ -318,7 +335,7 @@ class EvaluationBroker:
 
 
 class _Recorder:
-    """Records in one call all that became ready while the last one was written."""
+    """Records in one call all that became ready while the last one was written; what failed is tried by the next."""
 
     def __init__(self, record: Record) -> None:
         self._record = record
@@ -328,9 +345,10 @@ class _Recorder:
     async def record(self, evaluation: Evaluation) -> None:
         self._ready.append(evaluation)
         async with self._writing:
-            ready, self._ready = self._ready, []
+            ready = list(self._ready)
             if ready:
                 await asyncio.to_thread(self._record, ready)
+                del self._ready[: len(ready)]
 
 
 class _Scorer:
@@ -373,18 +391,19 @@ class _Scorer:
         prompts, completions = zip(*texts, strict=True)
         try:
             scores: list[float] | CandidateFailure = await self._actor.score.remote(prompts, completions)
-        except RayActorError as error:
-            return _failure("actor_died", error)
+        except RayError as error:
+            return _failure("reward_raised", error)
         if isinstance(scores, CandidateFailure):
             return CandidateFailure(scores.kind, f"reward of '{self._name}' {scores.message}")
         return scores
 
 
-def _failure(kind: str, error: Exception) -> CandidateFailure:
-    """The cause in one line: the last one of Ray's text, which ends with what was raised."""
+def _failure(raised: str, error: RayError) -> CandidateFailure:
+    """What an actor raised, or that it died; the cause in one line, the last one of Ray's text."""
     cause = getattr(error, "cause", None) or error
     if isinstance(cause, CandidateFailure):
         return cause
+    kind = raised if isinstance(error, RayTaskError) else "actor_died"
     return CandidateFailure(kind, f"{type(cause).__name__}: {last_line(cause)}")
 
 
@@ -411,8 +430,9 @@ def evaluation_broker(
 
 def report_truncation(rewards: Mapping[str, ActorHandle]) -> None:
     for name, actor in rewards.items():
-        if count := ray.get(actor.truncated.remote()):
-            log.warning("the reward of '%s' cut %d inputs to its max_length", name, count)
+        with suppress(RayError):  # of an actor that died for good, the candidates say so
+            if count := ray.get(actor.truncated.remote()):
+                log.warning("the reward of '%s' cut %d inputs to its max_length", name, count)
 
 
 def evaluate_all(broker: ActorHandle, split: str, candidates: Sequence[Coefficients]) -> Iterator[Evaluation]:

@@ -105,6 +105,8 @@ class ClassifierReward:
 
     def __call__(self, prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
         """Texts of like length share a batch, so that little is padded."""
+        if not completions:
+            return []
         lengths = [len(ids) for ids in self._tokenizer(list(prompts), list(completions))["input_ids"]]
         self.truncated += sum(length > self._settings.max_length for length in lengths)
         order = sorted(range(len(lengths)), key=lambda index: lengths[index])

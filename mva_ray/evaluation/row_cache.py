@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 KEYS_STEP, QUERIES_STEP = 32, 16
+_LAYERS = {"full_attention", "sliding_attention"}
 _numbers = count()
 
 
@@ -83,8 +84,11 @@ class RowCache:
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
-        if not model._supports_attention_backend:
-            raise ValueError(f"{type(model).__name__} does not use transformers' attention interface")
+        if not model._supports_attention_backend or model._is_stateful:
+            raise ValueError(f"{type(model).__name__} does not use transformers' attention interface alone")
+        others = set(getattr(model.config.get_text_config(), "layer_types", None) or ()) - _LAYERS
+        if others:
+            raise ValueError(f"{type(model).__name__} has layers of {', '.join(sorted(others))}")
         self._model = model
         self._slots = self._length = 0
         self._keys: dict[int, Tensor] = {}
@@ -108,6 +112,18 @@ class RowCache:
         for tensors in (self._keys, self._values):
             for tensor in tensors.values():
                 tensor[list(targets)] = tensor[list(sources)]
+
+    def wipe(self, slots: Sequence[int]) -> None:
+        """Forget rows whose numbers are not finite: zero weights do not hide those from the next row in a slot."""
+        for tensors in (self._keys, self._values):
+            for tensor in tensors.values():
+                tensor[list(slots)] = 0
+
+    def copy(self, source: int, targets: slice, length: int) -> None:
+        """Give rows the first tokens of another."""
+        for tensors in (self._keys, self._values):
+            for tensor in tensors.values():
+                tensor[targets, :, :length] = tensor[source, :, :length]
 
     def reserve(self, slots: int, length: int) -> None:
         """Make room; what is there is kept."""

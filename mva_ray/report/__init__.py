@@ -17,7 +17,7 @@ def write_report(run_dir: Path) -> Path:
     run_dir = Path(run_dir)
     state = RunState.load(run_dir)
     table = ParetoTable(run_dir)
-    plot_front(table.frame(), state.values, run_dir / "front.png", run_name=state.name)
+    plot_front(table.frame(), state.coefficients, run_dir / "front.png", run_name=state.name)
     page = run_dir / "report.html"
     write_atomically(page, render_page(run_dir, state, table).encode())
     return page

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from statistics import pstdev
 from typing import Any
 
-from mva_ray.records import ScoredGeneration
-from mva_ray.report.points import Points, candidate_label
+from mva_ray.records import CoefficientNames, ScoredGeneration
+from mva_ray.report.points import Points, candidate_label, has_part
 
 Row = dict[str, Any]
 GenerationsOf = Callable[[str, str], list[ScoredGeneration]]
@@ -24,7 +24,7 @@ class Comparison:
     rows: list[tuple[str, list[ScoredGeneration]]]
 
 
-def compare(points: Points, values: Sequence[str], generations_of: GenerationsOf) -> Comparison | None:
+def compare(points: Points, names: CoefficientNames, generations_of: GenerationsOf) -> Comparison | None:
     """The base model, each adapter alone and candidates spread along the front, on the most telling prompts.
 
     Depends on the evaluations alone, not on the order they came in. None where nothing was scored or no texts
@@ -34,30 +34,27 @@ def compare(points: Points, values: Sequence[str], generations_of: GenerationsOf
         return None
     answered = [
         (row, {scored.generation.prompt: scored for scored in generations_of(row["candidate"], points.split)})
-        for row in pick_candidates(points, values)
+        for row in pick_candidates(points, names)
     ]
     answered = [(row, by_prompt) for row, by_prompt in answered if by_prompt]
     if not answered:
         return None
     shared = sorted(set.intersection(*(set(by_prompt) for _, by_prompt in answered)))
     answers = {prompt: [by_prompt[prompt] for _, by_prompt in answered] for prompt in shared}
-    columns = [(candidate_label(row, values), row) for row, _ in answered]
-    return Comparison(columns, [(prompt, answers[prompt]) for prompt in pick_prompts(answers, values)])
+    columns = [(candidate_label(row, names), row) for row, _ in answered]
+    return Comparison(columns, [(prompt, answers[prompt]) for prompt in pick_prompts(answers, list(names))])
 
 
-def pick_candidates(points: Points, values: Sequence[str]) -> list[Row]:
+def pick_candidates(points: Points, names: CoefficientNames) -> list[Row]:
     """Base model, single adapters in the order of the values, then `N_FRONT` of the front, lowest first value first.
 
     Each pick from the front is the candidate whose rewards, on the scale of each value's range, are farthest
     from everything picked before.
     """
-    singles = points.of_kind("single")
-    picked = [
-        row
-        for rows in (points.of_kind("base"), *(singles[singles[f"w_{value}"] != 0] for value in values))
-        for row in _records(rows)
-    ]
-    ranges = {value: float(points.main[value].max() - points.main[value].min()) or 1.0 for value in values}
+    singles = _records(points.of_kind("single"))
+    picked = _records(points.of_kind("base"))
+    picked += [row for own in names.values() for row in singles if has_part(row, own)]
+    ranges = {value: float(points.main[value].max() - points.main[value].min()) or 1.0 for value in names}
     known = {row["candidate"] for row in picked}
     front = [row for row in _records(points.front) if row["candidate"] not in known]
     spread: list[Row] = []
@@ -65,7 +62,7 @@ def pick_candidates(points: Points, values: Sequence[str]) -> list[Row]:
         farthest = max(front, key=lambda row: _distance(row, picked + spread, ranges))
         spread.append(farthest)
         front.remove(farthest)
-    return picked + sorted(spread, key=lambda row: row[values[0]])
+    return picked + sorted(spread, key=lambda row: row[next(iter(names))])
 
 
 def pick_prompts(answers: Mapping[str, Sequence[ScoredGeneration]], values: Sequence[str]) -> list[str]:

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from pandas import DataFrame
 from plotly.subplots import make_subplots
 
+from mva_ray.records import CoefficientNames
 from mva_ray.report.points import (
     FAINT_COLOR,
     FRONT_COLOR,
@@ -36,40 +37,41 @@ METRICS = {
 }
 
 
-def pair_figure(points: Points, values: Sequence[str]) -> Json:
+def pair_figure(points: Points, names: CoefficientNames) -> Json:
     """Two values against each other, with error bars; the staircase too where there are but two.
 
     Each trace carries all values in `meta`, `[[means, standard errors], ...]` in their order, so that the page
     can show another pair.
     """
+    values = list(names)
     figure = go.Figure()
     if len(values) == 2:
         figure.add_trace(_stairs(points, *values))
     if len(points.faint):
-        figure.add_trace(_pair_trace(points.faint, values, "search split only", _faint_marker()))
+        figure.add_trace(_pair_trace(points.faint, names, "search split only", _faint_marker()))
     for style, rows in points.by_style():
-        trace = _pair_trace(rows, values, style.label, _marker(style, style.symbol, style.size + 2))
+        trace = _pair_trace(rows, names, style.label, _marker(style, style.symbol, style.size + 2))
         trace.update(error_x=_error_bars(style), error_y=_error_bars(style))
         figure.add_trace(trace)
-    figure.add_trace(_pair_trace(points.front, values, "on the front", _ring(18)).update(hoverinfo="skip"))
+    figure.add_trace(_pair_trace(points.front, names, "on the front", _ring(18)).update(hoverinfo="skip"))
     x, y = values[:2]
     figure.update_xaxes(title={"text": _axis(x), "standoff": 10}, gridcolor=GRID, zerolinecolor=GRID)
     figure.update_yaxes(title={"text": _axis(y), "standoff": 10}, gridcolor=GRID, zerolinecolor=GRID)
     return _to_json(figure, legend_traceorder="reversed", height=560, hovermode="closest")
 
 
-def space_figure(points: Points, values: Sequence[str]) -> Json:
+def space_figure(points: Points, names: CoefficientNames) -> Json:
     """Three values as a space to turn."""
     figure = go.Figure()
     for style, rows in points.by_style():
         figure.add_trace(
-            _space_trace(rows, values, style.label, {"symbol": style.symbol_3d, "color": style.color, "size": 6})
+            _space_trace(rows, names, style.label, {"symbol": style.symbol_3d, "color": style.color, "size": 6})
         )
     ring = {"symbol": "circle-open", "color": FRONT_COLOR, "size": 11, "line": {"width": 2}}
-    figure.add_trace(_space_trace(points.front, values, "on the front", ring).update(hoverinfo="skip"))
+    figure.add_trace(_space_trace(points.front, names, "on the front", ring).update(hoverinfo="skip"))
     axes = {
         f"{letter}axis": {"title": value, "gridcolor": SPACE_GRID, "showbackground": False, "zerolinecolor": SPACE_GRID}
-        for letter, value in zip("xyz", values, strict=True)
+        for letter, value in zip("xyz", names, strict=True)
     }
     camera = {"eye": {"x": 1.5, "y": 1.5, "z": 0.8}, "center": {"x": 0, "y": 0, "z": -0.12}}
     return _to_json(
@@ -121,8 +123,8 @@ def training_figure(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> Json:
     return _to_json(figure, height=580, hovermode="x unified", legend_y=1.08, margin_t=80)
 
 
-def _pair_trace(rows: DataFrame, values: Sequence[str], name: str, marker: Json) -> go.Scatter:
-    meta = [[_numbers(rows, value), _numbers(rows, f"{value}_se")] for value in values]
+def _pair_trace(rows: DataFrame, names: CoefficientNames, name: str, marker: Json) -> go.Scatter:
+    meta = [[_numbers(rows, value), _numbers(rows, f"{value}_se")] for value in names]
     (x, x_se), (y, y_se) = meta[:2]
     return go.Scatter(
         x=x,
@@ -133,14 +135,14 @@ def _pair_trace(rows: DataFrame, values: Sequence[str], name: str, marker: Json)
         name=name,
         marker=marker,
         meta=meta,
-        text=[_hover(row, values) for row in rows.to_dict("records")],
+        text=[_hover(row, names) for row in rows.to_dict("records")],
         hoverinfo="text",
     )
 
 
-def _space_trace(rows: DataFrame, values: Sequence[str], name: str, marker: Json) -> go.Scatter3d:
-    x, y, z = (_numbers(rows, value) for value in values)
-    hover = [_hover(row, values) for row in rows.to_dict("records")]
+def _space_trace(rows: DataFrame, names: CoefficientNames, name: str, marker: Json) -> go.Scatter3d:
+    x, y, z = (_numbers(rows, value) for value in names)
+    hover = [_hover(row, names) for row in rows.to_dict("records")]
     return go.Scatter3d(x=x, y=y, z=z, mode="markers", name=name, marker=marker, text=hover, hoverinfo="text")
 
 
@@ -160,11 +162,11 @@ def _stairs(points: Points, x: str, y: str) -> go.Scatter:
     )
 
 
-def _hover(row: Mapping[str, Any], values: Sequence[str]) -> str:
+def _hover(row: Mapping[str, Any], names: CoefficientNames) -> str:
     lines = [
-        f"<b>{escape(kind_label(row, values))}</b> · {escape(row['candidate'])}",
-        f"w: {escape(coefficients_text(row, values))}",
-        *(f"{escape(value)}: {reward_text(row, value)}" for value in values),
+        f"<b>{escape(kind_label(row, names))}</b> · {escape(row['candidate'])}",
+        f"w: {escape(coefficients_text(row, names))}",
+        *(f"{escape(value)}: {reward_text(row, value)}" for value in names),
         f"{number(row['tokens'])} tokens on average",
         *([escape(reason)] if (reason := left_out(row)) else []),
     ]

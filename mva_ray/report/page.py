@@ -1,7 +1,7 @@
 """The whole run as one self-contained HTML page: it opens from a file, without a network."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from plotly.offline import get_plotlyjs
 
 from mva_ray.constraints import limit_text
 from mva_ray.files import read_json
+from mva_ray.records import CoefficientNames
 from mva_ray.report import figures
 from mva_ray.report.completions import compare
 from mva_ray.report.curves import training_curves
@@ -49,8 +50,8 @@ def render_page(run_dir: Path, state: RunState, table: ParetoTable) -> str:
         left_out=_records(concat([points.infeasible, points.stopped])),
         constraints=[limit_text(name, limit) for name, limit in state.constraints.items()],
         failed=_records(frame[frame["status"] == "failed"].sort_values(["candidate", "split"])),
-        comparison=compare(points, state.values, table.generations),
-        figures=_figures(points, state.values, curves),
+        comparison=compare(points, state.coefficients, table.generations),
+        figures=_figures(points, state.coefficients, curves),
         conflict=read_json(run_dir / "conflict.json"),
         pairs=read_json(run_dir / "pairs.json"),
         timings=read_json(run_dir / "timings.json"),
@@ -95,14 +96,14 @@ def _facts(frame: DataFrame, points: Points) -> dict[str, Any]:
     }
 
 
-def _figures(points: Points, values: Sequence[str], curves: Mapping[str, Any]) -> dict[str, figures.Json]:
+def _figures(points: Points, names: CoefficientNames, curves: Mapping[str, Any]) -> dict[str, figures.Json]:
     drawn = {}
     if len(points.main):
-        if len(values) == 3:
-            drawn["space"] = figures.space_figure(points, values)
-        if len(values) > 3:
-            drawn["parallel"] = figures.parallel_figure(points, values)
-        drawn["pair"] = figures.pair_figure(points, values)
+        if len(names) == 3:
+            drawn["space"] = figures.space_figure(points, names)
+        if len(names) > 3:
+            drawn["parallel"] = figures.parallel_figure(points, list(names))
+        drawn["pair"] = figures.pair_figure(points, names)
     if curves:
         drawn["training"] = figures.training_figure(curves)
     return drawn

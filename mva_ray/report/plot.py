@@ -2,7 +2,6 @@
 
 import io
 import math
-from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from pandas import DataFrame
 
 from mva_ray.files import write_atomically
+from mva_ray.records import CoefficientNames
 from mva_ray.report.points import (
     FAINT_COLOR,
     FRONT_COLOR,
@@ -25,6 +25,7 @@ from mva_ray.report.points import (
     STOPPED,
     KindStyle,
     Points,
+    has_part,
     padded_range,
     select_points,
     staircase,
@@ -33,18 +34,18 @@ from mva_ray.report.points import (
 DPI = 150
 
 
-def plot_front(frame: DataFrame, values: Sequence[str], path: Path, run_name: str = "") -> None:
+def plot_front(frame: DataFrame, names: CoefficientNames, path: Path, run_name: str = "") -> None:
     """Draw every candidate with its error bars (one standard error) and the Pareto front.
 
     Args:
         frame: `ParetoTable.frame()`; the front is drawn on the held-out split where there is one.
-        values: the run's values, two or more; with more than two each pair has its plot.
+        names: the coefficients of each value; with more than two values each pair has its plot.
         path: the PNG to write.
         run_name: for the title.
     """
     points = select_points(frame)
-    figure = _pair_grid(points, values) if len(points.main) else _empty_figure()
-    figure.suptitle(_title(points, run_name, len(values) > 2), fontsize=12)
+    figure = _pair_grid(points, names) if len(points.main) else _empty_figure()
+    figure.suptitle(_title(points, run_name, len(names) > 2), fontsize=12)
     image = io.BytesIO()
     FigureCanvasAgg(figure).print_figure(image, format="png", dpi=DPI)
     write_atomically(path, image.getvalue())
@@ -64,18 +65,19 @@ def _empty_figure() -> Figure:
     return figure
 
 
-def _pair_grid(points: Points, values: Sequence[str]) -> Figure:
+def _pair_grid(points: Points, names: CoefficientNames) -> Figure:
     """One plot for each pair of values, on the same scale for a value wherever it appears."""
-    pairs = list(combinations(values, 2))
+    pairs = list(combinations(names, 2))
     columns = max(math.ceil(math.sqrt(len(pairs))), min(3, len(pairs)))
     rows = math.ceil(len(pairs) / columns)
     alone = len(pairs) == 1
     figure = Figure(figsize=(8.4, 6.2) if alone else (3.9 * columns, 3.3 * rows + 0.8), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    limits = {value: _limits(points, value) for value in values}
+    limits = {value: _limits(points, value) for value in names}
     for axes, (x, y) in zip(grid, pairs, strict=False):
         axes.set(xlim=limits[x], ylim=limits[y])
         _draw_pair(axes, points, x, y, alone)
+        _name_single_adapters(axes, points, names, x, y)
         dress(axes, x, y, " (mean reward, higher is better)" if alone else "")
     for axes in grid[len(pairs) :]:
         axes.set_visible(False)
@@ -102,7 +104,6 @@ def _draw_pair(axes: Axes, points: Points, x: str, y: str, alone: bool) -> None:
     for style, rows in points.by_style():
         _draw_kind(axes, rows, x, y, style, scale)
     axes.plot(_floats(points.front, x), _floats(points.front, y), **_ring(12 * scale))
-    _name_single_adapters(axes, points, x, y)
 
 
 def _draw_stairs(axes: Axes, front: list[tuple[float, float]]) -> None:
@@ -128,11 +129,11 @@ def _draw_kind(axes: Axes, rows: DataFrame, x: str, y: str, style: KindStyle, sc
     )
 
 
-def _name_single_adapters(axes: Axes, points: Points, x: str, y: str) -> None:
+def _name_single_adapters(axes: Axes, points: Points, names: CoefficientNames, x: str, y: str) -> None:
     """Name these two values' adapters, each on the side of its marker where its own front has ended."""
     for row in points.of_kind("single").to_dict("records"):
         for value, offset, side in ((x, -9, "top"), (y, 9, "bottom")):
-            if row[f"w_{value}"]:
+            if has_part(row, names[value]):
                 axes.annotate(
                     f"{value} alone",
                     (row[x], row[y]),

@@ -1,11 +1,13 @@
 """The evaluated candidates as points: what the picture and the page draw alike."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from pandas import DataFrame, concat, isna
+
+from mva_ray.records import CoefficientNames
 
 Point = tuple[float, float]
 
@@ -114,15 +116,21 @@ def reward_text(row: Mapping[str, Any], value: str) -> str:
     return f"{number(row[value])} ± {number(row[f'{value}_se'])}"
 
 
-def coefficients_text(row: Mapping[str, Any], values: Sequence[str]) -> str:
-    return ", ".join(f"{value} {weight(row[f'w_{value}']).rstrip('0').rstrip('.')}" for value in values)
+def coefficients_text(row: Mapping[str, Any], names: CoefficientNames) -> str:
+    """`brief 0.5, thorough 1`; with blocks of layers, from the first to the last, `brief 0.5/1, thorough 1/1.2`."""
+    return ", ".join(f"{value} {'/'.join(_short(row[f'w_{name}']) for name in names[value])}" for value in names)
 
 
-def kind_label(row: Mapping[str, Any], values: Sequence[str]) -> str:
+def kind_label(row: Mapping[str, Any], names: CoefficientNames) -> str:
     """A candidate's part in the comparison."""
     if row["kind"] == "single":
-        return f"{max(values, key=lambda value: abs(row[f'w_{value}']))} alone"
+        return f"{next(value for value in names if has_part(row, names[value]))} alone"
     return KINDS[row["kind"]].label
+
+
+def has_part(row: Mapping[str, Any], coefficients: Iterable[str]) -> bool:
+    """Whether any of these coefficients is not 0."""
+    return any(row[f"w_{name}"] for name in coefficients)
 
 
 def left_out(row: Mapping[str, Any]) -> str | None:
@@ -132,11 +140,11 @@ def left_out(row: Mapping[str, Any]) -> str | None:
     return None if row["feasible"] else f"infeasible: {row['violation']}"
 
 
-def candidate_label(row: Mapping[str, Any], values: Sequence[str]) -> str:
+def candidate_label(row: Mapping[str, Any], names: CoefficientNames) -> str:
     """What a person calls a candidate: its part where that says which one it is, else its coefficients."""
     if row["kind"] in ("base", "single", "ones"):
-        return kind_label(row, values)
-    return coefficients_text(row, values)
+        return kind_label(row, names)
+    return coefficients_text(row, names)
 
 
 def padded_range(low: float, high: float, share: float = 0.06) -> tuple[float, float]:
@@ -147,3 +155,7 @@ def padded_range(low: float, high: float, share: float = 0.06) -> tuple[float, f
 
 def weight(coefficient: float) -> str:
     return f"{coefficient:z.2f}".replace("-", "−")
+
+
+def _short(coefficient: float) -> str:
+    return weight(coefficient).rstrip("0").rstrip(".")

@@ -42,6 +42,11 @@ def convex_candidates(n_values: int, partitions: int) -> list[Coefficients]:
     return [rounded(row) for row in np.asarray(lattice).tolist()]
 
 
+def in_blocks(per_value: Coefficients, blocks: int) -> Coefficients:
+    """The candidate with a coefficient for each value and block that is the one given: all blocks of a value alike."""
+    return tuple(number for number in per_value for _ in range(blocks))
+
+
 class DesignProposer:
     """The references, then a fixed design, until the budget is spent: one batch, and nothing is learned.
 

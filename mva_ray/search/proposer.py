@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from mva_ray.config import Search
+from mva_ray.config_search import Search
 from mva_ray.records import Coefficients, Outcome
 from mva_ray.search.designs import DesignProposer, grid, random, sobol
 from mva_ray.search.ledger import Ledger

@@ -11,6 +11,7 @@ from ray.actor import ActorHandle
 from ray.tune import Callback, FailureConfig
 from ray.tune.search import Searcher
 
+from mva_ray.errors import RunError
 from mva_ray.records import Coefficients, Evaluation, Outcome
 from mva_ray.search.proposer import Proposer
 from mva_ray.search.racing import Race, Rewards
@@ -69,6 +70,7 @@ class GenerationalSearcher(Searcher):
         self._failed: list[str] = []
         self._told = 0
         self.finished = False
+        self.run_error: str | None = None
 
     def replay(self) -> bool:
         """Go as far as known evaluations reach; False where nothing is left to evaluate."""
@@ -90,6 +92,12 @@ class GenerationalSearcher(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         place = self._running.pop(trial_id)
+        if self.run_error:
+            return
+        if result and "run_error" in result:
+            self.run_error, self.finished = result["run_error"], True
+            self._go_on()
+            return
         if place >= len(self._proposals):
             self._lost.add(place)
             return
@@ -205,6 +213,9 @@ def run_search(
             candidates is a waste of processes.
         storage: where Tune keeps its own files.
         on_candidate: called after each trial.
+
+    Raises:
+        RunError: no candidate can be evaluated any more; what was evaluated is recorded.
     """
     for name, setting in NO_SNAPSHOTS.items():
         os.environ.setdefault(name, setting)
@@ -232,3 +243,5 @@ def run_search(
         ),
     ).fit()
     ray.kill(queue)
+    if searcher.run_error:
+        raise RunError(searcher.run_error)

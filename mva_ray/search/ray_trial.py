@@ -7,8 +7,10 @@ from typing import Any
 
 import ray
 from ray.actor import ActorHandle
+from ray.exceptions import RayTaskError
 from ray.tune import Trainable
 
+from mva_ray.errors import RunError
 from mva_ray.records import Coefficients
 
 
@@ -47,7 +49,10 @@ class ProposalQueue:
 
 
 class CandidateTrial(Trainable):
-    """One candidate: asks the broker for one look after the other and reports. Its process serves the next one too."""
+    """One candidate: asks the broker for one look after the other and reports. Its process serves the next one too.
+
+    What no candidate can get over is reported as well: Tune would start a trial that raises again.
+    """
 
     def setup(self, config: dict[str, Any], broker: ActorHandle, queue: ActorHandle) -> None:
         self._broker = broker
@@ -65,7 +70,12 @@ class CandidateTrial(Trainable):
         if self._proposal is None:
             return {"done": True, "place": self._place}
         coefficients, looks = self._proposal.coefficients, self._proposal.looks
-        partial = ray.get(self._broker.evaluate.remote("search", coefficients, looks[self._look]))
+        try:
+            partial = ray.get(self._broker.evaluate.remote("search", coefficients, looks[self._look]))
+        except RayTaskError as error:
+            if not isinstance(error.cause, RunError):
+                raise
+            return {"done": True, "place": self._place, "run_error": str(error.cause)}
         self._look += 1
         complete = self._look == len(looks)
         return {

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mva_ray.errors import ConfigError
+from mva_ray.records import CoefficientNames
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +44,7 @@ class Answer:
 
     Args:
         rows: columns of `ParetoTable.frame`, plus `score` (higher is better, at most 0) with a preference.
-        values: the values of the run, in order.
+        coefficients: the names of each value's coefficients, values in order.
         split: the prompt split of every row.
         everything: whether rows off the front were asked for.
         n_prompts: prompts an evaluation on this split has; 0 without any.
@@ -54,7 +55,7 @@ class Answer:
     """
 
     rows: "pd.DataFrame"
-    values: tuple[str, ...]
+    coefficients: CoefficientNames
     split: str
     everything: bool
     n_prompts: int
@@ -62,6 +63,10 @@ class Answer:
     left_out: dict[str, int]
     preference: dict[str, float] | None = None
     best: str | None = None
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        return tuple(self.coefficients)
 
 
 def ask(run_dir: Path, query: Query) -> Answer:
@@ -92,7 +97,7 @@ def ask(run_dir: Path, query: Query) -> Answer:
     rows = rows.head(len(rows) if query.limit is None else query.limit).reset_index(drop=True)
     return Answer(
         rows=rows,
-        values=values,
+        coefficients=state.coefficients,
         split=split,
         everything=query.everything,
         n_prompts=int(frame["n_prompts"].max()) if len(frame) else 0,

@@ -1,7 +1,7 @@
 """Answers as text for people and as CSV, JSON or parquet for programs."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -68,7 +68,7 @@ def _record(row: Mapping[Any, Any], answer: Answer) -> dict[str, Any]:
     record = {
         "candidate": row["candidate"],
         "kind": row["kind"],
-        "coefficients": {value: row[f"w_{value}"] for value in values},
+        "coefficients": {name: row[f"w_{name}"] for names in answer.coefficients.values() for name in names},
         "rewards": {} if failed else {value: {"mean": row[value], "se": row[f"{value}_se"]} for value in values},
         "split": row["split"],
         "on_front": row["on_front"],
@@ -93,7 +93,7 @@ def _print_table(answer: Answer, console: Console) -> None:
     what = "All candidates" if answer.everything else "Pareto front"
     console.print(f"{what} on {answer.n_prompts} {SPLIT_TITLES[answer.split]}", style="bold", soft_wrap=True)
     if len(answer.rows):
-        console.print("w: coefficient; value: mean reward ± standard error, higher is better", soft_wrap=True)
+        console.print(f"{_legend(answer)}; value: mean reward ± standard error, higher is better", soft_wrap=True)
         table = _table(answer)
         roomy = console.options.update(width=10_000)
         console.width = max(console.width, Measurement.get(console, roomy, table).minimum)
@@ -133,9 +133,10 @@ def _table(answer: Answer) -> Table:
     for name in _leading_columns(answer):
         table.add_column(name, no_wrap=True)
     rows = answer.rows.to_dict("records")
-    for value in answer.values:
+    for value, names in answer.coefficients.items():
         longest_word = max(len(word) for row in rows for word in _reward(row, value).split())
-        table.add_column("w", justify="right", no_wrap=True)
+        for heading in _headings(names):
+            table.add_column(heading, justify="right", no_wrap=True)
         table.add_column(value, justify="right", min_width=longest_word, overflow="fold")
     if answer.preference is not None:
         table.add_column("score", justify="right", no_wrap=True)
@@ -144,14 +145,25 @@ def _table(answer: Answer) -> Table:
     return table
 
 
+def _headings(names: Sequence[str]) -> list[str]:
+    return ["w"] if len(names) == 1 else [f"w{block + 1}" for block in range(len(names))]
+
+
+def _legend(answer: Answer) -> str:
+    headings = _headings(next(iter(answer.coefficients.values())))
+    if len(headings) == 1:
+        return "w: coefficient"
+    return f"{headings[0]} to {headings[-1]}: coefficients of the blocks of layers, first to last"
+
+
 def _leading_columns(answer: Answer) -> list[str]:
     return ["candidate", "kind", "status"] if answer.everything else ["candidate", "kind"]
 
 
 def _cells(row: Mapping[Any, Any], standing: str, answer: Answer) -> list[str]:
     cells = [standing if name == "status" else row[name] for name in _leading_columns(answer)]
-    for value in answer.values:
-        cells += [f"{row[f'w_{value}']:.2f}", _reward(row, value)]
+    for value, names in answer.coefficients.items():
+        cells += [*(f"{row[f'w_{name}']:.2f}" for name in names), _reward(row, value)]
     if answer.preference is not None:
         cells.append(f"{row['score']:.3f}")
     return cells

@@ -1,6 +1,6 @@
-"""Evaluations as a flat pandas frame: one row an evaluation, columns a value."""
+"""Evaluations as a flat pandas frame: one row an evaluation, columns a value and a coefficient."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,38 +8,38 @@ import pandas as pd
 
 from mva_ray.constraints import Limits, violation
 from mva_ray.maths.pareto import front_mask
-from mva_ray.records import METRICS, Evaluation
+from mva_ray.records import METRICS, CoefficientNames, Evaluation
 
 OK, FAILED = "ok", "failed"
 
 
-def columns(values: Sequence[str], limits: Limits) -> list[str]:
+def columns(names: CoefficientNames, limits: Limits) -> list[str]:
     """The columns of `flat_frame`, in order."""
-    per_value = [name for value in values for name in (f"w_{value}", value, f"{value}_se")]
+    per_value = [column for value in names for column in (*_weights(names[value]), value, f"{value}_se")]
     head = ["candidate", "split", "kind", "on_front", "feasible", "status"]
-    tail = ["n_prompts", *metric_columns(values, limits), "violation", "seconds", "failure", "error"]
+    tail = ["n_prompts", *metric_columns(names, limits), "violation", "seconds", "failure", "error"]
     return [*head, *per_value, *tail, "base_model", "seed", "created_at"]
 
 
-def metric_columns(values: Sequence[str], limits: Limits) -> list[str]:
+def metric_columns(values: Collection[str], limits: Limits) -> list[str]:
     """The metrics of every run, and the rewards that are only constraints of this one."""
     return [*METRICS, *(name for name in limits if name not in {*METRICS, *values})]
 
 
-def flat_frame(evaluations: Sequence[Evaluation], values: Sequence[str], limits: Limits) -> pd.DataFrame:
-    """One row an evaluation, in the order given.
+def flat_frame(evaluations: Sequence[Evaluation], names: CoefficientNames, limits: Limits) -> pd.DataFrame:
+    """One row an evaluation, in the order given; columns a value of `names`, and a coefficient.
 
     Rewards, their standard errors and metrics are `Float64`, NA where the candidate failed or they were not measured.
     `feasible` is whether a row that did not fail keeps all limits; `on_front` is computed among the ok and feasible
     rows of each split, every value maximised.
     """
-    rows = [_row(evaluation, values, limits) for evaluation in evaluations]
-    frame = pd.DataFrame(rows, columns=columns(values, limits)).astype(_types(values, limits))
+    rows = [_row(evaluation, names, limits) for evaluation in evaluations]
+    frame = pd.DataFrame(rows, columns=columns(names, limits)).astype(_types(names, limits))
     frame["feasible"] = frame["violation"].isna() & (frame["status"] != FAILED)
     frame["on_front"] = False
     for split in frame["split"].unique():
         of_front = (frame["split"] == split) & (frame["status"] == OK) & frame["feasible"]
-        frame.loc[of_front, "on_front"] = front_mask(frame.loc[of_front, list(values)].to_numpy(dtype=np.float64))
+        frame.loc[of_front, "on_front"] = front_mask(frame.loc[of_front, list(names)].to_numpy(dtype=np.float64))
     return frame
 
 
@@ -61,8 +61,17 @@ def standing(frame: pd.DataFrame) -> pd.Series:
     return words.where(~frame["on_front"], "front")
 
 
-def kind(weights: Sequence[float]) -> str:
-    """What a candidate is to its reader: base, single, ones, convex or search."""
+def kind(weights: Sequence[Collection[float]]) -> str:
+    """What a candidate is to its reader: base, single, ones, convex or search, by the coefficients of each value.
+
+    One with different coefficients in the blocks of a value is none of the first four.
+    """
+    if any(len(set(of_value)) > 1 for of_value in weights):
+        return "search"
+    return _kind([next(iter(of_value)) for of_value in weights])
+
+
+def _kind(weights: Sequence[float]) -> str:
     moved = [weight for weight in weights if weight != 0]
     if not moved:
         return "base"
@@ -75,14 +84,14 @@ def kind(weights: Sequence[float]) -> str:
     return "search"
 
 
-def _row(evaluation: Evaluation, values: Sequence[str], limits: Limits) -> dict[str, Any]:
-    weights = [evaluation.coefficients[value] for value in values]
+def _row(evaluation: Evaluation, names: CoefficientNames, limits: Limits) -> dict[str, Any]:
+    weights = [[evaluation.coefficients[name] for name in of_value] for of_value in names.values()]
     row: dict[str, Any] = {name: getattr(evaluation, name) for name in _SHARED}
-    row |= {name: evaluation.metrics.get(name) for name in metric_columns(values, limits)}
+    row |= {name: evaluation.metrics.get(name) for name in metric_columns(names, limits)}
     row |= {"kind": kind(weights), "on_front": False, "feasible": False}
     row["violation"] = None if evaluation.status == FAILED else violation(evaluation, limits)
-    for value, weight in zip(values, weights, strict=True):
-        row[f"w_{value}"] = weight
+    for value, of_value in zip(names, weights, strict=True):
+        row |= dict(zip(_weights(names[value]), of_value, strict=True))
         row[value] = evaluation.reward_mean.get(value)
         row[f"{value}_se"] = evaluation.reward_se.get(value)
     return row
@@ -102,8 +111,12 @@ _SHARED: Mapping[str, str] = {
 }
 
 
-def _types(values: Sequence[str], limits: Limits) -> dict[str, str]:
-    weights = {f"w_{value}": "float64" for value in values}
-    means = [*metric_columns(values, limits), *(name for value in values for name in (value, f"{value}_se"))]
+def _weights(names: Iterable[str]) -> list[str]:
+    return [f"w_{name}" for name in names]
+
+
+def _types(names: CoefficientNames, limits: Limits) -> dict[str, str]:
+    weights = {column: "float64" for of_value in names.values() for column in _weights(of_value)}
+    means = [*metric_columns(names, limits), *(name for value in names for name in (value, f"{value}_se"))]
     derived = {"kind": "str", "violation": "str", "on_front": "bool", "feasible": "bool"}
     return {**_SHARED, **derived, **weights, **dict.fromkeys(means, "Float64")}

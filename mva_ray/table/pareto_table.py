@@ -89,7 +89,7 @@ class ParetoTable:
             ConfigError: the directory holds no run.
         """
         state = RunState.load(self.run_dir)
-        return flat_frame(self.current(split), state.values, state.constraints)
+        return flat_frame(self.current(split), state.coefficients, state.constraints)
 
     def front(self, split: str | None = None) -> pd.DataFrame:
         """The non-dominated rows of `frame`, highest first value first.

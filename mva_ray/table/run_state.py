@@ -8,6 +8,7 @@ from typing import Self
 from mva_ray.constraints import Limit, Limits
 from mva_ray.errors import ConfigError
 from mva_ray.files import write_json
+from mva_ray.records import coefficient_names
 
 FILE_NAME = "run.json"
 
@@ -22,6 +23,7 @@ class RunState:
         context: the `Evaluation.context` of the rows that are current.
         prompts: the current `Evaluation.prompts_hash` of each split.
         constraints: what a candidate has to keep to be feasible.
+        blocks: of layers that have a coefficient of their own; 1 where there is one coefficient a value.
     """
 
     name: str
@@ -29,6 +31,12 @@ class RunState:
     context: str
     prompts: dict[str, str]
     constraints: Limits = field(default_factory=dict)
+    blocks: int = 1
+
+    @property
+    def coefficients(self) -> dict[str, tuple[str, ...]]:
+        """The names of each value's coefficients, in the order of the columns."""
+        return coefficient_names(self.values, self.blocks)
 
     def save(self, run_dir: Path | str) -> None:
         """Replace `run_dir/run.json` atomically; a reader sees the old state or the new one, never half."""
@@ -49,6 +57,7 @@ class RunState:
                 context=content["context"],
                 prompts=dict(content["prompts"]),
                 constraints={name: Limit(**limit) for name, limit in content.get("constraints", {}).items()},
+                blocks=int(content.get("blocks", 1)),
             )
         except (FileNotFoundError, NotADirectoryError):
             problem = f"not a run directory: {FILE_NAME} is missing"

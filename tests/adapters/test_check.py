@@ -26,6 +26,14 @@ def draft_of(
     return read_config(directory / "run.yaml")
 
 
+def with_blocks(draft: Draft, blocks: int) -> Draft:
+    """The same config with coefficients per block of layers."""
+    content = yaml.safe_load(draft.path.read_text())
+    content["search"] = {"coefficients": "per_value_and_block", "blocks": blocks}
+    draft.path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return read_config(draft.path)
+
+
 def texts(problems: object) -> list[str]:
     assert hasattr(problems, "__iter__")
     return [problem.text for problem in problems]
@@ -156,3 +164,23 @@ def test_the_name_in_the_cache_is_the_hub_id(tmp_path: Path) -> None:
     config = draft_of(tmp_path, Path("org/tiny"), adapter, None).config
     assert config is not None
     assert list(other_bases(config)) == []
+
+
+def test_more_blocks_than_layers_are_refused(tmp_path: Path, tiny_model: Path) -> None:
+    """The tiny model has two layers."""
+    draft = draft_of(tmp_path, tiny_model, None, None)
+    assert texts(fit_problems(with_blocks(draft, 2), tiny_model)) == []
+    (problem,) = texts(fit_problems(with_blocks(draft, 3), tiny_model))
+    assert problem.endswith(
+        "search.blocks: 3 blocks of layers, and the base model has 2 layers: give at most that many"
+    )
+
+
+def test_a_block_in_which_an_adapter_has_nothing_is_refused(tmp_path: Path, tiny_model: Path) -> None:
+    """Brought or trained: its coefficient would do nothing."""
+    adapter = random_adapter(tmp_path / "second", tiny_model, 1, r=2, alpha=4, layers_to_transform=[1])
+    lora = {"target_modules": ["0.self_attn.q_proj"]}
+    draft = with_blocks(draft_of(tmp_path, tiny_model, adapter, None, lora=lora), 2)
+    brought, trained = texts(fit_problems(draft, tiny_model))
+    assert "values[0].adapter: nothing is adapted in block 1 of 2, whose coefficient would do nothing" in brought
+    assert "training.lora.target_modules: nothing is adapted in block 2 of 2" in trained

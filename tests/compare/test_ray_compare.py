@@ -82,3 +82,14 @@ def test_values_that_bring_an_adapter_cannot_be_compared(config: Path, tmp_path:
     own.write_text(text)
     with pytest.raises(ConfigError, match=r"values\[0\]\.adapter: every method trains its own adapters"):
         compare(own, tmp_path)
+
+
+def test_coefficients_per_block_are_refused(tiny_model: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path, tiny_model, search={"coefficients": "per_value_and_block"})
+    with pytest.raises(ConfigError) as caught:
+        compare(config, tmp_path / "out")
+    (problem,) = caught.value.problems
+    assert (
+        "search.coefficients: every method is compared with one coefficient a value: leave it at per_value" in problem
+    )
+    assert not (tmp_path / "out").exists()

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mva_ray.adapters.blocks import split_by_block
 from mva_ray.constraints import Limit
 from mva_ray.errors import CandidateFailure
 from mva_ray.evaluation.evaluate import EvaluationSetting, failed, succeeded
 from mva_ray.evaluation.known import KnownAnswers, blend_of, earlier_candidates, mismatch, summary
-from mva_ray.records import Coefficients, Evaluation, Generation
+from mva_ray.records import AdapterRef, Coefficients, Evaluation, Generation
 from mva_ray.table import ParetoTable
 
 SETTING = EvaluationSetting(
@@ -317,3 +318,20 @@ def test_one_line_of_several_reasons(earlier: list[Evaluation]) -> None:
 def test_a_base_model_under_another_path_is_the_same(earlier: list[Evaluation]) -> None:
     """Its content hash decides."""
     assert mismatch(replace(SETTING, base_model="/elsewhere 0123"), earlier[0]) is None
+
+
+def test_coefficients_per_block_and_per_value_do_not_mix() -> None:
+    """Nor do two and three blocks; the base model, which has no adapter, answers for all of them."""
+
+    def setting(blocks: int) -> EvaluationSetting:
+        refs = split_by_block([AdapterRef(value, "", sha) for value, sha in SETTING.adapters.items()], blocks)
+        return replace(SETTING, adapters={ref.value: ref.sha256 for ref in refs})
+
+    for then, now in ((1, 2), (2, 1), (2, 3)):
+        candidates = [(0.0,) * 2 * then, (1.0,) * 2 * then, (0.5,) * then + (0.0,) * then]
+        rows = evaluate(setting(then), candidates, KnownAnswers()).rows
+        assert earlier_candidates(setting(now), rows) == [(0.0,) * 2 * now]
+        work = again(setting(now), rows, more=[(1.0,) * 2 * now])
+        assert {candidate for candidate, _ in work.generated} == {(1.0,) * 2 * now}
+        assert earlier_candidates(setting(then), rows) == candidates
+        assert len({row.candidate for row in [*rows, *work.rows]}) == len(rows) + len(work.rows)

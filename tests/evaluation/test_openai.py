@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ CANDIDATES = ((0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (-0.8, 1.7, 0.3), (0.0, 0.0, -1.
 BASE, ONE, *_ = CANDIDATES
 SETTINGS = GenerationSettings(max_new_tokens=10)
 Make = Callable[..., OpenAiGenerator]
+pytestmark = pytest.mark.usefixtures("float32_products")
 
 
 def references(root: Path, model: Path, **options: Any) -> list[AdapterRef]:
@@ -71,10 +73,11 @@ def make(model: Path, adapters: list[AdapterRef], tmp_path: Path) -> Iterator[Ma
 
 def ours(
     model: Path, adapters: Sequence[AdapterRef], requests: Sequence[tuple[Coefficients, str]], settings: Any = SETTINGS
-) -> list[Generation]:
+) -> list[Answer]:
     """What our own engine answers."""
-    generator = Generator(str(model), adapters, settings)
-    return [generator.answer([prompt], [coefficients])[0][0] for coefficients, prompt in requests]
+    answers = Generator(str(model), adapters, settings).answer(requests)
+    assert not failures(answers)
+    return [answer for answer in answers if isinstance(answer, Generation)]
 
 
 MIXED = [(coefficients, prompt) for prompt in ALL for coefficients in CANDIDATES]
@@ -129,6 +132,18 @@ def test_no_more_requests_at_once_than_allowed(make: Make, model: Path) -> None:
     with serving(model, before=together) as server:
         make(server, concurrency=3).answer([(BASE, prompt) for prompt in ALL])
     assert server.busiest == 3
+
+
+def test_the_limits_hold_for_calls_that_overlap(make: Make, model: Path, adapters: list[AdapterRef]) -> None:
+    """The search asks for one candidate a call, and for several candidates at once."""
+    calls = [MIXED[start :: len(CANDIDATES)] for start in range(len(CANDIDATES))]
+    with serving(model) as server:
+        generator = make(server, max_loras=2, concurrency=3)
+        with ThreadPoolExecutor(len(calls)) as pool:
+            answers = list(pool.map(generator.answer, calls))
+    assert answers == [ours(model, adapters, call) for call in calls]
+    assert server.most_loaded == 2
+    assert server.busiest <= 3 + 2, "three prompts, and an adapter of each candidate at most"
 
 
 def test_an_adapter_that_is_refused_fails_its_candidate_alone(

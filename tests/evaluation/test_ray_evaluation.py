@@ -1,175 +1,266 @@
-"""The evaluation on real Ray actors: batching across trials, and what a failure becomes."""
+"""The evaluation on real Ray actors: what is asked of them and what is not, and what a failure becomes."""
 
-from collections.abc import Sequence
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import ray
-import yaml
 
-from mva_ray.config import Generation, RunConfig, load_config
-from mva_ray.evaluation.evaluate import EvaluationSetting
+from mva_ray.constraints import Limit
 from mva_ray.evaluation.generate import Generator
-from mva_ray.evaluation.ray_evaluation import evaluate_all, group_size, start_broker, start_generators, start_rewards
-from mva_ray.records import SPLITS, AdapterRef, Evaluation
-from mva_ray.search.evolution import EvolutionaryProposer
+from mva_ray.evaluation.known import KnownAnswers
+from mva_ray.evaluation.ray_evaluation import EvaluationBroker, evaluate_all, evaluation_broker
+from mva_ray.records import Coefficients, Generation
 from mva_ray.search.ray_search import GenerationalSearcher, run_search
-from tests.tiny import PROMPTS, random_adapter
+from tests.brokers import CANDIDATES, Bench, Recorder, lines
+from tests.openai_server import MODEL, serving
+from tests.surfaces import make as make_proposer
+from tests.tiny import PROMPTS
 
 pytestmark = pytest.mark.usefixtures("local_ray")
+Plain = dict[Coefficients, list[Generation]]
 
-REWARDS = """
-import os
-from pathlib import Path
 
-calls = 0
-
-def length(prompts, completions, **kwargs):
-    return [float(len(completion)) for completion in completions]
-
-def picky(prompts, completions, **kwargs):
-    global calls
-    calls += 1
-    scores = length(prompts, completions)
-    if calls == 2:
-        raise KeyError("no such mood")
-    if calls == 3:
-        return scores[:-1]
-    if calls == 4:
-        return [float("nan"), *scores[1:]]
-    return scores
-
-def broken(prompts, completions, **kwargs):
-    raise RuntimeError("the scoring service is down")
-
-def dies(prompts, completions, **kwargs):
-    os._exit(1)
-
-def dies_once(prompts, completions, **kwargs):
-    marker = Path(__file__).with_suffix(".died")
-    if not marker.exists():
-        marker.touch()
+class DyingGenerator:
+    async def answer(self, requests: Sequence[tuple[Coefficients, str]]) -> None:
         os._exit(1)
-    return length(prompts, completions)
-"""
-CANDIDATES = [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (-0.5, 2.0)]
-
-
-class Setup:
-    """A config, two adapters, and a place for what is recorded."""
-
-    def __init__(self, directory: Path, model: Path) -> None:
-        (directory / "own_rewards.py").write_text(REWARDS)
-        self.directory = directory
-        self.adapters = [
-            AdapterRef(value, str(random_adapter(directory / value, model, seed, r=2, alpha=4)), value)
-            for seed, value in enumerate(("first", "second"))
-        ]
-        self.model = str(model)
-        self.generation = Generation(max_new_tokens=6, batch_size=8)
-
-    def config(self, first: str) -> RunConfig:
-        """The config of a file whose rewards lie next to it; the first value's is the one under test."""
-        path = self.directory / f"{first}.yaml"
-        rewards = {"first": first, "second": "length"}
-        content = {
-            "name": "test",
-            "base_model": self.model,
-            "prompts": {split: {"path": "unused.jsonl"} for split in SPLITS},
-            "generation": self.generation.model_dump(exclude_none=True),
-            "values": [{"name": value, "reward": f"own_rewards:{function}"} for value, function in rewards.items()],
-        }
-        path.write_text(yaml.safe_dump(content))
-        return load_config(path)
-
-    def setting(self) -> EvaluationSetting:
-        values = ("first", "second")
-        adapters, rewards = dict.fromkeys(values, "a"), dict.fromkeys(values, "r")
-        return EvaluationSetting("context", "search", PROMPTS, values, self.model, adapters, rewards, 0)
 
 
 @pytest.fixture(scope="module")
-def setup(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Setup:
-    return Setup(tmp_path_factory.mktemp("actors"), tiny_model)
+def shared(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, local_ray: None) -> Bench:
+    return Bench(tmp_path_factory.mktemp("actors"), tiny_model)
 
 
-class Recorder:
-    """Keeps what the broker records, in the process of an actor, batch by batch."""
-
-    def __init__(self) -> None:
-        self.batches: list[list[Evaluation]] = []
-
-    def record(self, evaluations: Sequence[Evaluation]) -> None:
-        self.batches.append(list(evaluations))
-
-    def read(self) -> list[list[Evaluation]]:
-        return self.batches
+@pytest.fixture
+def bench(shared: Bench) -> Iterable[Bench]:
+    yield shared
+    shared.end()
 
 
-def evaluate(setup: Setup, config: RunConfig) -> tuple[dict[tuple[float, ...], Evaluation], list[list[Evaluation]]]:
-    """All candidates by their coefficients, and the batches that were recorded."""
-    recorder = ray.remote(Recorder).remote()
-    generators = start_generators(config, config.base_model, setup.adapters)
-    rewards = start_rewards(config)
-    broker = start_broker(
-        {"search": setup.setting()}, generators, rewards, lambda rows: ray.get(recorder.record.remote(rows))
-    )
-    size = group_size(config.generation.batch_size, len(PROMPTS))
-    done = {tuple(row.coefficients.values()): row for row in evaluate_all(broker, "search", CANDIDATES, size)}
-    batches = ray.get(recorder.read.remote())
-    for actor in [broker, *generators, *rewards.values()]:
-        ray.kill(actor)
-    return done, batches
+@pytest.fixture(scope="module")
+def plain(shared: Bench) -> Plain:
+    """What the engine without any actor answers."""
+    engine = Generator(shared.model, shared.adapters, shared.generation)
+    answers = engine.answer([(row, prompt) for row in CANDIDATES for prompt in PROMPTS])
+    generations = [answer for answer in answers if isinstance(answer, Generation)]
+    return {row: generations[i * len(PROMPTS) :][: len(PROMPTS)] for i, row in enumerate(CANDIDATES)}
 
 
-def test_evaluations_equal_those_of_the_plain_engine(setup: Setup) -> None:
-    """Actors, batching and recording change nothing: means, completions and order are those of `Generator`."""
-    done, batches = evaluate(setup, setup.config("length"))
-    assert set(done) == set(CANDIDATES)
-    assert [len(batch) for batch in batches] == [2, 2]
-    engine = Generator(setup.model, setup.adapters, setup.generation)
-    for batch in batches:
-        answers = engine.answer(PROMPTS, [tuple(row.coefficients.values()) for row in batch])
-        for row, generations in zip(batch, answers, strict=True):
-            lengths = [len(generation.completion) for generation in generations]
-            assert [scored.generation for scored in row.generations] == generations
-            assert row.reward_mean["first"] == pytest.approx(sum(lengths) / len(lengths))
+def of(candidates: Iterable[Coefficients], prompts: Iterable[str]) -> list[tuple[Coefficients, str]]:
+    prompts = list(prompts)
+    return [(row, prompt) for row in candidates for prompt in prompts]
 
 
-def test_a_failing_reward_fails_its_candidate_only(setup: Setup) -> None:
+def test_evaluations_equal_those_of_the_plain_engine(bench: Bench, plain: Plain) -> None:
+    """Actors, sharing and recording change nothing; both generators take part and each prompt is asked once."""
+    asked = bench.broker(bench.setting())
+    done = {tuple(row.coefficients.values()): row for row in evaluate_all(asked.handle, "search", CANDIDATES)}
+    recorded = {tuple(row.coefficients.values()): row for row in asked.recorded}
+    assert set(done) == set(recorded) == set(CANDIDATES)
+    for row, evaluation in recorded.items():
+        lengths = [len(generation.completion) for generation in plain[row]]
+        assert [scored.generation for scored in evaluation.generations] == plain[row]
+        assert evaluation.reward_mean["first"] == pytest.approx(sum(lengths) / len(lengths))
+        assert evaluation.status == "ok"
+        assert replace(evaluation, generations=()) == done[row], "texts stay with the table"
+    assert sorted(asked.generated) == sorted(of(CANDIDATES, PROMPTS))
+    assert all(lines(log) for log in bench.logs)
+
+
+def test_an_evaluation_is_recorded_before_it_is_returned(bench: Bench) -> None:
+    asked = bench.broker(bench.setting())
+    for count, row in enumerate(CANDIDATES[:2], 1):
+        [partial] = asked.evaluate(row)
+        assert len(asked.recorded) == count
+        assert replace(asked.recorded[-1], generations=()) == partial.evaluation
+
+
+def test_one_candidate_asked_for_several_times_at_once_is_generated_once(bench: Bench) -> None:
+    asked = bench.broker(bench.setting())
+    first, *others = asked.evaluate(*[CANDIDATES[3]] * 3)
+    assert [partial.rewards for partial in others] == [first.rewards] * 2
+    assert sorted(asked.generated) == sorted(of([CANDIDATES[3]], PROMPTS))
+    assert len(asked.scored) == len(PROMPTS)
+
+
+def test_a_part_and_then_the_rest(bench: Bench, plain: Plain) -> None:
+    """A race asks block by block: what is there is neither generated nor scored again, one row is recorded."""
+    asked, row = bench.broker(bench.setting()), CANDIDATES[3]
+    for count, new in ((1, PROMPTS[:1]), (3, PROMPTS[1:3]), (3, ()), (None, PROMPTS[3:])):
+        before = len(asked.generated)
+        [partial] = asked.evaluate(row, n_prompts=count)
+        assert asked.generated[before:] == of([row], new)
+        assert len(asked.scored) == len(asked.generated)
+        texts = [generation.completion for generation in plain[row][:count]]
+        assert partial.rewards == [[len(text), sum(letter in "aeiou" for letter in text)] for text in texts]
+        assert partial.evaluation.n_prompts == len(texts)
+        assert [row.status for row in asked.recorded] == (["ok"] if count is None else [])
+
+
+def test_a_candidate_that_is_given_up_is_recorded_as_far_as_it_got(bench: Bench, plain: Plain) -> None:
+    asked, row = bench.broker(bench.setting()), CANDIDATES[3]
+    asked.evaluate(row, n_prompts=2)
+    ray.get(asked.handle.stop.remote("search", row, "surely dominated"))
+    [stopped] = asked.recorded
+    assert (stopped.status, stopped.n_prompts, stopped.error) == ("stopped", 2, "surely dominated")
+    assert [scored.generation for scored in stopped.generations] == plain[row][:2]
+    assert len(asked.generated) == len(asked.scored) == 2
+
+
+def test_what_earlier_runs_answered_is_not_asked_for(bench: Bench) -> None:
+    """Nor what they scored: the reward here would end its process."""
+    before = bench.broker(bench.setting())
+    before.evaluate(*CANDIDATES[:2])
+    before.evaluate(CANDIDATES[2], n_prompts=2)
+    ray.get(before.handle.stop.remote("search", CANDIDATES[2], "dominated"))
+    rows = before.recorded
+    after = bench.broker(bench.setting(), rewards="dies", known=KnownAnswers(rows))
+    again = [partial.evaluation for partial in after.evaluate(*CANDIDATES[:2])]
+    assert [row.status for row in again] == ["ok", "ok"]
+    assert {row.candidate: row.reward_mean for row in again} == {row.candidate: row.reward_mean for row in rows[:2]}
+    assert after.generated == []
+    goes_on = bench.broker(bench.setting(), known=KnownAnswers(rows))
+    goes_on.evaluate(CANDIDATES[2])
+    assert goes_on.generated == of([CANDIDATES[2]], PROMPTS[2:])
+    other_version = bench.broker(bench.setting(first="length 2"), known=KnownAnswers(rows))
+    other_version.evaluate(CANDIDATES[0])
+    assert (other_version.generated, len(other_version.scored)) == ([], len(PROMPTS))
+
+
+def test_prompts_that_repeat_are_asked_once_and_count_twice(bench: Bench) -> None:
+    asked = bench.broker(bench.setting(prompts=[PROMPTS[0], PROMPTS[1], PROMPTS[0]]))
+    [partial] = asked.evaluate(CANDIDATES[1])
+    assert partial.rewards[0] == partial.rewards[2]
+    assert sorted(asked.generated) == sorted(of([CANDIDATES[1]], PROMPTS[:2]))
+
+
+def test_a_failing_reward_fails_its_candidate_only(bench: Bench, plain: Plain) -> None:
     """Raising, a wrong length and NaN are typed failures with their cause; the other candidate is scored."""
-    done, _ = evaluate(setup, setup.config("picky"))
-    by_failure = {row.failure: row for row in done.values()}
-    assert set(by_failure) == {None, "reward_raised", "reward_length", "reward_not_finite"}
-    assert by_failure["reward_raised"].error == "reward of 'first' KeyError: 'no such mood'"
-    assert by_failure["reward_length"].error == "reward of 'first' returned 3 scores for 4 completions"
-    assert by_failure["reward_not_finite"].error == "reward of 'first' returned nan for completion 0"
-    assert all(not row.reward_mean for row in done.values() if row.failure)
-    assert by_failure[None].status == "ok"
+    ways = dict(zip(CANDIDATES, ("raises", "loses", "is nan"), strict=False))
+    dislikes = {plain[row][2].completion: way for row, way in ways.items()}
+    assert not set(dislikes) & {generation.completion for generation in plain[CANDIDATES[3]]}
+    (bench.directory / "dislikes.json").write_text(json.dumps(dislikes))
+    asked = bench.broker(bench.setting("picky"), rewards="picky")
+    raised, lost, nan, fine = (partial.evaluation for partial in asked.evaluate(*CANDIDATES))
+    assert (raised.failure, raised.error) == ("reward_raised", "reward of 'first' KeyError: 'no such mood'")
+    assert (lost.failure, lost.error) == ("reward_length", "reward of 'first' returned 3 scores for 4 completions")
+    assert (nan.failure, nan.error) == ("reward_not_finite", "reward of 'first' returned nan for completion 2")
+    assert (fine.status, fine.failure) == ("ok", None)
+    assert raised.reward_mean == lost.reward_mean == nan.reward_mean == {}
+    assert {row.candidate: row.failure for row in asked.recorded} == {
+        row.candidate: row.failure for row in (raised, lost, nan, fine)
+    }
 
 
-def test_a_reward_actor_that_dies_once_costs_nothing(setup: Setup) -> None:
+def test_a_reward_actor_that_dies_once_costs_nothing(bench: Bench) -> None:
     """Ray starts it again and asks again."""
-    done, _ = evaluate(setup, setup.config("dies_once"))
-    assert {row.status for row in done.values()} == {"ok"}
+    asked = bench.broker(bench.setting("dies_once"), rewards="dies_once")
+    assert {partial.evaluation.status for partial in asked.evaluate(*CANDIDATES)} == {"ok"}
+    assert (bench.directory / "died").exists()
 
 
-def test_a_reward_actor_that_keeps_dying_is_a_typed_failure(setup: Setup) -> None:
-    done, _ = evaluate(setup, setup.config("dies"))
-    assert {row.failure for row in done.values()} == {"actor_died"}
+def test_a_failed_candidate_can_be_asked_for_again(bench: Bench) -> None:
+    """What it answered is kept, so that only scoring is repeated."""
+    asked = bench.broker(bench.setting("broken"), rewards="broken")
+    for _ in range(2):
+        [partial] = asked.evaluate(CANDIDATES[1])
+        assert partial.evaluation.failure == "reward_raised"
+        assert partial.rewards == []
+    assert len(asked.generated) == len(PROMPTS)
+    assert [row.status for row in asked.recorded] == ["failed", "failed"]
 
 
-def test_the_search_stops_when_most_candidates_fail(setup: Setup, tmp_path: Path) -> None:
+def test_constraints_are_measured_beside_the_values(bench: Bench, plain: Plain) -> None:
+    """The likelihood under the base model by the engine, other rewards by actors of their own; both are known later."""
+    limits = {"base_nll": Limit(max=9.0), "size": Limit(min=0.0, reward="size 1")}
+    section = {"base_nll": {"max": 9}, "size": {"min": 0, "reward": "own_rewards:length"}}
+    setting, row = bench.setting(constraints=limits), CANDIDATES[3]
+    asked = bench.broker(setting, constraints=section)
+    [partial] = asked.evaluate(row)
+    nll = Generator(bench.model, bench.adapters, bench.generation).base_nll(plain[row])
+    assert partial.evaluation.metrics["base_nll"] == pytest.approx(sum(nll) / len(nll), abs=1e-6)
+    assert partial.evaluation.metrics["size"] == partial.evaluation.reward_mean["first"]
+    [recorded] = asked.recorded
+    assert [scored.metrics["base_nll"] for scored in recorded.generations] == pytest.approx(nll, abs=1e-6)
+    again = bench.broker(setting, known=KnownAnswers([recorded], {"base_nll"}), constraints=section)
+    [second] = again.evaluate(row)
+    assert (again.generated, again.scored) == ([], [])
+    assert second.evaluation.metrics == partial.evaluation.metrics
+
+
+def wait_for(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_generator_that_is_killed_is_started_and_asked_again(bench: Bench) -> None:
+    """SIGKILL while it answers, as where memory is short."""
+    asked = bench.broker(bench.setting())
+    pid = ray.get(bench.generators[0].pid.remote())
+    pending = [asked.handle.evaluate.remote("search", row) for row in CANDIDATES * 5]
+    wait_for(lambda: bool(lines(bench.logs[0])))
+    os.kill(pid, signal.SIGKILL)
+    assert {partial.evaluation.status for partial in ray.get(pending)} == {"ok"}
+    assert ray.get(bench.generators[0].pid.remote()) != pid
+
+
+def test_a_generator_that_keeps_dying_is_a_typed_failure(bench: Bench) -> None:
+    recorder = ray.remote(Recorder).options(num_cpus=0).remote()
+    generator = ray.remote(DyingGenerator).options(num_cpus=0, max_restarts=1, max_task_retries=1).remote()
+    handle = (
+        ray.remote(EvaluationBroker)
+        .options(num_cpus=0, max_concurrency=100)
+        .remote(
+            {"search": bench.setting()},
+            [generator],
+            {},
+            lambda rows: ray.get(recorder.record.remote(rows)),
+            KnownAnswers(),
+        )
+    )
+    partial = ray.get(handle.evaluate.remote("search", CANDIDATES[1]))
+    assert partial.evaluation.failure == "actor_died"
+    assert [row.failure for row in ray.get(recorder.read.remote())] == ["actor_died"]
+
+
+def test_a_reward_that_keeps_dying_fails_candidates_and_not_the_run(bench: Bench, tmp_path: Path) -> None:
+    """The actors of a run: they end with it, and leaving is not an error where one has died for good."""
+    config, setting = bench.config("dies"), bench.setting("dies")
+    with evaluation_broker(config, bench.adapters, {"search": setting}, lambda rows: None, KnownAnswers()) as broker:
+        done = list(evaluate_all(broker, "search", CANDIDATES[:2]))
+        assert {row.failure for row in done} == {"actor_died"}
+    with pytest.raises(ray.exceptions.RayActorError):
+        ray.get(broker.evaluate.remote("search", CANDIDATES[0]))
+
+
+def test_the_search_stops_when_most_candidates_fail(bench: Bench, tmp_path: Path) -> None:
     """More than half failing ends the search after the first generation, with the cause."""
-    config = setup.config("broken")
-    generators = start_generators(config, config.base_model, setup.adapters)
-    rewards = start_rewards(config)
-    broker = start_broker({"search": setup.setting()}, generators, rewards, lambda rows: None)
-    searcher = GenerationalSearcher(EvolutionaryProposer("nsga2", config.bounds, 40, 4, 4, 0), lambda row: None, 2)
+    asked = bench.broker(bench.setting("broken"), rewards="broken")
+    searcher = GenerationalSearcher(make_proposer("nsga2", [(0, 1.5)] * 2, 40, seed=3), lambda row: None)
     seen: list[None] = []
-    run_search(searcher, broker, 4, tmp_path, lambda: seen.append(None))
-    for actor in [broker, *generators, *rewards.values()]:
-        ray.kill(actor)
+    run_search(searcher, asked.handle, 4, tmp_path, lambda: seen.append(None))
     assert searcher.too_many_failed is not None
     assert "RuntimeError: the scoring service is down" in searcher.too_many_failed
     assert len(seen) < 40
+
+
+def test_a_server_in_place_of_the_engine(bench: Bench, plain: Plain, tmp_path: Path) -> None:
+    """Candidates that are evaluated at once share the server; evaluations are those of our own engine."""
+    with serving(Path(bench.model)) as server:
+        section = {"base_url": server.url, "model": MODEL, "adapters_dir": str(tmp_path), "max_loras": 2}
+        config = bench.config("length", engine={"openai": section})
+        setting, known = bench.setting(), KnownAnswers()
+        with evaluation_broker(config, bench.adapters, {"search": setting}, lambda rows: None, known) as broker:
+            done = {tuple(row.coefficients.values()): row for row in evaluate_all(broker, "search", CANDIDATES)}
+            assert ray.get(broker.engine_seconds.remote()) > 0
+    assert server.most_loaded == 2
+    for row, evaluation in done.items():
+        lengths = [len(generation.completion) for generation in plain[row]]
+        assert evaluation.reward_mean["first"] == pytest.approx(sum(lengths) / len(lengths))

@@ -14,12 +14,13 @@ from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from mva_ray.constraints import Limit, Limits
-from mva_ray.records import Evaluation, Generation, ScoredGeneration
+from mva_ray.records import Evaluation, Generation, ScoredGeneration, coefficient_names
 from mva_ray.report import write_report
 from mva_ray.report.completions import compare, pick_candidates, pick_prompts
 from mva_ray.report.points import candidate_label, number, select_points, staircase
 from mva_ray.table import ParetoTable
 from mva_ray.table.run_state import RunState
+from tests.evaluations import in_blocks
 
 TWO = ("positive", "brief")
 THREE = ("positive", "brief", "w")
@@ -245,7 +246,7 @@ def test_the_front_leaves_out_what_is_infeasible_but_compares_with_it(tmp_path: 
     frame = ParetoTable(left_out_run(tmp_path, TWO, ["search", "held_out"])).frame()
     points = select_points(frame)
     assert not {"base", "s1", "gone", "poor"} & set(points.front["candidate"])
-    assert "base" in [row["candidate"] for row in pick_candidates(points, TWO)]
+    assert "base" in [row["candidate"] for row in pick_candidates(points, coefficient_names(TWO))]
     assert list(points.stopped["candidate"]) == ["gone"]
     assert set(points.infeasible["candidate"]) == {"base", "s1", "poor"}
     assert not set(points.faint["candidate"])
@@ -344,14 +345,34 @@ def test_columns_are_references_then_the_spread_of_the_front(tmp_path: Path) -> 
     alone = evaluation("alone", {"positive": 0.0, "brief": 1.0}, {"positive": 0.0, "brief": 0.3})
     frame = ParetoTable(make_run(tmp_path, TWO, [*rows, alone, base])).frame()
 
-    picked = pick_candidates(select_points(frame), TWO)
+    picked = pick_candidates(select_points(frame), coefficient_names(TWO))
 
     assert [row["candidate"] for row in picked] == ["base", "alone", "e", "c", "a"]
-    assert [candidate_label(row, TWO) for row in picked][:3] == [
+    assert [candidate_label(row, coefficient_names(TWO)) for row in picked][:3] == [
         "base model",
         "brief alone",
         "positive 0.4, brief 1.3",
     ]
+
+
+def test_a_run_with_blocks_of_layers_has_its_report(tmp_path: Path) -> None:
+    """Both blocks of a value alike are what they are without blocks; a coefficient for each is written out."""
+    rows = [row for split in ("search", "held_out") for row in candidates(TWO, split)]
+    odd = replace(rows[-1], candidate="odd", coefficients=rows[-1].coefficients | {"positive": 0.25, "brief": -1.0})
+    blocked = in_blocks([*rows, odd], 2)
+    blocked[-1] = replace(blocked[-1], coefficients=blocked[-1].coefficients | {"brief_block2": 1.5})
+    run_dir = make_run(tmp_path, TWO, blocked)
+    state = replace(RunState.load(run_dir), blocks=2)
+    state.save(run_dir)
+    page = write_report(run_dir).read_text(encoding="utf-8")
+    assert (run_dir / "front.png").stat().st_size > 10_000
+    assert "2 blocks of layers" in page
+    assert all(f"w {name}</th>" in page for names in state.coefficients.values() for name in names)
+    points = select_points(ParetoTable(run_dir).frame())
+    labels = [candidate_label(row, state.coefficients) for row in pick_candidates(points, state.coefficients)]
+    assert labels[:3] == ["base model", "positive alone", "brief alone"]
+    (found,) = points.main[points.main["candidate"] == "odd"].to_dict("records")
+    assert candidate_label(found, state.coefficients) == "positive 0.25/0.25, brief −1/1.5"
 
 
 def test_comparison_does_not_depend_on_the_order_of_evaluations(tmp_path: Path) -> None:
@@ -359,7 +380,7 @@ def test_comparison_does_not_depend_on_the_order_of_evaluations(tmp_path: Path) 
     comparisons = []
     for name, ordered in (("forward", rows), ("backward", rows[::-1])):
         table = ParetoTable(make_run(tmp_path / name, TWO, ordered))
-        comparison = compare(select_points(table.frame()), TWO, table.generations)
+        comparison = compare(select_points(table.frame()), coefficient_names(TWO), table.generations)
         assert comparison is not None
         comparisons.append(([label for label, _ in comparison.columns], comparison.rows))
 
@@ -371,7 +392,7 @@ def test_no_comparison_without_texts(tmp_path: Path) -> None:
     base = evaluation("base", {"positive": 0.0, "brief": 0.0}, {"positive": 0.0, "brief": 0.0})
     table = ParetoTable(make_run(tmp_path, TWO, [base]))
 
-    assert compare(select_points(table.frame()), TWO, table.generations) is None
+    assert compare(select_points(table.frame()), coefficient_names(TWO), table.generations) is None
 
 
 @pytest.mark.parametrize(

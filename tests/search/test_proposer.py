@@ -5,7 +5,7 @@ from statistics import median
 import numpy as np
 import pytest
 
-from mva_ray.config import Search
+from mva_ray.config_search import Search
 from mva_ray.maths.pareto import hypervolume
 from mva_ray.records import Coefficients, Outcome
 from mva_ray.search.designs import reference_candidates

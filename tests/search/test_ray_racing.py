@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import ray
 
-from mva_ray.errors import CandidateFailure
+from mva_ray.errors import CandidateFailure, RunError
 from mva_ray.evaluation.evaluate import EvaluationSetting, failed, succeeded
 from mva_ray.records import Coefficients, Evaluation, Generation, Outcome
 from mva_ray.search.racing import Race
@@ -135,6 +135,31 @@ def test_tune_leaves_no_log_behind_and_no_wait(search: dict[str, Any]) -> None:
     """Its tear-down waits ten seconds for processes that are stopped while they start: none may be."""
     assert not list(search["storage"].rglob("result.json"))
     assert search["seconds_after_the_last"] < 9
+
+
+class DownBroker:
+    """Nothing can be evaluated: its server is gone."""
+
+    def __init__(self) -> None:
+        self.asked: list[Coefficients] = []
+
+    async def evaluate(self, split: str, coefficients: Coefficients, n_prompts: int | None) -> Answer:
+        self.asked.append(coefficients)
+        raise RunError("the server fails")
+
+    async def seen(self) -> list[Coefficients]:
+        return self.asked
+
+
+def test_an_error_of_the_run_ends_the_search_at_once(local_ray: None, tmp_path: Path) -> None:
+    """No trial is tried again, and the next generation never comes."""
+    broker = ray.remote(DownBroker).options(num_cpus=0, max_concurrency=100).remote()
+    proposer = Scripted(GENERATIONS)
+    with pytest.raises(RunError, match=r"^the server fails$"):
+        run_search(GenerationalSearcher(proposer, lambda row: None), broker, 3, tmp_path, lambda: None)
+    asked = ray.get(broker.seen.remote())
+    assert len(asked) == len(set(asked)) <= 3
+    assert proposer.told == []
 
 
 def looks(asked: Sequence[tuple[Coefficients, int | None]], row: Coefficients) -> list[int | None]:

@@ -285,6 +285,23 @@ def test_a_trial_that_dies_while_it_waits_costs_no_candidate() -> None:
     assert searcher.evaluated == 3
 
 
+def test_an_error_of_the_run_ends_the_search_and_is_no_failed_candidate() -> None:
+    """Trials that wait are let go, those that end afterwards change nothing."""
+    proposer = Scripted([generation(0, 3), generation(3, 3)])
+    searcher = GenerationalSearcher(proposer, nothing)
+    queue = Queue(searcher)
+    for trial in ("a", "b", "c", "d"):
+        searcher.suggest(trial)
+    searcher.on_trial_complete("a", {"done": True, "place": 0, "run_error": "the server fails"})
+    assert queue.complete
+    searcher.on_trial_complete("b", {"done": True, "place": 1, "run_error": "the server still fails"})
+    searcher.on_trial_complete("c", whole(Proposal((2.0, 0.5))))
+    searcher.on_trial_complete("d", {"done": True, "place": 3})
+    assert searcher.run_error == "the server fails"
+    assert searcher.suggest("e") == Searcher.FINISHED
+    assert proposer.told == []
+
+
 def test_tune_may_save_and_restore_it(tmp_path: Path) -> None:
     """There is nothing to save: the table is the checkpoint."""
     searcher = GenerationalSearcher(Scripted([generation(0, 2)]), nothing)

@@ -15,7 +15,7 @@ from mva_ray.errors import ConfigError
 from mva_ray.service.query import Query, ask, parse_preference, where
 from mva_ray.service.render import Format, records, write
 from mva_ray.table.run_state import RunState
-from tests.evaluations import VALUES, failed, make_run, ok, trade_off
+from tests.evaluations import VALUES, failed, in_blocks, make_run, ok, trade_off
 
 
 @pytest.fixture
@@ -199,6 +199,18 @@ def test_json_records(tmp_path: Path, n_values: int) -> None:
         "n_prompts": 2,
         "metrics": {"tokens": 7.5, "truncated": 0.5, "repetition": 0.0, "distinct": 0.5, "base_nll": None},
     }
+
+
+def test_blocks_of_layers_in_every_output(tmp_path: Path) -> None:
+    make_run(tmp_path, in_blocks(trade_off(2), 3), VALUES[:2], blocks=3)
+    beyond = next(row for row in json.loads(text(tmp_path, Query(), "json")) if row["candidate"] == "beyond")
+    names_of_two = [f"{value}_block{block}" for value in VALUES[:2] for block in (1, 2, 3)]
+    assert beyond["coefficients"] == dict(zip(names_of_two, [1.4] * 3 + [-0.3] * 3, strict=True))
+    assert list(beyond["rewards"]) == list(VALUES[:2])
+    legend, headings, *_ = text(tmp_path, Query()).splitlines()[1:]
+    assert legend.startswith("w1 to w3: coefficients of the blocks of layers, first to last; value: mean reward")
+    assert headings.split() == ["candidate", "kind", "w1", "w2", "w3", "positive", "w1", "w2", "w3", "brief"]
+    assert names(tmp_path, where="w_brief_block2 < 0") == ["beyond"]
 
 
 def test_json_of_a_failed_candidate(run: Path) -> None:

@@ -18,12 +18,12 @@ from deltalake.exceptions import CommitFailedError
 
 from mva_ray.constraints import Limit
 from mva_ray.errors import ConfigError
-from mva_ray.records import RESERVED_COLUMNS, Evaluation, Generation, ScoredGeneration
+from mva_ray.records import RESERVED_COLUMNS, Evaluation, Generation, ScoredGeneration, coefficient_names
 from mva_ray.table import ParetoTable, pareto_table
 from mva_ray.table.frame import columns, kind
 from mva_ray.table.run_state import RunState
 from mva_ray.table.schema import SCHEMA
-from tests.evaluations import VALUES, failed, make_run, ok, trade_off
+from tests.evaluations import VALUES, failed, in_blocks, make_run, ok, trade_off
 
 DOCS = Path(__file__).parents[2] / "docs" / "table.md"
 WEIGHTS = {"positive": 1.0, "brief": -0.5}
@@ -164,12 +164,33 @@ for i in range(6):
     ],
 )
 def test_kind_of_a_candidate(weights: list[float], expected: str) -> None:
-    assert kind(weights) == expected
+    assert kind([[weight] for weight in weights]) == expected
+    assert kind([[weight] * 3 for weight in weights]) == expected
+
+
+@pytest.mark.parametrize("weights", [[[1, 1], [0, 0.5]], [[1, 0], [0, 1]], [[0, 0], [0, 1]], [[0.5, 0.5], [0.5, 0.4]]])
+def test_blocks_that_differ_are_a_search_of_its_own(weights: list[list[float]]) -> None:
+    """Half an adapter is not a single one, though each block's coefficients sum to 1."""
+    assert kind(weights) == "search"
+
+
+def test_frame_has_a_column_for_each_value_and_block(tmp_path: Path) -> None:
+    table = make_run(tmp_path, in_blocks(trade_off(2), 2), VALUES[:2], blocks=2)
+    frame = table.frame().set_index("candidate")
+    assert [column for column in frame.columns if column.startswith("w_")] == [
+        "w_positive_block1",
+        "w_positive_block2",
+        "w_brief_block1",
+        "w_brief_block2",
+    ]
+    assert frame.loc["beyond", ["w_positive_block1", "w_brief_block2"]].tolist() == [1.4, -0.3]
+    assert list(frame["kind"]) == ["base", "ones", "single", "single", "convex", "search", "search", "search"]
+    assert len(table.front()) == len(make_run(tmp_path / "other", trade_off(2), VALUES[:2]).front())
 
 
 def test_frame_has_the_columns_of_every_value_in_order(tmp_path: Path) -> None:
     frame = make_run(tmp_path, trade_off(3), VALUES[:3]).frame()
-    assert list(frame.columns) == columns(VALUES[:3], {})
+    assert list(frame.columns) == columns(coefficient_names(VALUES[:3]), {})
     assert list(frame["kind"]) == ["base", "ones", "single", "single", "single", "convex", "search", "search", "search"]
     beyond = frame.set_index("candidate").loc["beyond"]
     assert (beyond["w_positive"], beyond["w_brief"], beyond["positive_se"]) == (1.4, -0.3, 0.031)
@@ -307,7 +328,9 @@ def test_rows_of_other_contexts_and_prompts_are_counted_not_shown(tmp_path: Path
 def test_an_empty_table_has_an_empty_frame_and_front(tmp_path: Path, n_values: int) -> None:
     table = make_run(tmp_path, [], VALUES[:n_values])
     assert table.evaluations() == []
-    assert list(table.frame().columns) == list(table.front().columns) == columns(VALUES[:n_values], {})
+    assert (
+        list(table.frame().columns) == list(table.front().columns) == columns(coefficient_names(VALUES[:n_values]), {})
+    )
     assert len(table.frame()) == len(table.front()) == table.earlier() == 0
     assert table.generations("a", "held_out") == []
 
@@ -333,7 +356,7 @@ def test_generations_of_a_candidate(tmp_path: Path) -> None:
 
 
 def test_run_state_round_trip(tmp_path: Path) -> None:
-    state = RunState("demo", ("brief", "positive"), "now", {"search": "s", "held_out": "h"}, LIMITS)
+    state = RunState("demo", ("brief", "positive"), "now", {"search": "s", "held_out": "h"}, LIMITS, blocks=2)
     state.save(tmp_path / "new")
     state.save(tmp_path / "new")
     assert RunState.load(tmp_path / "new") == state
@@ -366,8 +389,8 @@ def test_docs_name_every_column_of_the_schema_and_no_other() -> None:
 
 
 def test_docs_name_every_column_of_the_frame_and_no_other() -> None:
-    assert documented("Columns of the frame") == columns(["<value>"], {"<extra reward>": Limit()})
+    assert documented("Columns of the frame") == columns({"<value>": ("<coefficient>",)}, {"<extra reward>": Limit()})
 
 
 def test_reserved_columns_are_those_that_are_not_a_value() -> None:
-    assert set(columns([], {})) | {"score"} == RESERVED_COLUMNS
+    assert set(columns({}, {})) | {"score"} == RESERVED_COLUMNS

@@ -1,0 +1,69 @@
+"""Value adapters in parts: contiguous blocks of decoder layers, each with a coefficient of its own."""
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+from torch import Tensor
+from transformers import AutoConfig
+
+from mva_ray.adapters.fetch import local_directory
+from mva_ray.adapters.lora import LoraFactors, load_factors
+from mva_ray.records import AdapterRef, coefficient_names
+
+_LAYER = re.compile(r"(?:^|\.)(\d+)(?:\.|$)")
+
+
+def split_by_block(adapters: Iterable[AdapterRef], blocks: int) -> list[AdapterRef]:
+    """Each adapter as `blocks` parts, first block first; each is called after its coefficient and has its own hash."""
+    adapters = list(adapters)
+    if blocks == 1:
+        return adapters
+    names = coefficient_names([adapter.value for adapter in adapters], blocks)
+    return [
+        replace(adapter, value=name, sha256=_part_hash(adapter.sha256, index, blocks), block=(index, blocks))
+        for adapter in adapters
+        for index, name in enumerate(names[adapter.value])
+    ]
+
+
+def load_adapters(base_model: str, adapters: Sequence[AdapterRef]) -> list[LoraFactors]:
+    """The factors of adapters, or of those parts of them that the references name.
+
+    Args:
+        base_model: hub id or directory; its config.json says how many layers there are.
+
+    Raises:
+        ConfigError: where one is not a plain LoRA.
+    """
+    read = lru_cache(maxsize=1)(load_factors)
+    return [_part(base_model, read(Path(adapter.path)), adapter.block) for adapter in adapters]
+
+
+def block_of(module: str, layers: int, blocks: int) -> int:
+    """The block, from 0, that a module belongs to: sizes differ by one layer at most.
+
+    Its layer is the first number in its name (`model.layers.7.self_attn.q_proj`, `transformer.h.7.attn.c_attn`).
+    Modules of no layer go with the last block, for they come after all layers or act on all of them.
+    """
+    found = _LAYER.search(module)
+    return int(found[1]) * blocks // layers if found else blocks - 1
+
+
+def _part(base_model: str, factors: LoraFactors, block: tuple[int, int] | None) -> LoraFactors:
+    if block is None:
+        return factors
+    index, blocks = block
+    layers = AutoConfig.from_pretrained(local_directory(base_model)).get_text_config().num_hidden_layers
+
+    def inside(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: tensor for name, tensor in tensors.items() if block_of(name, layers, blocks) == index}
+
+    return LoraFactors(inside(factors.a), inside(factors.b), factors.scaling)
+
+
+def _part_hash(sha256: str, index: int, blocks: int) -> str:
+    return hashlib.sha256(f"{sha256} block {index} of {blocks}".encode()).hexdigest()

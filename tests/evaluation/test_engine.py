@@ -1,0 +1,279 @@
+"""The engine against models that were really merged, one request at a time by transformers' own `generate`."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mva_ray.evaluation.engine import Engine, Request, Row
+from tests.architectures import CANDIDATES, END, NEW_TOKENS, POSITIONS, Tiny, tiny
+
+LENGTHS = (40, 1, 7, 33, 2, 17, 16, 64, 5, 30)
+ATOL = 1e-4
+MODELS = [
+    ("llama", 2),
+    ("llama", 3),
+    ("llama", 5),
+    ("qwen2", 3),
+    ("qwen3", 2),
+    ("mistral", 5),
+    ("gemma2", 3),
+    ("gemma3", 2),
+    ("phi3", 2),
+    ("olmo2", 3),
+    ("gpt2", 5),
+]
+
+
+@pytest.fixture(scope="module")
+def llama(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    return tiny("llama", tmp_path_factory.mktemp("llama"), 3)
+
+
+@pytest.fixture(scope="module")
+def alone(llama: Tiny) -> list[Row]:
+    """Each of `mixed` on its own, one after the other."""
+    engine = llama.engine(rows=1)
+    return [engine.answer([request])[0] for request in mixed(llama)]
+
+
+def mixed(model: Tiny) -> list[Request]:
+    """Greedy and scored requests of all candidates; many prompts begin alike."""
+    greedy = model.requests(LENGTHS, common=10)
+    return [*greedy, *(replace(request, scored=min(12, len(request.tokens) - 1)) for request in greedy[::2])]
+
+
+def answers(rows: Sequence[Row]) -> list[list[int]]:
+    assert [row.failure for row in rows] == [None] * len(rows)
+    return [row.answer for row in rows]
+
+
+def said(rows: Sequence[Row]) -> list[tuple[list[int], list[float]]]:
+    """All that rows say, to the last bit."""
+    return [(row.answer, row.log_probabilities) for row in rows]
+
+
+@pytest.mark.parametrize(("name", "n"), MODELS)
+def test_every_answer_is_that_of_the_merged_model(one_thread: None, tmp_path: Path, name: str, n: int) -> None:
+    """Whatever the number of rows and the pieces that prompts are computed in; log-probabilities are right, too."""
+    model = tiny(name, tmp_path, n)
+    requests = model.requests(LENGTHS, common=10)
+    expected = [model.greedy(request) for request in requests]
+    assert len({len(answer) for answer in expected}) > 1, "some end early, some are cut off"
+    for rows, budget in ((1, 1024), (3, 24), (16, 8), (16, 1024)):
+        assert answers(model.engine(rows, budget).answer(requests)) == expected, (rows, budget)
+    scored = [
+        replace(request, tokens=(*request.tokens, *answer), scored=len(answer))
+        for request, answer in zip(requests, expected, strict=True)
+    ]
+    for row in model.engine(rows=4, token_budget=24).answer(scored):
+        assert row.answer == []
+        assert row.log_probabilities == pytest.approx(model.log_probabilities(row.request), abs=ATOL)
+
+
+def test_the_candidates_say_different_things(llama: Tiny) -> None:
+    """Guards the tests of this file: adapters too small to change anything would pass them."""
+    [prompt, *_] = llama.requests(LENGTHS[:1])
+    candidates = {request.coefficients for request in llama.requests(LENGTHS)}
+    rows = llama.engine().answer([replace(prompt, coefficients=weights) for weights in candidates])
+    assert len({tuple(row.answer) for row in rows}) == len(candidates) == 5
+
+
+@pytest.mark.parametrize(("rows", "budget"), [(2, 1024), (3, 8), (5, 17), (16, 1024), (64, 64)])
+def test_companions_order_and_limits_change_no_bit(llama: Tiny, alone: list[Row], rows: int, budget: int) -> None:
+    requests = mixed(llama)
+    engine = llama.engine(rows, budget)
+    assert said(engine.answer(requests)) == said(alone)
+    assert said(engine.answer(requests[::-1])[::-1]) == said(alone), "in another order, by an engine that was used"
+
+
+def test_bfloat16_products_do_not_depend_on_companions_either(llama: Tiny) -> None:
+    """The CPU's bfloat16 kernels sum in blocks of their own."""
+    requests = mixed(llama)
+    one = llama.engine(rows=1, products=torch.bfloat16)
+    expected = said([one.answer([request])[0] for request in requests])
+    assert said(llama.engine(rows=16, products=torch.bfloat16).answer(requests)) == expected
+
+
+def test_requests_that_come_while_others_are_at_work(llama: Tiny, alone: list[Row]) -> None:
+    """They take the places that become free, and whoever came first is not disturbed."""
+    requests, engine = mixed(llama), llama.engine(rows=3)
+    rows: list[Row] = []
+    while engine.busy or len(rows) < len(requests):
+        rows += engine.submit(requests[len(rows) : len(rows) + 2])
+        engine.step()
+        engine.step()
+    assert all(row.done for row in rows)
+    assert said(rows) == said(alone)
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_any_requests_at_any_limits_are_answered_as_one_by_one(
+    llama: Tiny, alone: list[Row], data: st.DataObject
+) -> None:
+    order = data.draw(st.lists(st.integers(0, len(alone) - 1), min_size=1, max_size=12), "requests")
+    rows, budget = data.draw(st.integers(1, 9), "rows"), data.draw(st.integers(1, 100), "token budget")
+    requests = mixed(llama)
+    together = llama.engine(rows, budget).answer([requests[place] for place in order])
+    assert said(together) == said([alone[place] for place in order])
+
+
+def test_what_prompts_of_a_candidate_begin_with_is_computed_once(llama: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two candidates, three prompts each, 20 in common: 40 tokens first, then 4 * 10 + 2 * 6."""
+    requests = llama.requests([30] * 10, common=20)
+    requests = [request for request in requests if request.coefficients in (CANDIDATES[1][:3], CANDIDATES[2][:3])]
+    requests += [replace(request, tokens=(*request.tokens[:25], 7)) for request in requests[:2]]
+    engine, lengths = llama.engine(), []
+    forward = engine._cache.forward
+
+    def counted(tokens: torch.Tensor, *arguments: Any) -> torch.Tensor:
+        lengths.append(len(tokens))
+        return forward(tokens, *arguments)
+
+    monkeypatch.setattr(engine._cache, "forward", counted)
+    rows = engine.submit(requests)
+    engine.step()
+    assert lengths == [48, 64], "filled up to multiples of 16"
+    while engine.busy:
+        engine.step()
+    assert answers(rows) == [llama.greedy(request) for request in requests]
+
+
+def test_prompts_that_are_the_same_are_answered_as_one_by_one(llama: Tiny) -> None:
+    """All but their last token is shared; so is a prompt that another one goes on from."""
+    [request] = llama.requests((30,))
+    request = replace(request, coefficients=CANDIDATES[2][:3])
+    longer = replace(request, tokens=(*request.tokens, 5, 6))
+    same = [request, longer, request, replace(request, scored=12), request]
+    one = llama.engine(rows=1)
+    expected = said([one.answer([request])[0] for request in same])
+    assert said(llama.engine().answer(same)) == expected
+
+
+def test_the_base_model_alone(one_thread: None, tmp_path: Path) -> None:
+    """Samples are drawn before there are adapters."""
+    model = tiny("llama", tmp_path, 0)
+    requests = model.requests(LENGTHS)
+    assert answers(model.engine(rows=4).answer(requests)) == [model.greedy(request) for request in requests]
+
+
+def test_nothing_asked_is_nothing_answered(llama: Tiny) -> None:
+    engine = llama.engine()
+    assert engine.answer([]) == []
+    engine.step()
+    assert not engine.busy
+
+
+def test_an_end_token_ends_an_answer_and_belongs_to_it(llama: Tiny, alone: list[Row]) -> None:
+    greedy = [row.answer for row in alone if not row.request.scored]
+    assert {answer[-1] in END for answer in greedy} == {True, False}
+    assert all(token not in END for answer in greedy for token in answer[:-1])
+    assert all(len(answer) == NEW_TOKENS for answer in greedy if answer[-1] not in END)
+
+
+def test_a_request_that_is_too_long_fails_alone_and_at_once(llama: Tiny) -> None:
+    """A prompt that just fits is answered; a scored request needs no room for an answer."""
+    fits, beyond, scored, hopeless = llama.requests(
+        (POSITIONS - NEW_TOKENS, POSITIONS - NEW_TOKENS + 1, POSITIONS, POSITIONS + 1)
+    )
+    engine = llama.engine()
+    rows = engine.submit([fits, beyond, replace(scored, scored=3), replace(hopeless, scored=3)])
+    assert [row.done for row in rows] == [False, True, False, True]
+    assert rows[1].failure == "prompt and answer may take 129 tokens, the model has 128 positions"
+    while engine.busy:
+        engine.step()
+    assert rows[0].answer == llama.greedy(fits)
+    assert (len(rows[2].log_probabilities), rows[2].failure) == (3, None)
+
+
+def test_a_request_without_tokens_fails_alone(llama: Tiny) -> None:
+    """A tokenizer without a start token makes none of an empty prompt; there is nothing to continue then."""
+    [request, *_] = llama.requests((5,))
+    rows = llama.engine().answer([replace(request, tokens=()), request, replace(request, tokens=(4,), scored=1)])
+    assert [row.failure for row in rows] == ["the prompt has no tokens", None, "the prompt has no tokens"]
+    assert rows[1].answer == llama.greedy(request)
+
+
+def poisoned(request: Request) -> Request:
+    """Coefficients so large that float32 overflows."""
+    return replace(request, coefficients=tuple(3e38 for _ in request.coefficients))
+
+
+@pytest.mark.parametrize("rows", [1, 3, 16])
+def test_logits_that_are_not_finite_fail_their_row_alone(llama: Tiny, alone: list[Row], rows: int) -> None:
+    """Also where another row takes the place that the failed one leaves: nothing of it may be left there."""
+    requests = mixed(llama)
+    order = [request for pair in zip(map(poisoned, requests), requests, strict=True) for request in pair]
+    engine = llama.engine(rows, token_budget=24)
+    done = engine.answer(order)
+    assert {row.failure for row in done[::2]} == {"the logits are not finite"}
+    assert said(done[1::2]) == said(alone)
+    assert said(engine.answer(requests)) == said(alone)
+
+
+def test_an_error_of_the_model_fails_the_rows_at_work_and_no_others(
+    llama: Tiny, alone: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests, engine = mixed(llama), llama.engine(rows=4)
+    rows = engine.submit(requests)
+    engine.step()
+    engine.step()
+    with monkeypatch.context() as patch:
+        patch.setattr(engine._cache, "forward", broken)
+        engine.step()
+    failed = [row for row in rows if row.failure]
+    assert 2 < len(failed) <= 4
+    assert {row.failure for row in failed} == {"ValueError: a kernel is missing"}
+    while engine.busy:
+        engine.step()
+    for row, wanted in zip(rows, alone, strict=True):
+        assert row in failed or said([row]) == said([wanted])
+
+
+def broken(*_: object) -> torch.Tensor:
+    raise ValueError("a kernel is missing")
+
+
+CPU_ALLOCATOR = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError(CPU_ALLOCATOR)])
+def test_where_memory_runs_out_fewer_rows_go_on(
+    llama: Tiny,
+    alone: list[Row],
+    error: Exception,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Everything is answered all the same, and the log says what happened."""
+    engine = llama.engine(rows=12)
+    memory_for(3, engine, error, monkeypatch)
+    assert said(engine.answer(mixed(llama))) == said(alone)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"out of memory: from now on {rows} rows at once" for rows in (6, 3)
+    ]
+
+
+def test_one_row_that_does_not_fit_into_memory_fails(llama: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = llama.engine(rows=4)
+    memory_for(0, engine, torch.OutOfMemoryError("CUDA out of memory"), monkeypatch)
+    rows = engine.answer(llama.requests(LENGTHS[:3]))
+    assert [row.failure for row in rows] == ["OutOfMemoryError: CUDA out of memory"] * 3
+
+
+def memory_for(rows: int, engine: Engine, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the engine run out of memory where more rows are at work."""
+    forward = engine._cache.forward
+
+    def limited(*arguments: object) -> torch.Tensor:
+        if len(engine._active) > rows:
+            raise error
+        return forward(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(engine._cache, "forward", limited)
