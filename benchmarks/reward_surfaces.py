@@ -3,7 +3,7 @@
 import gzip
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -124,24 +124,19 @@ class Recorded:
 
 
 def read_recorded(path: Path) -> Recorded:
-    """What benchmarks/surface.py wrote; a lattice point that is missing has the mean of its neighbours."""
+    """What benchmarks/surface.py wrote.
+
+    Raises:
+        KeyError: a point of the lattice is missing.
+    """
     candidates = json.loads(gzip.decompress(path.read_bytes()))["candidates"]
-    rewards = {tuple(candidate["w"]): np.array(candidate["rewards"]) for candidate in candidates}
+    rewards = {tuple(candidate["w"]): candidate["rewards"] for candidate in candidates}
     axes = tuple(_levels(list(coefficients)) for coefficients in zip(*rewards, strict=True))
-    found = [_at(row, rewards, axes) for row in product(*(axis.tolist() for axis in axes))]
-    return Recorded(path.name.split(".")[0], axes, np.array(found).reshape(*map(len, axes), *found[0].shape))
+    lattice = np.array([rewards[row] for row in product(*(axis.tolist() for axis in axes))])
+    return Recorded(path.name.split(".")[0], axes, lattice.reshape(*map(len, axes), *lattice.shape[1:]))
 
 
 def _levels(coefficients: list[float]) -> Array:
     """Those of the lattice: references that lie beside it have coefficients that few candidates have."""
     counts = Counter(coefficients)
     return np.array(sorted(level for level, count in counts.items() if 2 * count > max(counts.values())))
-
-
-def _at(row: tuple[float, ...], rewards: dict[tuple[float, ...], Array], axes: Sequence[Array]) -> Array:
-    if row in rewards:
-        return rewards[row]
-    places = np.array(list(rewards))
-    steps = np.abs(places - row) / [axis[1] - axis[0] for axis in axes]
-    nearest = np.isclose(steps.sum(axis=1), steps.sum(axis=1).min())
-    return np.asarray(np.mean([found for found, near in zip(rewards.values(), nearest, strict=True) if near], axis=0))
