@@ -218,14 +218,6 @@ class Engine:
         self._forward(0, self._active, [1] * len(self._active))
         self._limit.observe(len(self._active), time.perf_counter() - started)
 
-    def _next_pieces(self, slot: int) -> list[int]:
-        """How many prompt tokens of the rows from this slot on go into one forward pass."""
-        counts: list[int] = []
-        for row in self._active[slot:]:
-            if left := self._budget - sum(counts):
-                counts.append(min(len(row.request.tokens) - row.computed, left))
-        return counts
-
     def _forward(self, first: int, rows: Sequence[Row], counts: Sequence[int]) -> None:
         """Compute the next `counts` tokens of rows in neighbouring slots, and take what their logits are for."""
         fill = -sum(counts) % _STEP
