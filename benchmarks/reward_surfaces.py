@@ -133,7 +133,9 @@ def read_recorded(path: Path) -> Recorded:
     rewards = {tuple(candidate["w"]): candidate["rewards"] for candidate in candidates}
     axes = tuple(_levels(list(coefficients)) for coefficients in zip(*rewards, strict=True))
     lattice = np.array([rewards[row] for row in product(*(axis.tolist() for axis in axes))])
-    return Recorded(path.name.split(".")[0], axes, lattice.reshape(*map(len, axes), *lattice.shape[1:]))
+    return Recorded(
+        path.name.split(".")[0].removeprefix("surface_"), axes, lattice.reshape(*map(len, axes), *lattice.shape[1:])
+    )
 
 
 def _levels(coefficients: list[float]) -> Array:
