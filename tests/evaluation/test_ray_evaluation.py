@@ -251,7 +251,8 @@ def test_the_search_stops_when_most_candidates_fail(bench: Bench, tmp_path: Path
     assert len(seen) < 40
 
 
-def test_a_server_in_place_of_the_engine(bench: Bench, plain: Plain, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("float32_products")
+def test_a_server_in_place_of_the_engine(bench: Bench, tmp_path: Path) -> None:
     """Candidates that are evaluated at once share the server; evaluations are those of our own engine."""
     with serving(Path(bench.model)) as server:
         section = {"base_url": server.url, "model": MODEL, "adapters_dir": str(tmp_path), "max_loras": 2}
@@ -261,6 +262,8 @@ def test_a_server_in_place_of_the_engine(bench: Bench, plain: Plain, tmp_path: P
             done = {tuple(row.coefficients.values()): row for row in evaluate_all(broker, "search", CANDIDATES)}
             assert ray.get(broker.engine_seconds.remote()) > 0
     assert server.most_loaded == 2
+    engine = Generator(bench.model, bench.adapters, bench.generation)
     for row, evaluation in done.items():
-        lengths = [len(generation.completion) for generation in plain[row]]
+        answers = engine.answer([(row, prompt) for prompt in PROMPTS])
+        lengths = [len(answer.completion) for answer in answers if isinstance(answer, Generation)]
         assert evaluation.reward_mean["first"] == pytest.approx(sum(lengths) / len(lengths))
