@@ -1,158 +1,180 @@
 """Evaluations that each search method needs to reach 99 % of the hypervolume of the paper's grid.
 
-python benchmarks/search_methods.py --seeds 20 --output out.json
+python benchmarks/search_methods.py --seeds 20 --output docs/results/search_methods.json
 
-The paper evaluates the grid {0.1, ..., 1.0}^k (10 levels for two values, 6 for three). Every method here searches
-[0, 1.5]^k, is told rewards with noise as large as their standard errors, and is judged by the true rewards of what it
-evaluated. Hypervolume is taken from the worst of the grid on each value.
+The paper evaluates a grid of 100 candidates. Every method here searches wider bounds, is told measured rewards with
+their standard errors, and is judged by the true rewards of what it evaluated: how many candidates, the references
+among them, until the front of their true rewards has the hypervolume. It is taken from the worst of the grid on each
+value. Surfaces: benchmarks/reward_surfaces.py. The `oracle` knows the true rewards and takes, after the references,
+what adds most hypervolume: about the least that any search can need.
 """
 
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from itertools import product
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
 from numpy.typing import NDArray
-from pymoo.indicators.hv import HV
+from reward_surfaces import NOISE, SURFACES, Array, Surface, Synthetic, paper_grid, read_recorded
 from tqdm.auto import tqdm
 
-from mva_ray.config_search import Search
-from mva_ray.maths.pareto import front_mask
-from mva_ray.records import Coefficients, rounded
-from mva_ray.search.proposer import make_proposer
+from mva_ray.config_search import POPULATIONS, Search
+from mva_ray.maths.pareto import front_mask, hypervolume
+from mva_ray.records import Coefficients, Outcome, rounded
+from mva_ray.search.designs import reference_candidates
+from mva_ray.search.proposer import DESIGNS, make_proposer
 
-Array = NDArray[np.float64]
-Surface = Callable[[Array], Array]
-UPPER = 1.5
-NOISE = 0.02
-"""Standard error of a mean reward, as a share of the grid's range."""
-OURS = ("surrogate", "nsga2", "nsga3", "unsga3", "sms_emoa", "rvea", "ctaea", "grid", "random", "sobol")
-
-
-def saturating(w: Array) -> Array:
-    """Values that oppose each other and saturate, and lose where the coefficients together go too far."""
-    others = w.sum(axis=1, keepdims=True) - w
-    return np.asarray(np.tanh(1.4 * w - 0.9 * others) - 0.08 * w.sum(axis=1, keepdims=True) ** 2)
-
-
-def distances(w: Array) -> Array:
-    """Value i is best at 0.9 of its own adapter alone; the front is the hull of those points, known in closed form."""
-    best = 0.9 * np.eye(w.shape[1])
-    return np.asarray(-((w[:, None, :] - best[None]) ** 2).sum(axis=2))
-
-
-def collapse(w: Array) -> Array:
-    """Rewards that rise with the coefficients until the model breaks, beyond a length of 1.2."""
-    length = np.sqrt((w**2).sum(axis=1, keepdims=True))
-    others = w.sum(axis=1, keepdims=True) - w
-    return np.asarray(w - 0.5 * others - 3 * np.maximum(0, length - 1.2) ** 2)
-
-
-SURFACES: dict[str, Surface] = {"saturating": saturating, "distances": distances, "collapse": collapse}
+OURS = (*POPULATIONS, *DESIGNS)
+OPTUNA = ("optuna_nsga2", "optuna_gp")
+ORACLE = "oracle"
+RECORDED = {2: "surface_smollm2.json.gz", 3: "surface_smollm2_three.json.gz"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--values", type=int, nargs="+", default=[2, 3])
     parser.add_argument("--budget", type=int, default=100)
-    parser.add_argument("--methods", nargs="+", default=[*OURS, "optuna_nsga2", "optuna_gp"])
+    parser.add_argument("--methods", nargs="+", default=[ORACLE, *OURS, *OPTUNA])
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     results = []
-    for k, (name, surface) in product(arguments.values, SURFACES.items()):
-        judge = Judge(surface, k)
+    print("| values | surface | method | median | quartiles | seconds a search |\n|---|---|---|---|---|---|")
+    for surface in surfaces(arguments.values):
         for method in arguments.methods:
-            started, needed = time.monotonic(), []
-            for seed in tqdm(range(arguments.seeds), desc=f"{name}, {k} values, {method}", leave=False):
-                needed.append(evaluations_needed(method, surface, judge, k, arguments.budget, seed))
-            seconds = (time.monotonic() - started) / arguments.seeds
-            results.append({"values": k, "surface": name, "method": method, "needed": needed, "seconds": seconds})
-            print_row(results[-1], arguments.budget)
+            results.append(search_often(method, surface, seeds, arguments.budget))
+            print(as_row(results[-1], arguments.budget), flush=True)
     if arguments.output:
-        arguments.output.write_text(json.dumps({"noise": NOISE, "budget": arguments.budget, "results": results}))
+        record = {"noise": NOISE, "budget": arguments.budget, "seeds": list(seeds), "results": results}
+        arguments.output.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def surfaces(numbers: Sequence[int]) -> Iterator[Surface]:
+    for n_values in numbers:
+        for rewards in SURFACES.values():
+            yield Synthetic(rewards, n_values)
+        path = Path(__file__).with_name(RECORDED[n_values])
+        if path.exists():
+            yield read_recorded(path)
+        else:
+            print(f"skipped: there is no {path} (benchmarks/surface.py records it)")
 
 
 class Judge:
     """When a set of candidates has reached 99 % of the paper's grid, by true rewards."""
 
-    def __init__(self, surface: Surface, k: int) -> None:
-        levels = np.linspace(0.1, 1.0, {2: 10}.get(k, 6))
-        rewards = surface(np.array(list(product(levels, repeat=k))))
-        self._low, self.range = rewards.min(axis=0), np.ptp(rewards, axis=0)
-        self._hypervolume = HV(ref_point=np.zeros(k))
-        self.target = 0.99 * self.hypervolume(rewards)
+    def __init__(self, surface: Surface) -> None:
+        rewards = surface.true(paper_grid(len(surface.bounds)))
+        self._low, self._range = rewards.min(axis=0), np.ptp(rewards, axis=0)
+        self._target = 0.99 * self.hypervolume(rewards)
+
+    def scaled(self, rewards: Array) -> Array:
+        return np.asarray((rewards - self._low) / self._range)
 
     def hypervolume(self, rewards: Array) -> float:
-        scaled = (rewards - self._low) / self.range
-        above = scaled[(scaled > 0).all(axis=1)]
-        return float(self._hypervolume(-above[front_mask(above)])) if len(above) else 0.0
+        scaled = self.scaled(rewards)
+        return float(hypervolume(scaled[front_mask(scaled)], np.zeros(scaled.shape[1])))
+
+    def satisfied(self, rewards: Array) -> bool:
+        return self.hypervolume(rewards) >= self._target
 
 
-def evaluations_needed(method: str, surface: Surface, judge: Judge, k: int, budget: int, seed: int) -> int | None:
-    """How many candidates, in the order proposed, until the target; None where the budget does not reach it."""
-    noise = np.random.default_rng([seed, 1])
-    errors = NOISE * judge.range
+def search_often(method: str, surface: Surface, seeds: Sequence[int], budget: int) -> dict[str, Any]:
+    judge, started = Judge(surface), time.process_time()
+    searches = tqdm(seeds, desc=f"{surface.name}, {len(surface.bounds)} values, {method}", leave=False)
+    needed = [evaluations_needed(method, surface, judge, budget, seed) for seed in searches]
+    return {
+        "values": len(surface.bounds),
+        "surface": surface.name,
+        "method": method,
+        "needed": needed,
+        "seconds": round((time.process_time() - started) / len(needed), 3),
+    }
 
-    def measure(rows: Sequence[Coefficients]) -> list[list[float]]:
-        true = surface(np.array(rows))
-        found.extend(true)
-        noisy: list[list[float]] = (true + errors * noise.normal(size=true.shape)).tolist()
-        return noisy
 
-    found: list[Array] = []
-    batches = optuna_batches if method.startswith("optuna") else our_batches
-    for before in batches(method, measure, errors.tolist(), k, budget, seed):
-        if judge.hypervolume(np.array(found)) >= judge.target:
-            counts = range(before + 1, len(found) + 1)
-            return next(count for count in counts if judge.hypervolume(np.array(found[:count])) >= judge.target)
+def evaluations_needed(method: str, surface: Surface, judge: Judge, budget: int, seed: int) -> int | None:
+    """How many candidates, in the order proposed, until the judge is satisfied; None where the budget ends first."""
+    found: list[Coefficients] = []
+    for batch in batches(method, surface, judge, budget, seed):
+        before = len(found)
+        found += batch
+        rewards = surface.true(np.array(found))
+        if judge.satisfied(rewards):
+            return next(n for n in range(before + 1, len(found) + 1) if judge.satisfied(rewards[:n]))
     return None
 
 
-Measure = Callable[[Sequence[Coefficients]], list[list[float]]]
+def batches(method: str, surface: Surface, judge: Judge, budget: int, seed: int) -> Iterator[list[Coefficients]]:
+    """The candidates that a method evaluates, a batch at a time, for as long as there is a next one asked for."""
+    if method == ORACLE:
+        return oracle_batches(surface, judge, budget, seed)
+    search = optuna_batches if method in OPTUNA else our_batches
+    return search(method, surface, budget, seed)
 
 
-def our_batches(method: str, measure: Measure, errors: list[float], k: int, budget: int, seed: int) -> Iterator[int]:
-    """How many were evaluated before each batch, which is evaluated now."""
-    population = 4 if method == "surrogate" else 8
-    settings = Search(method=method, candidates=budget, population=population, convex_partitions=2)  # type: ignore[arg-type]
-    proposer = make_proposer(settings, [(0, UPPER)] * k, seed)
-    done = 0
+def oracle_batches(surface: Surface, judge: Judge, budget: int, seed: int) -> Iterator[list[Coefficients]]:
+    """Greedy over random candidates, some of them on the faces, by the share of random points of the front's box."""
+    rng, n_values = np.random.default_rng(seed), len(surface.bounds)
+    references = reference_candidates(n_values, 2)
+    yield references
+    lower, upper = np.array(surface.bounds).T
+    pool = rng.uniform(lower, upper, (3000, n_values)) * (rng.random((3000, n_values)) > 0.2)
+    rewards = judge.scaled(surface.true(pool))
+    pool, rewards = pool[front_mask(rewards)], rewards[front_mask(rewards)]
+    points = rng.uniform(0, rewards.max(axis=0), (4000, n_values))
+    known = judge.scaled(surface.true(np.array(references)))
+    points = points[~dominated(points, known).any(axis=0)]
+    gains = dominated(points, rewards)
+    for _ in range(budget - len(references)):
+        best = int(gains.sum(axis=1).argmax())
+        yield [rounded(pool[best])]
+        gains &= ~gains[best]
+
+
+def dominated(points: Array, rewards: Array) -> NDArray[np.bool_]:
+    """[rewards, points]: whether the reward vector is at least as high as the point on every value."""
+    return np.asarray((rewards[:, None] >= points[None]).all(axis=2))
+
+
+def our_batches(method: str, surface: Surface, budget: int, seed: int) -> Iterator[list[Coefficients]]:
+    n_values, measured = len(surface.bounds), surface.measured(seed)
+    settings = Search(method=method, candidates=budget)  # type: ignore[arg-type]
+    proposer = make_proposer(settings, surface.bounds, n_values, reference_candidates(n_values, 2), seed)
     while rows := proposer.ask():
-        proposer.tell(rows, measure(rows), [errors] * len(rows))
-        yield done
-        done += len(rows)
+        yield rows
+        w = np.array(rows)
+        told = zip(rows, measured(w).tolist(), surface.errors(w).tolist(), strict=True)
+        proposer.tell([Outcome(row, tuple(means), tuple(errors)) for row, means, errors in told])
 
 
-def optuna_batches(method: str, measure: Measure, errors: list[float], k: int, budget: int, seed: int) -> Iterator[int]:
+def optuna_batches(method: str, surface: Surface, budget: int, seed: int) -> Iterator[list[Coefficients]]:
     sampler = (
         optuna.samplers.NSGAIISampler(population_size=8, seed=seed)
         if method == "optuna_nsga2"
         else optuna.samplers.GPSampler(seed=seed)
     )
-    study = optuna.create_study(directions=["maximize"] * k, sampler=sampler)
-    for done in range(budget):
+    study = optuna.create_study(directions=["maximize"] * len(surface.bounds), sampler=sampler)
+    measured = surface.measured(seed)
+    for _ in range(budget):
         trial = study.ask()
-        row = rounded([trial.suggest_float(f"w{i}", 0, UPPER) for i in range(k)])
-        study.tell(trial, measure([row])[0])
-        yield done
+        row = rounded(trial.suggest_float(f"w{i}", *bounds) for i, bounds in enumerate(surface.bounds))
+        yield [row]
+        study.tell(trial, measured(np.array([row]))[0].tolist())
 
 
-def print_row(result: dict[str, object], budget: int) -> None:
-    needed = result["needed"]
-    assert isinstance(needed, list)
-    counts = np.array([np.inf if count is None else count for count in needed])
-    quartiles = np.percentile(counts, [25, 50, 75], method="nearest")
-    low, middle, high = (f"{number:.0f}" if np.isfinite(number) else f">{budget}" for number in quartiles)
-    print(
-        f"{result['values']} values  {result['surface']:12} {result['method']:14} "
-        f"median {middle:>5}  quartiles {low:>5} to {high:>5}  {result['seconds']:6.1f} s a search"
-    )
+def as_row(result: dict[str, Any], budget: int) -> str:
+    counts = sorted(np.inf if count is None else count for count in result["needed"])
+    low, middle, high = (counts[len(counts) * quarter // 4] for quarter in (1, 2, 3))
+    low, middle, high = (f"{number:g}" if np.isfinite(number) else f"> {budget}" for number in (low, middle, high))
+    columns = (result["values"], result["surface"], result["method"], middle, f"{low} to {high}", result["seconds"])
+    return "| " + " | ".join(map(str, columns)) + " |"
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from mva_ray.config_constraints import Constraint, constraint_problems
 from mva_ray.config_engine import Engine
 from mva_ray.config_messages import explain
 from mva_ray.config_reward import Reward
-from mva_ray.config_search import Search
+from mva_ray.config_search import DIRECTED, Search
 from mva_ray.config_training import Training
 from mva_ray.config_types import (
     A_DATA_FILE,
@@ -192,6 +192,16 @@ class RunConfig(Section):
     warm_start: Annotated[list[RunDirectory], Field(description="a list of run directories")] = Field(
         default_factory=list
     )
+
+    @model_validator(mode="after")
+    def _directions(self) -> Self:
+        search, n_values = self.search, len(self.values)
+        if search.method in DIRECTED and search.generation_size < n_values:
+            raise ValueError(
+                f"search.method {search.method} needs a population of at least the number of values ({n_values}),"
+                f" got {search.generation_size}"
+            )
+        return self
 
     @property
     def value_names(self) -> list[str]:

@@ -127,7 +127,7 @@ class Tiny:
         """An engine of its own copy of the model; `products` is an option of the blend."""
         factors = [load_factors(path) for path in self.paths]
         blend = BlendedModel(copy.deepcopy(self.model), factors, options.pop("products", None))
-        settings = {"end_tokens": END, "max_new_tokens": NEW_TOKENS, "longest": POSITIONS} | options
+        settings: dict[str, Any] = {"end_tokens": END, "max_new_tokens": NEW_TOKENS, "longest": POSITIONS} | options
         return Engine(blend, limit=RowLimit(rows), token_budget=token_budget, **settings)
 
     def requests(self, lengths: Sequence[int], common: int = 0, seed: int = 0) -> list[Request]:

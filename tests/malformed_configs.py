@@ -1,5 +1,7 @@
 """Configs with one mistake each, and the exact messages that they get."""
 
+from mva_ray.config_search import Search
+
 GOOD = """\
 name: demo
 base_model: org/model
@@ -119,14 +121,48 @@ MALFORMED = {
     "number for a mapping": (
         "search:\n  candidates: 16",
         "search: 16",
-        "line 14, search: expected a mapping with method, candidates, population, bounds, convex_partitions, "
-        "coefficients, blocks, racing, evaluators, resources, got 16",
+        f"line 14, search: expected a mapping with {', '.join(Search.model_fields)}, got 16",
     ),
     "unknown search method": (
         "search:\n  candidates: 16",
         "search:\n  method: bayes\n  candidates: 16",
-        "line 15, search.method: expected one of nsga2, nsga3, unsga3, sms_emoa, rvea, ctaea, surrogate, grid, random, "
-        "sobol, got 'bayes'",
+        "line 15, search.method: expected one of nsga2, nsga3, unsga3, sms_emoa, rvea, ctaea, agemoea2, surrogate, "
+        "grid, random, sobol, got 'bayes'",
+    ),
+    "population of a design": (
+        "search:\n",
+        "search:\n  method: grid\n  population: 8\n",
+        "line 14, search: method grid proposes all candidates at once; leave population out",
+    ),
+    "operators of a surrogate": (
+        "search:\n",
+        "search:\n  method: surrogate\n  operators: {mutation: {eta: 10}}\n",
+        "line 14, search: method surrogate has no operators; leave them out",
+    ),
+    "crossover that is no probability": (
+        "search:\n",
+        "search:\n  operators: {crossover: {prob: 1.5}}\n",
+        "line 15, search.operators.crossover.prob: expected a number >= 0 and <= 1, got 1.5",
+    ),
+    "mutation index too small": (
+        "search:\n",
+        "search:\n  operators: {mutation: {eta: 0}}\n",
+        "line 15, search.operators.mutation.eta: expected a number >= 1 and <= 100, got 0",
+    ),
+    "unknown operator": (
+        "search:\n",
+        "search:\n  operators: {crossing: {eta: 3}}\n",
+        "line 15, search.operators.crossing: unknown key; known keys: crossover, mutation",
+    ),
+    "a population of one": (
+        "search:\n",
+        "search:\n  method: nsga2\n  population: 1\n",
+        "line 14, search: method nsga2 needs a population of at least 2",
+    ),
+    "fewer directions than values": (
+        "search:\n",
+        "  - {name: third, reward: mva_ray.rewards:plain}\nsearch:\n  method: nsga3\n  population: 2\n",
+        "search.method nsga3 needs a population of at least the number of values (3), got 2",
     ),
     "racing that is just switched on": (
         "search:\n  candidates: 16",
@@ -169,8 +205,8 @@ MALFORMED = {
     ),
     "fewer candidates than a generation": (
         "candidates: 16",
-        "candidates: 7",
-        "line 14, search: candidates (7) must be at least population (8)",
+        "candidates: 1",
+        "line 14, search: candidates (1) must be at least population (2)",
     ),
     "concurrent on several workers": (
         "search:\n",

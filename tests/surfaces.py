@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from mva_ray.config_search import Search
+from mva_ray.config_search import POPULATIONS, Search
 from mva_ray.records import Coefficients, Outcome
 from mva_ray.search.designs import reference_candidates
 from mva_ray.search.proposer import Proposer, make_proposer
@@ -33,7 +33,8 @@ def make(
     seed: int = 0,
 ) -> Proposer:
     """A search from the usual references, a coefficient a value."""
-    settings = Search(method=method, candidates=max(budget, population), population=population)  # type: ignore[arg-type]
+    given = {"population": population} if method in POPULATIONS else {}
+    settings = Search(method=method, candidates=max(budget, population), **given)  # type: ignore[arg-type]
     references = reference_candidates(len(bounds), convex_partitions)
     return make_proposer(settings.model_copy(update={"candidates": budget}), bounds, len(bounds), references, seed)
 

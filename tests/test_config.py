@@ -139,13 +139,13 @@ def test_bad_rows_within_the_limit_are_no_problem(directory: Path) -> None:
 def test_training_on_what_one_is_judged_by_is_a_problem(directory: Path, split: str, pair: dict[str, object]) -> None:
     """Also where the prompt is written as a dialogue, and where the config has other problems."""
     (directory / "pairs.jsonl").write_text(json.dumps(pair) + "\n" + json.dumps(pair))
-    text = GOOD.replace("    margin: 0.5", "    pairs: pairs.jsonl").replace("candidates: 16", "candidates: 7")
+    text = GOOD.replace("    margin: 0.5", "    pairs: pairs.jsonl").replace("candidates: 16", "candidates: 1")
     if split == "held_out":
         text = text.replace("search: {path: search.jsonl}", "search: {path: held_out.jsonl}", 1)
         text = text.replace("held_out: {path: held_out.jsonl}", "held_out: {path: search.jsonl}", 1)
     assert problems_of(directory, text) == [
         f"line 12, values[1].pairs: DIR/pairs.jsonl trains on prompts that prompts.{split} judges by: 'd'",
-        "line 14, search: candidates (7) must be at least population (8)",
+        "line 14, search: candidates (1) must be at least population (2)",
     ]
 
 
@@ -180,7 +180,7 @@ values:
     margin: -1
 training:
   learning_rate: fast
-search: {candidates: 4}
+search: {candidates: 1}
 """
     with pytest.raises(ConfigError) as caught:
         load_checked_config(write(directory, text))
@@ -204,7 +204,7 @@ nor in the current directory
 of your own, they are made with it)
   - line 15, values[1].margin: expected a number >= 0, got -1
   - line 17, training.learning_rate: expected a number > 0, got 'fast'
-  - line 18, search: candidates (4) must be at least population (8)"""
+  - line 18, search: candidates (1) must be at least population (2)"""
     )
 
 

@@ -113,7 +113,7 @@ def test_a_race_takes_the_search_prompts_in_random_order(settings: Settings) -> 
         ("training.schedule", "concurrent", ADAPTERS | {"evaluations"}),
         ("training.lora.r", 8, ADAPTERS | {"evaluations"}),
         ("training.lora.target_modules", ["q_proj"], ADAPTERS | {"evaluations"}),
-        ("search.method", "surrogate", set()),
+        ("search.method", "nsga2", set()),
         ("search.candidates", 30, set()),
         ("search.population", 4, set()),
         ("search.bounds", [-1.0, 2.0], set()),
@@ -140,7 +140,7 @@ def test_every_setting_has_a_line_above() -> None:
         name: RunConfig.model_fields[name].annotation for name in ("generation", "sampling", "training", "search")
     }
     settings = {f"{name}.{field}" for name, section in sections.items() for field in section.model_fields}  # type: ignore[union-attr]
-    assert settings - {"training.lora", "generation.top_k"} <= tested
+    assert settings - {"training.lora", "generation.top_k", "search.operators"} <= tested
 
 
 def test_sampled_candidates_depend_on_how_they_are_sampled(settings: Settings) -> None:

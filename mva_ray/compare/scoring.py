@@ -110,7 +110,7 @@ class Scoring:
             yield [choice(row) for row in convex_lattice(len(values), self._config.compare.candidates)], _ignore
             return
         search, budget = self._config.search, self._config.compare.candidates
-        settings = search.model_copy(update={"candidates": budget, "population": min(search.population, budget)})
+        settings = search.model_copy(update={"candidates": budget, "population": min(search.generation_size, budget)})
         references = reference_candidates(len(values), search.convex_partitions)
         proposer = make_proposer(settings, self._config.bounds, len(values), references, self._config.seed)
         while asked := proposer.ask():

@@ -29,8 +29,7 @@ class Pending(Generic[T]):
     rows: Sequence[Row]
     read: Callable[[Sequence[Row]], T]
 
-    @property
-    def done(self) -> bool:
+    def is_done(self) -> bool:
         return all(row.done for row in self.rows)
 
     def result(self) -> T:
@@ -123,7 +122,7 @@ class Generator:
         return Pending(rows, lambda done: [_mean_nll(row) for row in done])
 
     def _finish(self, pending: Pending[T]) -> T:
-        while not pending.done:
+        while not pending.is_done():
             self._engine.step()
         return pending.result()
 

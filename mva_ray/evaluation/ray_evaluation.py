@@ -76,7 +76,7 @@ class GeneratorActor:
                     _settle(future, partial(_raise, error))
             self._busy_seconds += time.monotonic() - started
             for pending, future in self._waiting:
-                if pending.done:
+                if pending.is_done():
                     _settle(future, pending.result)
             self._waiting = [entry for entry in self._waiting if not entry[1].done()]
 

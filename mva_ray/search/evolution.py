@@ -5,6 +5,8 @@ that is what makes a killed run resume to the same result.
 """
 
 from collections.abc import Sequence
+from copy import copy
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,15 +20,20 @@ from pymoo.core.algorithm import Algorithm
 from pymoo.core.evaluator import Evaluator
 from pymoo.core.population import Population
 from pymoo.core.problem import Problem
+from pymoo.core.variable import Real
 from pymoo.operators.sampling.lhs import LHS
 from pymoo.problems.static import StaticProblem
 from pymoo.termination.max_gen import MaximumGenerationTermination
 from pymoo.util.ref_dirs import get_reference_directions
 
+from mva_ray.config_search import Operator, Search
 from mva_ray.records import DECIMALS, Coefficients, Outcome, rounded
 from mva_ray.search.ledger import Ledger
 
 _STALE_GENERATIONS = 50
+_DIVIDE_BY_EXTENT = ("rvea", "agemoea2")
+"""Their arithmetic fails where all candidates are equal in a value."""
+_TIE_BREAK = 1e-6
 
 
 class EvolutionaryProposer:
@@ -35,28 +42,27 @@ class EvolutionaryProposer:
     Standard errors are ignored: an evolutionary algorithm takes a mean as it is.
 
     Args:
-        method: nsga2 (Deb et al. 2002), nsga3 (Deb & Jain 2014), unsga3 (Seada & Deb 2016), sms_emoa (Beume et al.
-            2007), rvea (Cheng et al. 2016) or ctaea (Li et al. 2019).
+        settings: population, operators and method: nsga2 (Deb et al. 2002), nsga3 (Deb & Jain 2014), unsga3 (Seada &
+            Deb 2016), sms_emoa (Beume et al. 2007), rvea (Cheng et al. 2016), ctaea (Li et al. 2019) or agemoea2
+            (Panichella 2022).
         ledger: references and budget; references outside the bounds are proposed, but take no part in the operators.
         bounds: (lower, upper) of each coefficient.
         n_values: number of rewards.
-        population: the size of a generation.
         seed: of all operators.
     """
 
     def __init__(
         self,
-        method: str,
+        settings: Search,
         ledger: Ledger,
         bounds: Sequence[tuple[float, float]],
         n_values: int,
-        population: int,
         seed: int,
     ) -> None:
         lower, upper = np.array(bounds, dtype=float).T
         self._problem = Problem(n_var=len(bounds), n_obj=n_values, n_ieq_constr=1, xl=lower, xu=upper)
         self._ledger = ledger
-        self._method, self._population, self._seed = method, population, seed
+        self._settings, self._population, self._seed = settings, settings.generation_size, seed
         self._offspring: Population | None = None
 
     def ask(self) -> list[Coefficients]:
@@ -81,7 +87,7 @@ class EvolutionaryProposer:
     def _start(self) -> None:
         begin = self._inside([*self._ledger.references(), *self._ledger.front])
         first = _fill(begin, self._population, self._problem, self._seed)
-        self._algorithm = _algorithm(self._method, self._problem.n_obj, self._population, first)
+        self._algorithm = _algorithm(self._settings, self._problem.n_obj, first)
         # Bounds nothing here, `ask` does: RVEA alone looks at it, to turn from convergence to spread.
         generations = max(2, -(-self._ledger.left // self._population))
         termination = MaximumGenerationTermination(generations)
@@ -100,6 +106,8 @@ class EvolutionaryProposer:
         assert self._offspring is not None
         self._offspring.set("X", np.array(self._rows))
         objectives, constraints = self._judged([self._ledger.told[row] for row in self._rows])
+        if self._settings.method in _DIVIDE_BY_EXTENT:
+            objectives += np.random.default_rng(self._seed).uniform(0, _TIE_BREAK, objectives.shape)
         self._problem.n_ieq_constr = constraints.shape[1]
         Evaluator().eval(StaticProblem(self._problem, F=objectives, G=constraints), self._offspring)
         self._algorithm.tell(infills=self._offspring)
@@ -121,16 +129,36 @@ class EvolutionaryProposer:
         return -np.array(objectives, dtype=float), np.array(constraints, dtype=float)
 
 
-def _algorithm(method: str, n_values: int, population: int, first: NDArray[np.float64]) -> Algorithm:
+def _algorithm(settings: Search, n_values: int, first: NDArray[np.float64]) -> Algorithm:
+    algorithm = _with_default_operators(settings.method, n_values, settings.generation_size, first)
+    mating = algorithm.mating
+    mating.crossover = _changed(mating.crossover, settings.operators.crossover)
+    mating.mutation = _changed(mating.mutation, settings.operators.mutation)
+    return algorithm
+
+
+def _with_default_operators(method: str, n_values: int, population: int, first: NDArray[np.float64]) -> Algorithm:
     if method == "nsga2":
         return NSGA2(pop_size=population, sampling=first)
     if method == "sms_emoa":
         return SMSEMOA(pop_size=population, n_offsprings=population, sampling=first)
+    if method == "agemoea2":
+        from pymoo.algorithms.moo.age2 import AGEMOEA2  # needs numba
+
+        return AGEMOEA2(pop_size=population, sampling=first)
     directions = get_reference_directions("energy", n_values, population, seed=1)
     if method == "ctaea":
         return CTAEA(ref_dirs=directions, sampling=first)
     decomposed = {"nsga3": NSGA3, "unsga3": UNSGA3, "rvea": RVEA}[method]
     return decomposed(ref_dirs=directions, pop_size=population, sampling=first)
+
+
+def _changed(default: Any, settings: Operator) -> Any:
+    """A copy: pymoo's algorithms share their default operators."""
+    operator = copy(default)
+    for name, number in settings.model_dump(exclude_none=True).items():
+        setattr(operator, name, Real(number))
+    return operator
 
 
 def _fill(inside: list[Coefficients], population: int, problem: Problem, seed: int) -> NDArray[np.float64]:

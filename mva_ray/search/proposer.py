@@ -42,7 +42,7 @@ def make_proposer(
     """The config's search method.
 
     Args:
-        settings: method, budget and batch size.
+        settings: method, budget, population and operators.
         bounds: (lower, upper) of each coefficient; d of them.
         n_values: how many rewards there are; k, which need not be d.
         references: every method begins with those that were not told, outside the bounds too.
@@ -54,10 +54,10 @@ def make_proposer(
     if settings.method == "surrogate":
         from mva_ray.search.surrogate import SurrogateProposer
 
-        return SurrogateProposer(ledger, bounds, n_values, settings.population, seed)
+        return SurrogateProposer(ledger, bounds, settings.generation_size, seed)
     from mva_ray.search.evolution import EvolutionaryProposer
 
-    return EvolutionaryProposer(settings.method, ledger, bounds, n_values, settings.population, seed)
+    return EvolutionaryProposer(settings, ledger, bounds, n_values, seed)
 
 
 DESIGNS = {"grid": grid, "random": random, "sobol": sobol}

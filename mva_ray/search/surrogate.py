@@ -1,11 +1,11 @@
-"""A Gaussian process per value over the coefficients, and the batch of candidates that promises most hypervolume.
+"""Gaussian processes of the rewards, and the batch of candidates that promises most hypervolume.
 
 The acquisition is the noisy expected hypervolume improvement of a batch (Daulton, Balandat, Bakshy, "Parallel Bayesian
 Optimization of Multiple Noisy Objectives with Expected Hypervolume Improvement", NeurIPS 2021): the front so far is
-uncertain too, so each posterior sample has its own, and candidates of a batch are picked one by one given the picked.
+uncertain too, so each posterior draw has its own, and candidates of a batch are picked one by one given the picked.
+Constraints are drawn with the rewards, and only feasible candidates dominate anything.
 """
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,38 +13,33 @@ from numpy.typing import NDArray
 from pymoo.algorithms.moo.nsga2 import NSGA2
 from pymoo.core.problem import Problem
 from pymoo.optimize import minimize
-from scipy.stats import qmc
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
 from mva_ray.records import Coefficients, Outcome
+from mva_ray.search.acquisition import nadir, pick_batch
 from mva_ray.search.designs import sobol
+from mva_ray.search.gaussian_process import Posterior
 from mva_ray.search.ledger import Ledger
 
 Array = NDArray[np.float64]
 _SAMPLES = 64
-_BOX_POINTS = 2048
-_NOISE_FLOOR = 1e-6
+_POPULATION = 64
+_GENERATIONS = 15
+_RANDOM = 128
 
 
 class SurrogateProposer:
-    """Proposes the references, a few Sobol points, then batches by expected hypervolume improvement.
+    """Proposes the references, then batches by expected hypervolume improvement, and Sobol points where none is to be.
 
     Args:
         ledger: references and budget; references are proposed outside the bounds too.
         bounds: (lower, upper) of each coefficient.
-        n_values: number of rewards.
-        population: how many to propose at once after the first.
-        seed: of the design, the posterior samples and the search over the posterior.
+        population: how many to propose at once after the references.
+        seed: of the posterior draws and of the search over the posterior.
     """
 
-    def __init__(
-        self, ledger: Ledger, bounds: Sequence[tuple[float, float]], n_values: int, population: int, seed: int
-    ) -> None:
+    def __init__(self, ledger: Ledger, bounds: Sequence[tuple[float, float]], population: int, seed: int) -> None:
         self._ledger = ledger
-        self._n_values = n_values
-        self._lower, self._upper = np.array(bounds, dtype=float).T
+        self._bounds = np.array(bounds, dtype=float)
         self._population = population
         self._seed = seed
 
@@ -55,137 +50,98 @@ class SurrogateProposer:
             return []
         if references := self._ledger.references():
             return self._ledger.ask(references)
-        known = self._ledger.succeeded
-        wanted = min(self._ledger.left, self._population)
-        improving = self._improving(known, wanted) if len(known) > len(self._lower) else []
-        return self._ledger.ask(improving or self._space_filling(wanted))
+        enough = len(self._ledger.succeeded) > len(self._bounds)
+        improving = self._improving(self._population) if enough else []
+        return self._ledger.ask(improving or self._space_filling(self._population))
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
         """See `Proposer.tell`."""
         self._ledger.tell(outcomes)
 
     def _space_filling(self, count: int) -> list[Coefficients]:
-        """Sobol points that are new; every call goes on in the same sequence."""
-        bounds = list(zip(self._lower, self._upper, strict=True))
-        return self._new(sobol(bounds, 2 * count, len(self._ledger.told), self._seed))[:count]
+        """Points of one Sobol sequence, as many passed over as candidates are told."""
+        return self._new(sobol(self._bounds.tolist(), 2 * count, len(self._ledger.told), self._seed))[:count]
 
-    def _improving(self, known: Sequence[Outcome], count: int) -> list[Coefficients]:
-        rows = [outcome.coefficients for outcome in known]
-        rewards = np.array([outcome.rewards for outcome in known])
-        errors = np.array([outcome.errors or np.zeros(rewards.shape[1]) for outcome in known])
-        model = Posterior(np.array(rows), rewards, errors)
+    def _improving(self, count: int) -> list[Coefficients]:
+        """At most `count` candidates that promise more hypervolume; none where nothing does."""
         rng = np.random.default_rng([self._seed, len(self._ledger.told)])
+        model = _Model(self._ledger)
         pool = self._pool(model, rng)
         if not pool:
             return []
-        samples = model.sample(np.array([*rows, *pool]), _SAMPLES, rng)
-        return [pool[i] for i in pick_batch(samples[:, : len(known)], samples[:, len(known) :], count, rng)]
+        known, drawn = model.draw(pool, rng)
+        return [pool[i] for i in pick_batch(known, drawn, model.nadir, count, rng)]
 
-    def _pool(self, model: "Posterior", rng: np.random.Generator) -> list[Coefficients]:
-        """New candidates worth a look: NSGA-II's fronts of a plain and an optimistic posterior, and random ones."""
-        rows = [rng.uniform(self._lower, self._upper, (128, len(self._lower)))]
+    def _pool(self, model: "_Model", rng: np.random.Generator) -> list[Coefficients]:
+        """New candidates worth a look: where NSGA-II ends on the plain and the optimistic posterior, random ones."""
+        lower, upper = self._bounds.T
+        rows = [rng.uniform(lower, upper, (_RANDOM, len(lower)))]
         for optimism in (0.0, 1.0):
-            problem = _PosteriorProblem(model, optimism, self._n_values, self._lower, self._upper)
-            found = minimize(problem, NSGA2(pop_size=64), ("n_gen", 30), seed=int(rng.integers(2**31)))
-            rows.append(np.atleast_2d(found.X))
+            problem = _PosteriorProblem(model, optimism, lower, upper)
+            algorithm = NSGA2(pop_size=_POPULATION)
+            found = minimize(problem, algorithm, ("n_gen", _GENERATIONS), seed=int(rng.integers(2**31)))
+            rows.append(found.pop.get("X"))
         return self._new(np.vstack(rows))
 
     def _new(self, rows: Array) -> list[Coefficients]:
-        return self._ledger.new(np.clip(rows, self._lower, self._upper))
+        return self._ledger.new(np.clip(rows, *self._bounds.T))
 
 
-class Posterior:
-    """Independent Gaussian processes, one a value: Matérn 5/2 with a length scale a coefficient, given noise.
+class _Model:
+    """What is believed of rewards and constraints, given all that was told.
 
-    Args:
-        coefficients: [n, d].
-        rewards: [n, k], higher is better.
-        errors: [n, k] standard errors of the rewards; they are the noise, and no other is fitted.
+    Failure is a constraint like others: 1 where a candidate failed and -1 where it did not.
     """
 
-    def __init__(self, coefficients: Array, rewards: Array, errors: Array) -> None:
-        self._center = coefficients.mean(axis=0)
-        self._width = np.maximum(np.ptp(coefficients, axis=0), 1e-9)
-        self._mean = rewards.mean(axis=0)
-        self._scale = np.where(np.ptp(rewards, axis=0) > 0, rewards.std(axis=0), 1.0)
-        inputs = self._inputs(coefficients)
-        targets = (rewards - self._mean) / self._scale
-        noise = np.maximum((errors / self._scale) ** 2, _NOISE_FLOOR)
-        self._processes = [_fit(inputs, targets[:, i], noise[:, i]) for i in range(rewards.shape[1])]
+    def __init__(self, ledger: Ledger) -> None:
+        known = ledger.succeeded
+        self._rows = np.array([outcome.coefficients for outcome in known])
+        rewards = np.array([outcome.rewards for outcome in known])
+        errors = np.array([outcome.errors or np.zeros(rewards.shape[1]) for outcome in known])
+        constraints = np.array([outcome.constraints for outcome in known])
+        self._feasible = (constraints <= 0).all(axis=1)
+        self._rewards = Posterior(self._rows, rewards, errors)
+        self._constraints = [Posterior(self._rows, constraints, None)] if constraints.size else []
+        if len(known) < len(ledger.told):
+            told = sorted(ledger.told)
+            failed = np.array([[1.0 if ledger.told[row].rewards is None else -1.0] for row in told])
+            self._constraints.append(Posterior(np.array(told), failed, None))
+        self.n_values = rewards.shape[1]
+        self.n_constraints = constraints.shape[1] + (len(known) < len(ledger.told))
 
-    def predict(self, coefficients: Array) -> tuple[Array, Array]:
-        """Mean and standard deviation [m, k] of the true rewards."""
-        means, deviations = zip(
-            *(process.predict(self._inputs(coefficients), return_std=True) for process in self._processes), strict=True
-        )
-        return np.stack(means, 1) * self._scale + self._mean, np.stack(deviations, 1) * self._scale
+    @property
+    def nadir(self) -> Array:
+        """[k], see `nadir`; of the feasible candidates, or of all where none is."""
+        means, _ = self._rewards.predict(self._rows)
+        return nadir(means[self._feasible] if self._feasible.any() else means)
 
-    def sample(self, coefficients: Array, count: int, rng: np.random.Generator) -> Array:
-        """Joint draws of the true rewards [count, m, k]."""
-        draws = [
-            process.sample_y(self._inputs(coefficients), count, random_state=int(rng.integers(2**31))).T
-            for process in self._processes
-        ]
-        return np.asarray(np.stack(draws, 2) * self._scale + self._mean)
+    def optimistic(self, rows: Array, optimism: float) -> tuple[Array, Array]:
+        """Rewards [n, k] and constraints [n, m], so many standard deviations better than expected."""
+        means, deviations = self._rewards.predict(rows)
+        believed = [posterior.predict(rows) for posterior in self._constraints]
+        constraints = [expected - optimism * deviation for expected, deviation in believed]
+        return means + optimism * deviations, np.hstack([np.empty((len(rows), 0)), *constraints])
 
-    def _inputs(self, coefficients: Array) -> Array:
-        return np.asarray((coefficients - self._center) / self._width)
+    def draw(self, pool: Sequence[Coefficients], rng: np.random.Generator) -> tuple[Array, Array]:
+        """Joint draws of the rewards of the feasible known [s, n, k] and of the pool [s, m, k].
 
-
-def _fit(inputs: Array, targets: Array, noise: Array) -> GaussianProcessRegressor:
-    kernel = ConstantKernel(1.0, (0.05, 20.0)) * Matern(np.full(inputs.shape[1], 0.5), (0.1, 10.0), nu=2.5)
-    process = GaussianProcessRegressor(kernel, alpha=noise, n_restarts_optimizer=2, random_state=0)
-    with warnings.catch_warnings():  # a length scale at its bound is an answer: the reward ignores that coefficient
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        process.fit(inputs, targets)
-    return process
+        Rewards are minus infinity in draws where the candidate of the pool is infeasible.
+        """
+        rewards = self._rewards.sample(np.vstack([self._rows, pool]), _SAMPLES, rng)
+        known, new = rewards[:, : len(self._rows)], rewards[:, len(self._rows) :]
+        for posterior in self._constraints:
+            infeasible = (posterior.sample(np.array(pool), _SAMPLES, rng) > 0).any(axis=2)
+            new[infeasible] = -np.inf
+        return known[:, self._feasible], new
 
 
 class _PosteriorProblem(Problem):
-    """Minimises -(mean + optimism * deviation)."""
+    """What pymoo minimises: minus the rewards, under the constraints."""
 
-    def __init__(self, model: Posterior, optimism: float, n_values: int, lower: Array, upper: Array) -> None:
-        super().__init__(n_var=len(lower), n_obj=n_values, xl=lower, xu=upper)
+    def __init__(self, model: _Model, optimism: float, lower: Array, upper: Array) -> None:
+        super().__init__(n_var=len(lower), n_obj=model.n_values, n_ieq_constr=model.n_constraints, xl=lower, xu=upper)
         self._model, self._optimism = model, optimism
 
     def _evaluate(self, x: Array, out: dict[str, Array], *args: object, **kwargs: object) -> None:
-        means, deviations = self._model.predict(x)
-        out["F"] = -(means + self._optimism * deviations)
-
-
-def pick_batch(known: Array, pool: Array, count: int, rng: np.random.Generator) -> list[int]:
-    """Greedy batch by expected hypervolume improvement, which is what keeps its members apart.
-
-    Hypervolume is the share of random points of a box that some reward vector dominates, so any number of values costs
-    the same. The box reaches from the worst known reward to the best that any draw promises.
-
-    Args:
-        known: [s, n, k] draws of the rewards of evaluated candidates.
-        pool: [s, m, k] draws, jointly with `known`, of those to pick from.
-        count: how many to pick.
-
-    Returns:
-        at most `count` indices of the pool, the most promising first; fewer where no other improves anything.
-    """
-    lower = known.mean(axis=0).min(axis=0)
-    upper = np.maximum(known.max(axis=(0, 1)), pool.max(axis=(0, 1)))
-    points = qmc.Sobol(known.shape[2], seed=rng).random(_BOX_POINTS) * (upper - lower) + lower
-    uncovered = np.stack([~_dominated(points, draw).any(axis=0) for draw in known])
-    gains = np.stack([_dominated(points, draw) for draw in pool]) & uncovered[:, None]
-    picked: list[int] = []
-    for _ in range(count):
-        improvement = gains.sum(axis=(0, 2))
-        best = int(improvement.argmax())
-        if not improvement[best]:
-            break
-        picked.append(best)
-        gains &= ~gains[:, best, None]
-    return picked
-
-
-def _dominated(points: Array, rewards: Array) -> NDArray[np.bool_]:
-    """[rewards, points]: whether the reward vector is at least as high as the point on every value."""
-    result: NDArray[np.bool_] = np.logical_and.reduce(
-        [rewards[:, None, i] >= points[None, :, i] for i in range(points.shape[1])]
-    )
-    return result
+        rewards, constraints = self._model.optimistic(x, self._optimism)
+        out["F"], out["G"] = -rewards, constraints

@@ -278,12 +278,12 @@ def test_work_that_is_begun_is_done_by_steps_whoever_asked(make: Make) -> None:
     generator = make()
     answers = generator.begin_answers(REQUESTS[:6])
     samples = generator.begin_samples(PROMPTS, Sampling(completions_per_prompt=2), 3)
-    assert not answers.done
+    assert not answers.is_done()
     generator.step()
     nll = generator.begin_base_nll([Generation(ALL[0], "air", 1, True)])
     while generator.busy:
         generator.step()
-    assert answers.done
+    assert answers.is_done()
     alone = make()
     assert answers.result() == alone.answer(REQUESTS[:6])
     assert samples.result() == alone.sample(PROMPTS, Sampling(completions_per_prompt=2), 3)

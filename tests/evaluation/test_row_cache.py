@@ -83,7 +83,7 @@ def computed(cache: RowCache, first: int, texts: Sequence[Sequence[int]], starts
     new = NewTokens(first, starts, [len(text) for text in texts], CPU)
     cache.reserve(first + len(texts), max(start + len(text) for start, text in zip(starts, texts, strict=True)))
     logits = cache.forward(torch.tensor(tokens), new, torch.arange(len(tokens)))
-    return list(logits.split([len(text) for text in texts]))
+    return list(torch.split(logits, [len(text) for text in texts]))
 
 
 @torch.inference_mode()

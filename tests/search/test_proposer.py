@@ -12,7 +12,7 @@ from mva_ray.search.designs import reference_candidates
 from mva_ray.search.proposer import make_proposer
 from tests.surfaces import Surface, failing, flat, make, outcomes, run, trade_off
 
-EVOLUTIONARY = ["nsga2", "nsga3", "unsga3", "sms_emoa", "rvea", "ctaea"]
+EVOLUTIONARY = ["nsga2", "nsga3", "unsga3", "sms_emoa", "rvea", "ctaea", "agemoea2"]
 LEARNING = [*EVOLUTIONARY, "surrogate"]
 METHODS = [*LEARNING, "grid", "random", "sobol"]
 BOUNDS = [(0.0, 1.5)] * 2
@@ -125,7 +125,7 @@ def test_references_may_lie_outside_the_bounds(method: str, bounds: list[tuple[f
 def test_coefficients_and_values_may_differ_in_number(method: str) -> None:
     """Four coefficients, two values: a coefficient for each value and half of the layers."""
     references = [(0.0,) * 4, (1.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 1.0)]
-    settings = Search(method=method, candidates=24, population=4)  # type: ignore[arg-type]
+    settings = Search(method=method, candidates=24)  # type: ignore[arg-type]
     search = make_proposer(settings, [(0, 1.5)] * 4, 2, references, seed=0)
     rows = flat(run(search, lambda row: trade_off((row[0] + row[1], row[2] + row[3]))))
     assert rows[:3] == references

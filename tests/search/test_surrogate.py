@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mva_ray.records import Coefficients
-from mva_ray.search.surrogate import Posterior, pick_batch
+from mva_ray.search.acquisition import nadir, pick_batch
+from mva_ray.search.gaussian_process import Posterior
 from tests.surfaces import flat, make, noisy, run, trade_off
 
 BOUNDS = [(0.0, 1.5)] * 2
@@ -38,14 +39,14 @@ def test_pick_batch_by_hand() -> None:
     """One known point (1, 1) and no doubt: (3, 3) covers all; once it is picked no other improves anything."""
     known = np.tile([[1.0, 1.0], [0.0, 0.0]], (4, 1, 1))
     pool = np.tile([[0.5, 0.5], [2.0, 2.0], [3.0, 3.0]], (4, 1, 1))
-    assert pick_batch(known, pool, 3, np.random.default_rng(0)) == [2]
+    assert pick_batch(known, pool, np.zeros(2), 3, np.random.default_rng(0)) == [2]
 
 
 def test_pick_batch_keeps_its_members_apart() -> None:
     """(3, 1) and its near copy promise most, but the second of a batch adds more at the other end."""
     known = np.tile([[0.0, 0.0], [0.5, 0.5]], (4, 1, 1))
     pool = np.tile([[3.0, 1.0], [2.99, 1.0], [0.8, 2.0]], (4, 1, 1))
-    assert pick_batch(known, pool, 2, np.random.default_rng(0)) == [0, 2]
+    assert pick_batch(known, pool, np.zeros(2), 2, np.random.default_rng(0)) == [0, 2]
 
 
 def test_pick_batch_of_three_values_takes_the_share_of_draws_into_account() -> None:
@@ -53,4 +54,39 @@ def test_pick_batch_of_three_values_takes_the_share_of_draws_into_account() -> N
     known = np.zeros((4, 1, 3))
     sure, rare = np.full((4, 3), 1.0), np.zeros((4, 3))
     rare[0] = 1.2
-    assert pick_batch(known, np.stack([rare, sure], 1), 1, np.random.default_rng(0)) == [1]
+    assert pick_batch(known, np.stack([rare, sure], 1), np.zeros(3), 1, np.random.default_rng(0)) == [1]
+
+
+def test_pick_batch_takes_an_infeasible_candidate_for_nothing() -> None:
+    """Best in the draws where it is feasible, three of four here; and no candidate where none of them is."""
+    known = np.tile([[1.0, 1.0]], (4, 1, 1))
+    pool = np.tile([[3.0, 3.0], [2.5, 2.5]], (4, 1, 1))
+    pool[:3, 0] = -np.inf
+    assert pick_batch(known, pool, np.zeros(2), 1, np.random.default_rng(0)) == [1]
+    assert pick_batch(known[:, :0], np.full_like(pool, -np.inf), np.zeros(2), 1, np.random.default_rng(0)) == []
+
+
+def test_nadir_by_hand() -> None:
+    """The front is (0, 10) and (4, 2); (-9, 5) and the broken (-90, -90) do not count."""
+    rewards = np.array([[0.0, 10.0], [4.0, 2.0], [-9.0, 5.0], [-90.0, -90.0]])
+    assert nadir(rewards) == pytest.approx([-0.4, 1.2])
+    assert nadir(np.array([[1.0, 2.0]])) == pytest.approx([1.0, 2.0])
+
+
+def test_noise_that_is_not_known_is_fitted() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0, 1, (40, 2))
+    smooth = x[:, :1] - x[:, 1:]
+    means, _ = Posterior(x, smooth + 0.2 * rng.normal(size=(40, 1)), None).predict(x)
+    assert np.abs(means - smooth).mean() < 0.1
+
+
+def test_draws_agree_with_the_prediction_and_are_joint() -> None:
+    x = np.random.default_rng(0).uniform(0, 1, (6, 2))
+    posterior = Posterior(x, np.stack([x[:, 0], x[:, 1] ** 2], 1), np.full((6, 2), 0.05))
+    twins = np.array([[0.9, 0.1], [0.9001, 0.1], [0.1, 0.9]])
+    means, deviations = posterior.predict(twins)
+    drawn = posterior.sample(twins, 4000, np.random.default_rng(1))
+    assert drawn.mean(axis=0) == pytest.approx(means, abs=0.01)
+    assert drawn.std(axis=0) == pytest.approx(deviations, rel=0.1)
+    assert np.corrcoef(drawn[:, 0, 0], drawn[:, 1, 0])[0, 1] > 0.99
