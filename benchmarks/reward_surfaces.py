@@ -124,9 +124,10 @@ class Recorded:
 
 
 def read_recorded(path: Path) -> Recorded:
-    """
+    """What benchmarks/surface.py wrote.
+
     Raises:
-        KeyError: a point of the lattice is missing in the file.
+        KeyError: a point of the lattice is missing.
     """
     candidates = json.loads(gzip.decompress(path.read_bytes()))["candidates"]
     rewards = {tuple(candidate["w"]): candidate["rewards"] for candidate in candidates}

@@ -31,7 +31,8 @@ from mva_ray.search.proposer import DESIGNS, make_proposer
 OURS = (*POPULATIONS, *DESIGNS)
 OPTUNA = ("optuna_nsga2", "optuna_gp")
 ORACLE = "oracle"
-RECORDED = {2: "surface_smollm2.json.gz", 3: "surface_smollm2_three.json.gz"}
+RECORDED = "smollm2"
+FILES = {2: "surface_smollm2.json.gz", 3: "surface_smollm2_three.json.gz"}
 
 
 def main() -> None:
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--values", type=int, nargs="+", default=[2, 3])
+    parser.add_argument("--surfaces", nargs="+", default=[*SURFACES, RECORDED])
     parser.add_argument("--budget", type=int, default=100)
     parser.add_argument("--methods", nargs="+", default=[ORACLE, *OURS, *OPTUNA])
     parser.add_argument("--output", type=Path)
@@ -47,7 +49,7 @@ def main() -> None:
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     results = []
     print("| values | surface | method | median | quartiles | seconds a search |\n|---|---|---|---|---|---|")
-    for surface in surfaces(arguments.values):
+    for surface in surfaces(arguments.values, arguments.surfaces):
         for method in arguments.methods:
             results.append(search_often(method, surface, seeds, arguments.budget))
             print(as_row(results[-1], arguments.budget), flush=True)
@@ -56,14 +58,13 @@ def main() -> None:
         arguments.output.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def surfaces(numbers: Sequence[int]) -> Iterator[Surface]:
+def surfaces(numbers: Sequence[int], names: Sequence[str]) -> Iterator[Surface]:
     for n_values in numbers:
-        for rewards in SURFACES.values():
-            yield Synthetic(rewards, n_values)
-        path = Path(__file__).with_name(RECORDED[n_values])
-        if path.exists():
+        yield from (Synthetic(SURFACES[name], n_values) for name in names if name in SURFACES)
+        path = Path(__file__).with_name(FILES[n_values])
+        if RECORDED in names and path.exists():
             yield read_recorded(path)
-        else:
+        elif RECORDED in names:
             print(f"skipped: there is no {path} (benchmarks/surface.py records it)")
 
 

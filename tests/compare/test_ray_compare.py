@@ -77,7 +77,7 @@ def test_a_second_run_computes_nothing_anew(config: Path, compared: tuple[Path, 
 
 
 def test_values_that_bring_an_adapter_cannot_be_compared(config: Path, tmp_path: Path) -> None:
-    text = config.read_text().replace("reward: mva_ray.rewards:brief", "reward: mva_ray.rewards:brief\n  adapter: mine")
+    text = config.read_text().replace("reward: noted_rewards:brief", "reward: noted_rewards:brief\n  adapter: mine")
     own = config.with_name("own.yaml")
     own.write_text(text)
     with pytest.raises(ConfigError, match=r"values\[0\]\.adapter: every method trains its own adapters"):

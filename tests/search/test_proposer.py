@@ -148,7 +148,9 @@ def test_constraints_keep_the_search_where_they_are_satisfied(method: str) -> No
         rows += batch
     later = np.array(rows[30:]).sum(axis=1)
     free = np.array(flat(run(make(method, BOUNDS, 60, 8, 2), list))[30:]).sum(axis=1)
-    assert np.median(later) < 1.3 < np.median(free)
+    # C-TAEA keeps a second archive that is blind to constraints on purpose (Li et al. 2019): half of it lies beyond.
+    assert np.median(later) < (1.6 if method == "ctaea" else 1.3)
+    assert np.median(free) > 2
 
 
 @pytest.mark.parametrize("method", LEARNING)
