@@ -87,6 +87,9 @@ class Recorder:
     def read(self) -> list[Evaluation]:
         return self.rows
 
+    def forget(self) -> None:
+        self.rows = []
+
 
 def lines(path: Path) -> list[Any]:
     """What was asked so far, call by call."""
@@ -115,7 +118,9 @@ class Bench:
         )
         config = self.config("length")
         self.generators = [actor.remote(log, config, self.model, self.adapters, 1) for log in self.logs]
-        self._actors: list[ActorHandle] = []
+        self._recorder = ray.remote(Recorder).options(num_cpus=0).remote()
+        self._rewards = start_rewards(config)
+        self._ending: list[ActorHandle] = []
 
     def config(self, first: str, **changes: Any) -> RunConfig:
         """The config of a file whose rewards lie next to it; the first value's is the one under test."""
@@ -152,8 +157,11 @@ class Bench:
         """A broker of these settings; it begins with empty logs."""
         for log in (*self.logs, self.directory / "scored.jsonl"):
             log.unlink(missing_ok=True)
-        recorder = ray.remote(Recorder).options(num_cpus=0).remote()
-        actors = start_rewards(self.config(rewards, **changes))
+        recorder, actors = self._recorder, self._rewards
+        ray.get(recorder.forget.remote())
+        if rewards != "length" or changes:
+            actors = start_rewards(self.config(rewards, **changes))
+            self._ending += actors.values()
         handle = (
             ray.remote(EvaluationBroker)
             .options(num_cpus=0, max_concurrency=1000)
@@ -165,13 +173,14 @@ class Bench:
                 known or KnownAnswers(),
             )
         )
-        self._actors += [handle, recorder, *actors.values()]
+        self._ending.append(handle)
         return Asked(handle, recorder, self.logs, self.directory / "scored.jsonl")
 
     def end(self) -> None:
-        for actor in self._actors:
+        """End brokers and their own rewards; generators and the usual rewards serve the next ones, too."""
+        for actor in self._ending:
             ray.kill(actor)
-        self._actors = []
+        self._ending = []
 
 
 class Asked:
