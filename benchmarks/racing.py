@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from reward_surfaces import SURFACES, UPPER
 from tqdm.auto import tqdm
 
 from mva_ray.config_search import Search
@@ -33,28 +34,11 @@ from mva_ray.search.proposer import make_proposer
 from mva_ray.search.racing import Race
 
 Array = NDArray[np.float64]
-UPPER = 1.5
 Answer = Callable[[Coefficients], tuple[Array, Array]]
 """From coefficients to the rewards [N, k] and the tokens [N] of each prompt."""
 BLOCK = 8
 CELLS = 20
 SURFACE = Path(__file__).with_name("surface_smollm2.json.gz")
-
-
-def saturating(w: Array) -> Array:
-    """Values that oppose each other and saturate, and lose where the coefficients together go too far."""
-    total = w.sum(axis=1, keepdims=True)
-    return np.asarray(np.tanh(1.4 * w - 0.9 * (total - w)) - 0.08 * total**2)
-
-
-def collapse(w: Array) -> Array:
-    """Rewards that rise with the coefficients until the model breaks, beyond a length of 1.2."""
-    length = np.sqrt((w**2).sum(axis=1, keepdims=True))
-    others = w.sum(axis=1, keepdims=True) - w
-    return np.asarray(w - 0.5 * others - 3 * np.maximum(0, length - 1.2) ** 2)
-
-
-SURFACES = {"saturating": saturating, "collapse": collapse}
 
 
 def gaussian(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:

@@ -12,6 +12,9 @@ from ray.exceptions import RayError
 from mva_ray.config import RunConfig
 from mva_ray.errors import MvaError, RunError, last_line
 
+TRIAL_CPU = 0.01
+"""What a trial reserves: Tune refuses 0, and where nothing is left for it the search waits without a word."""
+
 ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -69,13 +72,16 @@ def shortages(config: RunConfig, there: Mapping[str, float]) -> list[str]:
 def needed_resources(config: RunConfig) -> dict[str, dict[str, float]]:
     """What runs at the same time, by the settings that ask for it."""
     search = config.search
-    rewards = [value.reward.resources for value in config.values]
+    rewards = [reward.resources for reward in config.rewards.values()]
+    trials = TRIAL_CPU * min(search.candidates, 10 * search.evaluators)
     concurrent = config.training.schedule == "concurrent"
     training = "training.schedule: concurrent, with a worker for each value," if concurrent else "training.num_workers"
     return {
         training: {"CPU": config.training_workers},
-        "search.evaluators and the rewards' resources": {
-            "CPU": search.evaluators * search.resources.num_cpus + sum(reward.num_cpus for reward in rewards),
+        "search.evaluators, the rewards' resources and the trials": {
+            "CPU": round(
+                search.evaluators * search.resources.num_cpus + sum(reward.num_cpus for reward in rewards) + trials, 2
+            ),
             "GPU": search.evaluators * search.resources.num_gpus + sum(reward.num_gpus for reward in rewards),
         },
     }
