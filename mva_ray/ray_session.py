@@ -10,10 +10,8 @@ import torch
 from ray.exceptions import RayError
 
 from mva_ray.config import RunConfig
+from mva_ray.config_search import TRIAL_CPU
 from mva_ray.errors import MvaError, RunError, last_line
-
-TRIAL_CPU = 0.01
-"""What a trial reserves: Tune refuses 0, and where nothing is left for it the search waits without a word."""
 
 ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",

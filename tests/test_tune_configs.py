@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from mva_ray.config import load_config
+from mva_ray.config_reward import Resources
+from mva_ray.ray_session import shortages
 
 DIRECTORY = Path(__file__).parents[1] / "tune_configs"
 CONFIGS = sorted(DIRECTORY.glob("*.yaml"))
@@ -68,3 +70,12 @@ def test_splits_are_disjoint_and_were_not_trained_on(from_hub: dict[str, Any], t
 def test_too_few_prompts_are_said(from_hub: dict[str, Any]) -> None:
     with pytest.raises(SystemExit, match="only 1 prompts are left"):
         from_hub["splits"](["Why?"], [])
+
+
+def test_the_quickstart_fits_two_cores_and_leaves_something_for_trials() -> None:
+    """A search whose trials find no CPU waits without a word."""
+    config = load_config(DIRECTORY / "quickstart.yaml")
+    assert shortages(config, {"CPU": 2}) == []
+    search = config.search.model_copy(update={"resources": Resources(num_cpus=0.9)})
+    (line,) = shortages(config.model_copy(update={"search": search}), {"CPU": 2})
+    assert line == "search.evaluators, the rewards' resources and the trials need 2.2 CPU, this machine has 2"

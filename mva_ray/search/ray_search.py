@@ -11,6 +11,7 @@ from ray.actor import ActorHandle
 from ray.tune import Callback, FailureConfig
 from ray.tune.search import Searcher
 
+from mva_ray.config_search import TRIAL_CPU
 from mva_ray.errors import RunError
 from mva_ray.records import Coefficients, Evaluation, Outcome
 from mva_ray.search.proposer import Proposer
@@ -226,7 +227,7 @@ def run_search(
         ray.get(broker.stop.remote("search", coefficients, reason))
 
     tune.Tuner(
-        tune.with_resources(tune.with_parameters(CandidateTrial, broker=broker, queue=queue), {"CPU": 0.01}),
+        tune.with_resources(tune.with_parameters(CandidateTrial, broker=broker, queue=queue), {"CPU": TRIAL_CPU}),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=RacingScheduler(searcher.race, stop),
