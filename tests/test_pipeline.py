@@ -64,7 +64,7 @@ def write_config(directory: Path, model: Path, **changes: object) -> Path:
         "name": "tiny",
         "base_model": str(model),
         "prompts": {split: {"path": f"{split}.jsonl"} for split in splits},
-        "generation": {"max_new_tokens": 12, "batch_size": 12},
+        "generation": {"max_new_tokens": 12, "batch_size": 4},
         "values": [{"name": value, "reward": f"noted_rewards:{value}"} for value in VALUES],
         "training": {"steps": 3, "pairs_per_step": 2, "learning_rate": 1e-2, "lora": {"r": 4, "alpha": 8}},
         "search": {"candidates": 10, "population": 4, "bounds": [-0.5, 1.5]},
@@ -158,8 +158,8 @@ def test_killed_in_every_stage_the_table_is_the_same(job: tuple[Path, Path, str]
     def adapters() -> int:
         return len([path for path in (run_dir / "adapters").glob("*") if path.suffix != ".partial"])
 
-    kill_when(lambda: 0 < batches() < 8, config, run_dir)
-    assert 0 < batches() < 8, "the kill came too late to be during the pairs"
+    kill_when(lambda: 0 < batches() < 24, config, run_dir)
+    assert 0 < batches() < 24, "the kill came too late to be during the pairs"
     kill_when(lambda: adapters() == 1 and bool(list((run_dir / "adapters").glob("*.partial"))), config, run_dir)
     assert adapters() == 1, "the kill came too late to be during training"
     kill_when(lambda: evaluations_made(run_dir) > 0, config, run_dir)
