@@ -13,12 +13,12 @@ from mva_ray.adapters.blocks import load_adapters
 from mva_ray.adapters.prompting import completion_ids, prompt_ids
 from mva_ray.config import Generation as GenerationSettings
 from mva_ray.config import Sampling
-from mva_ray.errors import CandidateFailure, RunError
+from mva_ray.errors import CandidateFailure
+from mva_ray.evaluation.answers import Answer, sampled
 from mva_ray.evaluation.engine import Draw, Engine, Request, Row
 from mva_ray.evaluation.row_limit import MOST, RowLimit, rows_that_fit
 from mva_ray.records import AdapterRef, Coefficients, Generation
 
-Answer = Generation | CandidateFailure
 T = TypeVar("T")
 
 
@@ -112,7 +112,7 @@ class Generator:
         rows = self._engine.submit([Request(self._ids(p), self._base, draw(p, number)) for p, number in asked])
 
         def read(done: Sequence[Row]) -> list[list[Generation]]:
-            drawn = [_or_raise(self._read(prompt, row)) for (prompt, _), row in zip(asked, done, strict=True)]
+            drawn = [sampled(self._read(prompt, row)) for (prompt, _), row in zip(asked, done, strict=True)]
             return [drawn[start : start + count] for start in range(0, len(drawn), count)]
 
         return Pending(rows, read)
@@ -158,12 +158,6 @@ def _most_rows(model: Any, max_new_tokens: int) -> int:
     free, _ = torch.cuda.mem_get_info(model.device)
     length = max_new_tokens + max(256, max_new_tokens)
     return rows_that_fit(free, model.config.get_text_config(), length, model.dtype.itemsize)
-
-
-def _or_raise(answer: Answer) -> Generation:
-    if isinstance(answer, CandidateFailure):
-        raise RunError(f"no samples: {answer.message}")
-    return answer
 
 
 def _mean_nll(row: Row) -> float:

@@ -22,9 +22,8 @@ from mva_ray.config import Sampling
 from mva_ray.config_engine import OpenAiServer
 from mva_ray.endpoint import THIS_REQUEST_ONLY, Client, cause, said, status_of
 from mva_ray.errors import CandidateFailure, ConfigError, RunError
+from mva_ray.evaluation.answers import Answer, sampled
 from mva_ray.records import AdapterRef, Coefficients, Generation
-
-Answer = Generation | CandidateFailure
 
 LEFT_ALONE = {"top_p": 1, "min_p": 0, "repetition_penalty": 1}
 """Said in full: what a request leaves open, vLLM takes from the model's generation_config.json."""
@@ -116,7 +115,7 @@ class OpenAiGenerator:
         texts = [prompt for prompt in prompts for _ in range(count)]
         seeds = [{**options, "seed": _seed(seed, prompt, k)} for prompt in prompts for k in range(count)]
         with _threads(self._settings.concurrency) as asking:
-            drawn = list(map(_or_raise, asking.map(partial(self._complete, self._settings.model), seeds, texts)))
+            drawn = list(map(sampled, asking.map(partial(self._complete, self._settings.model), seeds, texts)))
         return [drawn[start : start + count] for start in range(0, len(drawn), count)]
 
     def _answer(
@@ -224,12 +223,6 @@ def _read(prompt: str, body: Any) -> Answer:
         case "stop":
             return Generation(prompt, text.strip(), max(0, tokens - 1), truncated=False)
     return CandidateFailure("generation_raised", f"the server ended an answer with {reason!r}")
-
-
-def _or_raise(answer: Answer) -> Generation:
-    if isinstance(answer, CandidateFailure):
-        raise RunError(f"no samples: {answer.message}")
-    return answer
 
 
 def _seed(seed: int, prompt: str, number: int) -> int:

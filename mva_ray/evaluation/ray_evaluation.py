@@ -19,13 +19,13 @@ from mva_ray.config import RunConfig, Sampling
 from mva_ray.config_reward import Resources
 from mva_ray.config_reward import Reward as RewardSettings
 from mva_ray.errors import CandidateFailure, RunError, last_line
+from mva_ray.evaluation.answers import Answer
 from mva_ray.evaluation.evaluate import EvaluationSetting, failed, succeeded
 from mva_ray.evaluation.known import KnownAnswer, KnownAnswers
 from mva_ray.records import AdapterRef, Coefficients, Evaluation, Generation
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-Answer = Generation | CandidateFailure
 Record = Callable[[Sequence[Evaluation]], None]
 _SURVIVES = {"max_restarts": 2, "max_task_retries": 2}
 _ANY_NUMBER = 10_000

@@ -13,7 +13,8 @@ from mva_ray.adapters.hashes import adapter_hash
 from mva_ray.config import Generation as GenerationSettings
 from mva_ray.config import Sampling
 from mva_ray.errors import CandidateFailure, RunError
-from mva_ray.evaluation.generate import Answer, Generator
+from mva_ray.evaluation.answers import Answer
+from mva_ray.evaluation.generate import Generator
 from mva_ray.records import AdapterRef, Generation
 from tests.tiny import PROMPTS, SENTENCES, load, merged, random_adapter
 

@@ -19,9 +19,10 @@ from mva_ray.config import Generation as GenerationSettings
 from mva_ray.config import RunConfig, Sampling
 from mva_ray.config_engine import OpenAiServer
 from mva_ray.errors import CandidateFailure, ConfigError, RunError
+from mva_ray.evaluation.answers import Answer
 from mva_ray.evaluation.engines import make_generator
 from mva_ray.evaluation.generate import Generator
-from mva_ray.evaluation.openai import Answer, OpenAiGenerator
+from mva_ray.evaluation.openai import OpenAiGenerator
 from mva_ray.records import AdapterRef, Coefficients, Generation
 from tests.openai_server import MODEL, OpenAiTestServer, Refusal, serving
 from tests.tiny import PROMPTS, SENTENCES, make_gpt2, make_llama, random_adapter
