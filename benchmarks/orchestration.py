@@ -20,6 +20,7 @@ from pathlib import Path
 
 import ray
 
+from mva_ray.config_search import TRIALS
 from mva_ray.evaluation.evaluate import EvaluationSetting, succeeded
 from mva_ray.ray_session import ENVIRONMENT
 from mva_ray.records import Coefficients, Evaluation, Generation, Outcome
@@ -69,26 +70,30 @@ class Counting:
     def __init__(self, trials: int, generation: int) -> None:
         self._left = [(i / 10_000, 0.0) for i in range(trials)]
         self._size = generation
+        self.ready = True
 
     def ask(self) -> list[Coefficients]:
         asked, self._left = self._left[: self._size], self._left[self._size :]
+        self.ready = False
         return list(asked)
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
         """Nothing is learned."""
+        self.ready = True
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=500)
     parser.add_argument("--generation", type=int, default=8)
-    parser.add_argument("--concurrency", type=int, default=8)
+    parser.add_argument("--concurrency", type=int, default=TRIALS)
+    parser.add_argument("--ahead", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=0.0)
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     os.environ.update(ENVIRONMENT)
     ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False, object_store_memory=10**8)
-    result = measure(arguments.trials, arguments.generation, arguments.concurrency, arguments.seconds)
+    result = measure(arguments.trials, arguments.generation, arguments.concurrency, arguments.ahead, arguments.seconds)
     ray.shutdown()
     for name, number in result.items():
         print(f"{name:22} {number:8.3f}")
@@ -96,14 +101,14 @@ def main() -> None:
         arguments.output.write_text(json.dumps(result, indent=1) + "\n")
 
 
-def measure(trials: int, generation: int, concurrency: int, seconds: float) -> dict[str, float]:
+def measure(trials: int, generation: int, concurrency: int, ahead: int, seconds: float) -> dict[str, float]:
     broker = ray.remote(InstantBroker).options(num_cpus=0, max_concurrency=10_000).remote(seconds)
     ray.get(broker.busy.remote())
     searcher = GenerationalSearcher(Counting(trials, generation), lambda row: None)
     done: list[float] = []
     with tempfile.TemporaryDirectory() as storage:
         started, cpu = time.monotonic(), time.process_time()
-        run_search(searcher, broker, concurrency, Path(storage), lambda: done.append(time.monotonic()))
+        run_search(searcher, broker, concurrency, ahead, Path(storage), lambda: done.append(time.monotonic()))
         ended = time.monotonic()
     assert len(done) == trials
     busy = ray.get(broker.busy.remote())
@@ -111,6 +116,7 @@ def measure(trials: int, generation: int, concurrency: int, seconds: float) -> d
         "trials": trials,
         "generation": generation,
         "concurrency": concurrency,
+        "ahead": ahead,
         "start_up_s": done[0] - started,
         "ms_a_trial": 1000 * (done[-1] - done[0]) / (trials - 1),
         "driver_cpu_ms_a_trial": 1000 * (time.process_time() - cpu) / trials,

@@ -17,6 +17,7 @@ candidates that were not stopped, as a share of the same search without racing.
 import argparse
 import gzip
 import json
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +94,7 @@ def stopped_at_boundary(noise: str, k: int, prompts: int, error_rate: float, rng
     race = Race(prompts, BLOCK, error_rate)
     race.admit({row: rewards.tolist() for row, rewards in known.items()}, rows)
     candidate = tuple(rng.uniform(0, UPPER, k).tolist())
+    race.enter([candidate])
     rewards = answer(candidate)[0]
     rewards = rewards + inner_corner(np.array([r.mean(axis=0) for r in known.values()]), rng) - rewards.mean(axis=0)
     return any(race.dominating(candidate, rewards[:look].tolist()) for look in race.looks)
@@ -128,14 +130,22 @@ def search(method: str, budget: int, k: int, seed: int, answer: Answer, race: Ra
     settings = Search(method=method, candidates=budget, population=8)  # type: ignore[arg-type]
     proposer = make_proposer(settings, [(0, UPPER)] * k, k, reference_candidates(k, 4), seed)
     records: dict[Coefficients, Record] = {}
-    while rows := proposer.ask():
-        raced = bool(records)
-        generation = {row: evaluate(row, answer, race, raced) for row in rows}
-        proposer.tell([outcome(row, record) for row, record in generation.items()])
-        complete = {row: record.rewards.tolist() for row, record in generation.items() if not record.stopped}
-        race.admit(complete, list(complete))
-        records |= generation
-    return records
+    pending: deque[dict[Coefficients, Record]] = deque()
+    told = False
+    while True:
+        if proposer.ready:
+            rows = proposer.ask()
+            if not rows:
+                return records
+            race.enter(rows)
+            pending.append({row: evaluate(row, answer, race, told) for row in rows})
+            records |= pending[-1]
+        else:
+            generation = pending.popleft()
+            proposer.tell([outcome(row, record) for row, record in generation.items()])
+            complete = {row: record.rewards.tolist() for row, record in generation.items() if not record.stopped}
+            race.admit(complete, list(complete))
+            told = True
 
 
 def evaluate(row: Coefficients, answer: Answer, race: Race, raced: bool) -> Record:

@@ -12,6 +12,7 @@ what adds most hypervolume: about the least that any search can need.
 import argparse
 import json
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -148,11 +149,18 @@ def our_batches(method: str, surface: Surface, budget: int, seed: int) -> Iterat
     n_values, measured = len(surface.bounds), surface.measured(seed)
     settings = Search(method=method, candidates=budget)  # type: ignore[arg-type]
     proposer = make_proposer(settings, surface.bounds, n_values, reference_candidates(n_values, 2), seed)
-    while rows := proposer.ask():
-        yield rows
-        w = np.array(rows)
-        told = zip(rows, measured(w).tolist(), surface.errors(w).tolist(), strict=True)
-        proposer.tell([Outcome(row, tuple(means), tuple(errors)) for row, means, errors in told])
+    pending: deque[list[Coefficients]] = deque()
+    while True:
+        if proposer.ready:
+            pending.append(proposer.ask())
+            if not pending[-1]:
+                return
+            yield pending[-1]
+        else:
+            rows = pending.popleft()
+            w = np.array(rows)
+            told = zip(rows, measured(w).tolist(), surface.errors(w).tolist(), strict=True)
+            proposer.tell([Outcome(row, tuple(means), tuple(errors)) for row, means, errors in told])
 
 
 def optuna_batches(method: str, surface: Surface, budget: int, seed: int) -> Iterator[list[Coefficients]]:

@@ -13,10 +13,11 @@ DIRECTED = ("nsga3", "unsga3", "rvea", "ctaea")
 
 EVOLUTIONARY = ("nsga2", *DIRECTED, "sms_emoa", "agemoea2")
 POPULATIONS = {**dict.fromkeys(EVOLUTIONARY, 8), "surrogate": 2}
-"""How many candidates a method proposes at once; fixed designs propose all of them."""
+"""How many candidates a method proposes at once; fixed designs propose all of them, unless these race."""
 
-TRIAL_CPU = 0.01
-"""What a trial reserves: Tune refuses 0, and where nothing is left for it the search waits without a word."""
+TRIALS, TRIAL_CPU = 4, 0.01
+"""Tune trials at once, each a process, and what each reserves: Tune refuses 0, and where nothing is left for it the
+search waits without a word. They only wait for the evaluation broker, which works ahead of them."""
 
 OperatorProbability = Annotated[float, Field(ge=0, le=1, description="a number >= 0 and <= 1")]
 DistributionIndex = Annotated[float, Field(ge=1, le=100, description="a number >= 1 and <= 100")]

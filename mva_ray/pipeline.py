@@ -20,6 +20,7 @@ from mva_ray.adapters.fetch import local_directory
 from mva_ray.adapters.hashes import delta_hash
 from mva_ray.adapters.lora import copy_adapter
 from mva_ray.config import RunConfig, Value, check_writable, read_config
+from mva_ray.config_search import TRIALS
 from mva_ray.constraints import constraint_values, is_measured
 from mva_ray.data.check import data_problems
 from mva_ray.data.conflict import within_prompt_correlation
@@ -336,13 +337,13 @@ class Run:
 
     def _search(self, broker: ActorHandle, setting: EvaluationSetting, warm: Sequence[Coefficients]) -> None:
         search, searcher = self._config.search, self._searcher(setting, warm)
-        # Enough to fill the rows of every engine, and two that wait for a place.
-        concurrency = search.evaluators * (2 + -(-self._rows // len(setting.prompts)))
+        # With those that trials hold, enough to fill the rows of every engine.
+        ahead = search.evaluators * -(-self._rows // len(setting.prompts))
         with tqdm(total=search.candidates, desc="search", unit="candidate") as bar:
             more = searcher.replay()
             bar.update(searcher.evaluated)
             if more:
-                run_search(searcher, broker, min(concurrency, search.candidates), self._dir / "ray", bar.update)
+                run_search(searcher, broker, TRIALS, ahead, self._dir / "ray", bar.update)
         self._add_time("engine at work in the search", ray.get(broker.engine_seconds.remote()))
         if searcher.too_many_failed:
             raise RunError(f"the search stopped: {searcher.too_many_failed}")

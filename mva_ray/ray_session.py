@@ -10,7 +10,7 @@ import torch
 from ray.exceptions import RayError
 
 from mva_ray.config import RunConfig
-from mva_ray.config_search import TRIAL_CPU
+from mva_ray.config_search import TRIAL_CPU, TRIALS
 from mva_ray.errors import MvaError, RunError, last_line
 
 ENVIRONMENT = {
@@ -71,14 +71,16 @@ def needed_resources(config: RunConfig) -> dict[str, dict[str, float]]:
     """What runs at the same time, by the settings that ask for it."""
     search = config.search
     rewards = [reward.resources for reward in config.rewards.values()]
-    trials = TRIAL_CPU * min(search.candidates, 10 * search.evaluators)
     concurrent = config.training.schedule == "concurrent"
     training = "training.schedule: concurrent, with a worker for each value," if concurrent else "training.num_workers"
     return {
         training: {"CPU": config.training_workers},
         "search.evaluators, the rewards' resources and the trials": {
             "CPU": round(
-                search.evaluators * search.resources.num_cpus + sum(reward.num_cpus for reward in rewards) + trials, 2
+                search.evaluators * search.resources.num_cpus
+                + sum(reward.num_cpus for reward in rewards)
+                + TRIALS * TRIAL_CPU,
+                2,
             ),
             "GPU": search.evaluators * search.resources.num_gpus + sum(reward.num_gpus for reward in rewards),
         },

@@ -596,6 +596,11 @@ MALFORMED = {
         "line 6, prompts.held_out.path: a prompt belongs to one split only, and these are in prompts.search too: 'd' "
         "and 1 more",
     ),
+    "race with one block": (
+        "  candidates: 16",
+        "  candidates: 16\n  racing: {error_rate: 0.1}",
+        "line 16, search.racing: block 8 leaves nothing to race for: there are 2 search prompts",
+    ),
     # Constraints
     "constraints that are a list": (
         "search:\n",

@@ -1,6 +1,7 @@
 """Rewards with known bests, and a search driven over them, for the tests of search methods."""
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -50,11 +51,22 @@ def outcomes(rows: Sequence[Coefficients], surface: Surface = trade_off, error: 
 
 def run(search: Proposer, surface: Surface = trade_off) -> list[list[Coefficients]]:
     """All batches until the search is over."""
-    batches = []
-    while batch := search.ask():
-        search.tell(outcomes(batch, surface))
-        batches.append(batch)
-    return batches
+    return list(batches(search, lambda rows: outcomes(rows, surface)))
+
+
+def batches(
+    search: Proposer, judge: Callable[[Sequence[Coefficients]], Sequence[Outcome]]
+) -> Iterator[list[Coefficients]]:
+    """The batches that are asked for, each as soon as it can be and told when it has to be."""
+    pending: deque[list[Coefficients]] = deque()
+    while True:
+        if search.ready:
+            pending.append(search.ask())
+            if not pending[-1]:
+                return
+            yield pending[-1]
+        else:
+            search.tell(judge(pending.popleft()))
 
 
 def flat(batches: Sequence[Sequence[Coefficients]]) -> list[Coefficients]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from mva_ray.config import Draft, PairSource, RunConfig, read_config
+from mva_ray.config_search import Racing
 from mva_ray.config_yaml import Location, Problem
 from mva_ray.data.conflict import shared_prompts
 from mva_ray.data.files import read_prompts
@@ -38,7 +39,12 @@ def data_problems(draft: Draft, offline: bool = False) -> list[Problem]:
     Offline, data sets of the hub are passed over.
     """
     prompts, problems = _read_prompts(draft)
-    return [*problems, *_shared_prompts(draft, prompts), *_pair_problems(draft, prompts, offline)]
+    return [
+        *problems,
+        *_shared_prompts(draft, prompts),
+        *_pair_problems(draft, prompts, offline),
+        *_racing_problems(draft, prompts),
+    ]
 
 
 def _read_prompts(draft: Draft) -> tuple[dict[str, list[str]], list[Problem]]:
@@ -92,6 +98,15 @@ def _pair_problems(draft: Draft, prompts: Mapping[str, Sequence[str]], offline: 
             if shared := shared_prompts([pair.prompt for pair in data.pairs], prompts.get(split, ())):
                 message = f"{source.name} trains on prompts that prompts.{split} judges by: {_listed(shared)}"
                 yield draft.document.problem(location, message)
+
+
+def _racing_problems(draft: Draft, prompts: Mapping[str, Sequence[str]]) -> Iterator[Problem]:
+    """A race looks after each block but the last: with one block it would do nothing, without a word."""
+    racing, size = draft.document.get("search", "racing"), len(prompts.get("search", ()))
+    block = racing.get("block", Racing().block) if isinstance(racing, Mapping) else None
+    if isinstance(block, int) and size and block >= size:
+        found = f"block {block} leaves nothing to race for: there are {size} search prompts"
+        yield draft.document.problem(("search", "racing"), found)
 
 
 def _pair_sources(draft: Draft) -> Iterator[tuple[Location, PairSource]]:

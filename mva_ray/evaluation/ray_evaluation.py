@@ -234,17 +234,29 @@ class EvaluationBroker:
         self._known = known
         self._recorder = _Recorder(record)
         self._one_at_a_time: defaultdict[tuple[str, Coefficients], asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._evaluations: dict[tuple[str, Coefficients, int | None], asyncio.Task[PartialEvaluation]] = {}
         self._reached: dict[tuple[str, Coefficients], int] = {}
         self._seconds: defaultdict[tuple[str, Coefficients], float] = defaultdict(float)
 
     async def evaluate(self, split: str, coefficients: Coefficients, n_prompts: int | None = None) -> PartialEvaluation:
         """Evaluate a candidate on the first `n_prompts` prompts of a split, all of them if None.
 
-        Once it has all, or where it failed, the evaluation has been recorded when this returns.
+        Once it has all, or where it failed, the evaluation has been recorded when this returns. Who asks again gets the
+        same.
 
         Raises:
             RunError: no candidate can be evaluated, such as by a server that is down.
         """
+        key = split, coefficients, n_prompts
+        if key not in self._evaluations:
+            self._evaluations[key] = asyncio.create_task(self._evaluate(*key))
+        try:
+            return await asyncio.shield(self._evaluations[key])
+        except Exception:
+            self._evaluations.pop(key, None)
+            raise
+
+    async def _evaluate(self, split: str, coefficients: Coefficients, n_prompts: int | None) -> PartialEvaluation:
         setting = self._settings[split]
         prompts = setting.prompts[:n_prompts]
         evaluation = await self._evaluated(setting, coefficients, prompts, None)

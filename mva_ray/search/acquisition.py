@@ -23,7 +23,9 @@ def nadir(rewards: Array) -> Array:
     return np.asarray(np.maximum(rewards.min(axis=0), worst - _MARGIN * (best - worst)))
 
 
-def pick_batch(known: Array, pool: Array, lower: Array, count: int, rng: np.random.Generator) -> list[int]:
+def pick_batch(
+    known: Array, pool: Array, lower: Array, count: int, rng: np.random.Generator, pending: int = 0
+) -> list[int]:
     """Greedy batch by expected hypervolume improvement, which is what keeps its members apart.
 
     Hypervolume is the share of random points of a box that some reward vector dominates, so any number of values costs
@@ -34,6 +36,7 @@ def pick_batch(known: Array, pool: Array, lower: Array, count: int, rng: np.rand
         pool: [s, m, k] draws, jointly with `known`, of those to pick from; minus infinity where infeasible.
         lower: [k] where hypervolume begins.
         count: how many to pick.
+        pending: the first so many of the pool are as good as picked, and not returned.
 
     Returns:
         at most `count` indices of the pool, the most promising first; fewer where no other improves anything.
@@ -42,6 +45,8 @@ def pick_batch(known: Array, pool: Array, lower: Array, count: int, rng: np.rand
     points = qmc.Sobol(len(lower), seed=rng).random(_BOX_POINTS) * (np.maximum(upper, lower) - lower) + lower
     uncovered = np.stack([~_dominated(points, draw).any(axis=0) for draw in known])
     gains = np.stack([_dominated(points, draw) for draw in pool]) & uncovered[:, None]
+    for index in range(pending):
+        gains &= ~gains[:, index, None]
     picked: list[int] = []
     for _ in range(count):
         improvement = gains.sum(axis=(0, 2))

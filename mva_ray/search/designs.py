@@ -48,26 +48,35 @@ def in_blocks(per_value: Coefficients, blocks: int) -> Coefficients:
 
 
 class DesignProposer:
-    """The references, then a fixed design, until the budget is spent: one batch, and nothing is learned.
+    """The references, then a fixed design, until the budget is spent. Nothing is learned.
 
     Args:
         design: draws what the references leave of the budget.
         ledger: references and budget.
         bounds: (lower, upper) of each coefficient.
         seed: of the design.
+        batch: how many to propose at once, two batches overlapping; None for all, references among them.
     """
 
-    def __init__(self, design: Design, ledger: Ledger, bounds: Bounds, seed: int) -> None:
-        self._design, self._ledger, self._bounds, self._seed = design, ledger, bounds, seed
+    def __init__(self, design: Design, ledger: Ledger, bounds: Bounds, seed: int, batch: int | None = None) -> None:
+        self._design, self._ledger, self._bounds, self._seed, self._batch = design, ledger, bounds, seed, batch
+        self._drawn: list[Coefficients] | None = None
+
+    @property
+    def ready(self) -> bool:
+        """See `Proposer.ready`."""
+        return len(self._ledger.pending) <= (self._batch or 0)
 
     def ask(self) -> list[Coefficients]:
-        self._ledger.check_all_told()
-        if self._ledger.started:
-            return []
+        """See `Proposer.ask`."""
+        if self._drawn is None:
+            self._drawn = self._draw()
+        return self._ledger.ask(self._ledger.new(self._drawn)[: self._batch])
+
+    def _draw(self) -> list[Coefficients]:
         references = self._ledger.references()
         count = max(0, self._ledger.left - len(references))
-        drawn = self._design(self._bounds, count, len(self._ledger.told), self._seed)
-        return self._ledger.ask(self._ledger.new([*references, *drawn]))
+        return [*references, *map(rounded, self._design(self._bounds, count, len(self._ledger.told), self._seed))]
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
         """Told candidates are not proposed again; nothing else is learned."""

@@ -65,9 +65,13 @@ class EvolutionaryProposer:
         self._settings, self._population, self._seed = settings, settings.generation_size, seed
         self._offspring: Population | None = None
 
+    @property
+    def ready(self) -> bool:
+        """See `Proposer.ready`."""
+        return not self._ledger.pending
+
     def ask(self) -> list[Coefficients]:
         """See `Proposer.ask`; empty where the search has converged, too."""
-        self._ledger.check_all_told()
         if not self._ledger.left:
             return []
         if self._offspring is None:

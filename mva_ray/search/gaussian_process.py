@@ -94,8 +94,11 @@ def _most_probable(
 
 
 def _draw(process: GaussianProcessRegressor, inputs: Array, count: int, rng: np.random.Generator) -> Array:
-    """[count, m]; by the eigenvectors of the covariance, since rounding makes it indefinite for near candidates."""
+    """[count, m]; by the symmetric root of the covariance, which rounding makes indefinite for near candidates.
+
+    Any other root would depend on which eigenvectors happen to be found where eigenvalues are nearly the same.
+    """
     mean, covariance = process.predict(inputs, return_cov=True)
     values, vectors = eigh(covariance)
-    root = vectors * np.sqrt(np.maximum(values, 0))
-    return np.asarray(mean + rng.normal(size=(count, len(inputs))) @ root.T)
+    root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
+    return np.asarray(mean + rng.normal(size=(count, len(inputs))) @ root)

@@ -27,6 +27,15 @@ class Ledger:
         return self._budget - len(self._asked)
 
     @property
+    def pending(self) -> list[Coefficients]:
+        """Asked for and not told yet, in the order of asking."""
+        return [row for row in self._asked if row not in self.told]
+
+    @property
+    def references_pending(self) -> bool:
+        return any(row in self._references for row in self.pending)
+
+    @property
     def started(self) -> bool:
         """Whether anything was asked for yet."""
         return bool(self._asked)
@@ -64,11 +73,3 @@ class Ledger:
 
     def tell(self, outcomes: Iterable[Outcome]) -> None:
         self.told |= {outcome.coefficients: outcome for outcome in outcomes}
-
-    def check_all_told(self) -> None:
-        """
-        Raises:
-            RuntimeError: where candidates asked for have not been told.
-        """
-        if self._asked.keys() - self.told.keys():
-            raise RuntimeError("tell the outcomes of the last candidates before asking for more")

@@ -8,19 +8,24 @@ from mva_ray.records import Coefficients, Outcome
 from mva_ray.search.designs import DesignProposer, grid, random, sobol
 from mva_ray.search.ledger import Ledger
 
+_RACING_BATCH = 8
+"""Candidates of a fixed design that are proposed at once where they race: against those before them."""
+
 
 class Proposer(Protocol):
     """Proposes candidates in batches. What it proposes depends on its settings and on what it was told alone.
 
-    That, and not a saved state, is what makes a killed run go on as if undisturbed.
+    That, and not a saved state, is what makes a killed run go on as if undisturbed: outcomes are told a batch at a
+    time, in the order of asking, and the next batch is asked for as soon as the proposer is ready.
     """
 
-    def ask(self) -> list[Coefficients]:
-        """The next candidates, all new; empty when the budget is spent or nothing is left to propose.
+    @property
+    def ready(self) -> bool:
+        """Whether `ask` may be called; else it first has to be told more of what it asked for."""
+        ...
 
-        Raises:
-            RuntimeError: where candidates asked for before have not been told.
-        """
+    def ask(self) -> list[Coefficients]:
+        """The next candidates, all new; empty when the budget is spent or nothing is left to propose."""
         ...
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
@@ -50,7 +55,9 @@ def make_proposer(
     """
     ledger = Ledger(references, settings.candidates)
     if settings.method in DESIGNS:
-        return DesignProposer(DESIGNS[settings.method], ledger, bounds, seed)
+        return DesignProposer(
+            DESIGNS[settings.method], ledger, bounds, seed, _RACING_BATCH if settings.racing else None
+        )
     if settings.method == "surrogate":
         from mva_ray.search.surrogate import SurrogateProposer
 

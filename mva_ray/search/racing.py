@@ -1,6 +1,7 @@
 """A race against the clock of prompts: candidates that are surely dominated do not answer all of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +13,20 @@ Rewards = Sequence[Sequence[float]]
 """[n][k]: of each prompt, in the order of the prompts and of the values; higher is better."""
 
 
-class Race:
-    """Compares a candidate after each block of prompts with the candidates of earlier generations.
+@dataclass(frozen=True)
+class _Field:
+    """Whom a candidate races against: the first so many of the known and of the opponents, and their variogram."""
 
-    Those are known on all prompts and admitted a generation at a time, so that no decision depends on who finishes
-    first. The statistics, and what they assume, are in `mva_ray.maths.racing`.
+    known: int
+    opponents: int
+    slope: NDArray[np.float64]
+
+
+class Race:
+    """Compares a candidate after each block of prompts with those that were admitted before it entered.
+
+    Those are known on all prompts, and later ones do not count, so that no decision depends on who finishes first. The
+    statistics, and what they assume, are in `mva_ray.maths.racing`.
 
     Args:
         n_prompts: of the whole split, in random order.
@@ -27,27 +37,35 @@ class Race:
     def __init__(self, n_prompts: int, block: int, error_rate: float) -> None:
         self.looks = tuple(range(block, n_prompts, block))
         self._error_rate = error_rate
-        self._known: dict[Coefficients, NDArray[np.float64]] = {}
-        self._opponents: list[Coefficients] = []
-        self._slope = np.zeros(0)
+        self._rows: list[Coefficients] = []
+        self._rewards: list[NDArray[np.float64]] = []
+        self._opponents: list[int] = []
+        self._field = _Field(0, 0, np.zeros(0))
+        self._fields: dict[Coefficients, _Field] = {}
 
     def admit(self, known: Mapping[Coefficients, Rewards], opponents: Sequence[Coefficients]) -> None:
         """Candidates with their rewards on all prompts; those that may stop others, for not every one is feasible."""
-        self._known |= {row: np.asarray(rewards, dtype=float) for row, rewards in known.items()}
-        self._opponents += opponents
-        if len(self._known) > 1:
-            self._slope = variogram_slope(list(self._known), list(self._known.values()))
+        self._rows += known
+        self._rewards += [np.asarray(rewards, dtype=float) for rewards in known.values()]
+        self._opponents += [self._rows.index(row) for row in opponents]
+        slope = variogram_slope(self._rows, self._rewards) if len(self._rows) > 1 else np.zeros(0)
+        self._field = _Field(len(self._rows), len(self._opponents), slope)
+
+    def enter(self, rows: Iterable[Coefficients]) -> None:
+        """Candidates that from now on race against all that are admitted by now."""
+        self._fields |= dict.fromkeys(rows, self._field)
 
     def dominating(self, coefficients: Coefficients, rewards: Rewards) -> Coefficients | None:
         """An opponent that dominates the candidate, judged by its rewards on the first prompts; None: it may go on."""
-        if len(rewards) not in self.looks or len(self._known) < 2 or not self._opponents:
+        field = self._fields[coefficients]
+        if len(rewards) not in self.looks or field.known < 2 or not field.opponents:
             return None
-        rows = list(self._known)
-        closest, distance = nearest(coefficients, rows)
-        level = self._error_rate / (len(self._slope) * len(self.looks))
-        bounds = upper_bounds(rewards, self._known[rows[closest]], self._slope * distance, level)
-        found = dominating(bounds, [self._known[row].mean(axis=0) for row in self._opponents])
-        return None if found is None else self._opponents[found]
+        closest, distance = nearest(coefficients, self._rows[: field.known])
+        level = self._error_rate / (len(field.slope) * len(self.looks))
+        bounds = upper_bounds(rewards, self._rewards[closest], field.slope * distance, level)
+        opponents = self._opponents[: field.opponents]
+        found = dominating(bounds, [self._rewards[index].mean(axis=0) for index in opponents])
+        return None if found is None else self._rows[opponents[found]]
 
     def stops_at(self, coefficients: Coefficients, rewards: Rewards) -> bool:
         """Whether the candidate is stopped after just as many prompts as there are rewards."""

@@ -1,6 +1,7 @@
 """The search on Ray Tune: a generational `Searcher`, and trials that only ask the evaluation broker."""
 
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,10 @@ def no_constraints(evaluation: Evaluation) -> tuple[float, ...]:
 
 
 class GenerationalSearcher(Searcher):
-    """Hands out a proposer's generations one candidate at a time, the next one when the last is told in full.
+    """Hands out a proposer's generations one candidate at a time, the next one as soon as the proposer is ready for it.
+
+    Generations are told whole and in the order of proposal, so that no proposal depends on the order in which trials
+    finish.
 
     Tune is given places in the queue of proposals, not coefficients, so that trials may wait for a generation that is
     not proposed yet. Candidates that `known` has are told without a trial: that is how a killed run goes on.
@@ -59,8 +63,9 @@ class GenerationalSearcher(Searcher):
         self._constraints_of = constraints_of
         self.race = race
         self._failed_share = failed_share
-        self._generation: list[Coefficients] = []
+        self._generations: deque[list[Coefficients]] = deque()
         self._outcomes: dict[Coefficients, Outcome] = {}
+        self._causes: dict[Coefficients, str] = {}
         self._complete: dict[Coefficients, Rewards] = {}
         self._proposals: list[Proposal | None] = []
         self._handed_out = 0
@@ -75,9 +80,13 @@ class GenerationalSearcher(Searcher):
 
     def replay(self) -> bool:
         """Go as far as known evaluations reach; False where nothing is left to evaluate."""
-        while not self.finished and len(self._outcomes) == len(self._generation):
-            self._next_generation()
-        return not self.finished
+        while True:
+            if not self.finished and self._proposer.ready:
+                self._next_generation()
+            elif self._generations and all(row in self._outcomes for row in self._generations[0]):
+                self._tell(self._generations.popleft())
+            else:
+                return bool(self._generations)
 
     def connect(self, hand_out: HandOut) -> None:
         """Give every proposal to `hand_out`, place by place, and say when it was the last; None is a place to skip."""
@@ -85,7 +94,7 @@ class GenerationalSearcher(Searcher):
         self._go_on()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        if self.finished:
+        if self.run_error or (self.finished and self._places >= len(self._proposals)):
             return str(Searcher.FINISHED)
         self._running[trial_id] = self._places
         self._places += 1
@@ -117,11 +126,11 @@ class GenerationalSearcher(Searcher):
 
     @property
     def too_many_failed(self) -> str | None:
-        """The most common cause where more than the allowed share of all candidates failed."""
-        if len(self._failed) <= self._failed_share * self.evaluated:
+        """The most common cause where more than the allowed share of all candidates told failed."""
+        if len(self._failed) <= self._failed_share * self._told:
             return None
         cause = max(dict.fromkeys(self._failed), key=self._failed.count)
-        return f"{len(self._failed)} of {self.evaluated} candidates failed; most often: {cause}"
+        return f"{len(self._failed)} of {self._told} candidates failed; most often: {cause}"
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the Pareto table is the checkpoint, replayed through `known`."""
@@ -131,31 +140,35 @@ class GenerationalSearcher(Searcher):
         """See `save`."""
 
     def _go_on(self) -> None:
-        self.replay()
+        if not self.run_error:
+            self.replay()
         if self._hand_out:
             self._hand_out(self._proposals[self._handed_out :], self.finished)
             self._handed_out = len(self._proposals)
 
     def _next_generation(self) -> None:
-        if self._generation:
-            self._tell_generation()
-        stop = self.too_many_failed is not None
-        self._generation = [] if stop else self._proposer.ask()
-        self.finished = not self._generation
-        for row in self._generation:
+        generation = [] if self.too_many_failed else self._proposer.ask()
+        self.finished = not generation
+        if generation:
+            self._generations.append(generation)
+        if self.race:
+            self.race.enter(generation)
+        for row in generation:
             earlier = self._known(row)
             if earlier is None or (earlier.status == "stopped" and not self._stops_again(row, earlier)):
                 self._propose(row)
             else:
                 self._take(row, earlier, rewards_of(earlier), earlier.status == "ok")
 
-    def _tell_generation(self) -> None:
-        self._proposer.tell([self._outcomes[row] for row in self._generation])
+    def _tell(self, generation: Sequence[Coefficients]) -> None:
+        outcomes = [self._outcomes.pop(row) for row in generation]
+        self._proposer.tell(outcomes)
         if self.race:
-            known = {row: self._complete[row] for row in self._generation if row in self._complete}
-            self.race.admit(known, [row for row in known if all(g <= 0 for g in self._outcomes[row].constraints)])
-        self._told += len(self._generation)
-        self._outcomes, self._complete = {}, {}
+            known = {row: self._complete.pop(row) for row in generation if row in self._complete}
+            feasible = {told.coefficients for told in outcomes if all(g <= 0 for g in told.constraints)}
+            self.race.admit(known, [row for row in known if row in feasible])
+        self._failed += [self._causes.pop(row) for row in generation if row in self._causes]
+        self._told += len(generation)
 
     def _propose(self, row: Coefficients) -> None:
         while len(self._proposals) in self._lost:
@@ -177,7 +190,7 @@ class GenerationalSearcher(Searcher):
 
     def _fail(self, row: Coefficients, error: str) -> None:
         self._outcomes[row] = Outcome(row, None)
-        self._failed.append(error)
+        self._causes[row] = error
 
 
 def outcome_of(row: Coefficients, evaluation: Evaluation, constraints: tuple[float, ...]) -> Outcome:
@@ -204,14 +217,15 @@ def run_search(
     searcher: GenerationalSearcher,
     broker: ActorHandle,
     concurrency: int,
+    ahead: int,
     storage: Path,
     on_candidate: Callable[[], None],
 ) -> None:
     """Run trials until the searcher has finished. Results are in the table, recorded by the broker.
 
     Args:
-        concurrency: candidates that are evaluated at once, a process of its own for each; more than there will be
-            candidates is a waste of processes.
+        concurrency: trials at once, a process of its own for each.
+        ahead: how many more candidates the broker is asked for before a trial takes them.
         storage: where Tune keeps its own files.
         on_candidate: called after each trial.
 
@@ -220,7 +234,7 @@ def run_search(
     """
     for name, setting in NO_SNAPSHOTS.items():
         os.environ.setdefault(name, setting)
-    queue = ray.remote(ProposalQueue).options(num_cpus=0, max_concurrency=10_000).remote()
+    queue = ray.remote(ProposalQueue).options(num_cpus=0, max_concurrency=10_000).remote(broker, ahead)
     searcher.connect(lambda proposals, complete: queue.extend.remote(proposals, complete))
 
     def stop(coefficients: Coefficients, reason: str) -> None:

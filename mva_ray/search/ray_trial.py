@@ -27,25 +27,45 @@ class ProposalQueue:
 
     Tune stops the processes of trials that have no successor. Trials that already wait for the next generation are
     successors, so processes live as long as the search.
+
+    Args:
+        broker: is asked for the next proposals before a trial takes them, so that it has work while trials start.
+        ahead: how many proposals are asked for beyond those that trials have taken.
     """
 
-    def __init__(self) -> None:
-        self._proposals: list[Proposal] = []
+    def __init__(self, broker: ActorHandle, ahead: int) -> None:
+        self._broker = broker
+        self._ahead = ahead
+        self._proposals: list[Proposal | None] = []
+        self._taken = self._begun = 0
         self._complete = False
         self._changed = asyncio.Condition()
 
-    async def extend(self, proposals: Sequence[Proposal], complete: bool) -> None:
-        """Add the next ones; `complete` says that no others will follow."""
+    async def extend(self, proposals: Sequence[Proposal | None], complete: bool) -> None:
+        """Add the next ones, None where a place is to be skipped; `complete` says that no others will follow."""
         async with self._changed:
             self._proposals += proposals
             self._complete = complete
+            self._begin()
             self._changed.notify_all()
 
     async def at(self, place: int) -> Proposal | None:
         """The proposal at a place, as soon as there is one; None where there will be none."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._complete or place < len(self._proposals))
-        return self._proposals[place] if place < len(self._proposals) else None
+        if place >= len(self._proposals):
+            return None
+        self._taken = max(self._taken, place + 1)
+        self._begin()
+        return self._proposals[place]
+
+    def _begin(self) -> None:
+        """Ask for what no trial has taken. What the broker answers is its own to keep, until the trial asks, too."""
+        start, end = max(self._begun, self._taken), min(self._taken + self._ahead, len(self._proposals))
+        for proposal in self._proposals[start:end]:
+            if proposal:
+                self._broker.evaluate.remote("search", proposal.coefficients, proposal.looks[0])
+        self._begun = max(start, end)
 
 
 class CandidateTrial(Trainable):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pymoo.algorithms.moo.nsga2 import NSGA2
 from pymoo.core.problem import Problem
 from pymoo.optimize import minimize
+from threadpoolctl import threadpool_limits
 
 from mva_ray.records import Coefficients, Outcome
 from mva_ray.search.acquisition import nadir, pick_batch
@@ -30,6 +31,9 @@ _RANDOM = 128
 class SurrogateProposer:
     """Proposes the references, then batches by expected hypervolume improvement, and Sobol points where none is to be.
 
+    After the references two batches are at work at once, so that nobody waits while the next one is found: it reckons
+    with what the batch that is pending may bring.
+
     Args:
         ledger: references and budget; references are proposed outside the bounds too.
         bounds: (lower, upper) of each coefficient.
@@ -43,9 +47,13 @@ class SurrogateProposer:
         self._population = population
         self._seed = seed
 
+    @property
+    def ready(self) -> bool:
+        """See `Proposer.ready`."""
+        return len(self._ledger.pending) <= self._population and not self._ledger.references_pending
+
     def ask(self) -> list[Coefficients]:
         """See `Proposer.ask`."""
-        self._ledger.check_all_told()
         if not self._ledger.left:
             return []
         if references := self._ledger.references():
@@ -59,18 +67,22 @@ class SurrogateProposer:
         self._ledger.tell(outcomes)
 
     def _space_filling(self, count: int) -> list[Coefficients]:
-        """Points of one Sobol sequence, as many passed over as candidates are told."""
-        return self._new(sobol(self._bounds.tolist(), 2 * count, len(self._ledger.told), self._seed))[:count]
+        """Points of one Sobol sequence, as many passed over as candidates are told or pending."""
+        passed = len(self._ledger.told) + len(self._ledger.pending)
+        return self._new(sobol(self._bounds.tolist(), 2 * count, passed, self._seed))[:count]
 
     def _improving(self, count: int) -> list[Coefficients]:
         """At most `count` candidates that promise more hypervolume; none where nothing does."""
-        rng = np.random.default_rng([self._seed, len(self._ledger.told)])
-        model = _Model(self._ledger)
-        pool = self._pool(model, rng)
-        if not pool:
-            return []
-        known, drawn = model.draw(pool, rng)
-        return [pool[i] for i in pick_batch(known, drawn, model.nadir, count, rng)]
+        pending = self._ledger.pending
+        rng = np.random.default_rng([self._seed, len(self._ledger.told), len(pending)])
+        with threadpool_limits(1):  # with more threads sums are rounded otherwise, and proposals would depend on them
+            model = _Model(self._ledger)
+            new = self._pool(model, rng)
+            if not new:
+                return []
+            pool = [*pending, *new]
+            known, drawn = model.draw(pool, rng)
+            return [pool[i] for i in pick_batch(known, drawn, model.nadir, count, rng, len(pending))]
 
     def _pool(self, model: "_Model", rng: np.random.Generator) -> list[Coefficients]:
         """New candidates worth a look: where NSGA-II ends on the plain and the optimistic posterior, random ones."""

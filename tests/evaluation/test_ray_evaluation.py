@@ -83,6 +83,7 @@ def test_an_evaluation_is_recorded_before_it_is_returned(bench: Bench) -> None:
 def test_one_candidate_asked_for_several_times_at_once_is_generated_once(bench: Bench) -> None:
     asked = bench.broker(bench.setting())
     first, *others = asked.evaluate(*[CANDIDATES[3]] * 3)
+    assert len(asked.recorded) == 1
     assert [partial.rewards for partial in others] == [first.rewards] * 2
     assert sorted(asked.generated) == sorted(of([CANDIDATES[3]], PROMPTS))
     assert len(asked.scored) == len(PROMPTS)
@@ -164,15 +165,14 @@ def test_a_reward_actor_that_dies_once_costs_nothing(bench: Bench) -> None:
     assert (bench.directory / "died").exists()
 
 
-def test_a_failed_candidate_can_be_asked_for_again(bench: Bench) -> None:
-    """What it answered is kept, so that only scoring is repeated."""
+def test_who_asks_again_gets_the_same_and_nothing_is_recorded_twice(bench: Bench) -> None:
+    """The search asks ahead of its trials, and a trial that died is tried again; a failure stays one, too."""
     asked = bench.broker(bench.setting("broken"), rewards="broken")
-    for _ in range(2):
-        [partial] = asked.evaluate(CANDIDATES[1])
-        assert partial.evaluation.failure == "reward_raised"
-        assert partial.rewards == []
+    partials = [*asked.evaluate(*[CANDIDATES[1]] * 3), *asked.evaluate(CANDIDATES[1])]
+    assert {partial.evaluation.failure for partial in partials} == {"reward_raised"}
+    assert [partial.rewards for partial in partials] == [[]] * 4
     assert len(asked.generated) == len(PROMPTS)
-    assert [row.status for row in asked.recorded] == ["failed", "failed"]
+    assert [row.status for row in asked.recorded] == ["failed"]
 
 
 def test_constraints_are_measured_beside_the_values(bench: Bench, plain: Plain) -> None:
@@ -245,7 +245,7 @@ def test_the_search_stops_when_most_candidates_fail(bench: Bench, tmp_path: Path
     asked = bench.broker(bench.setting("broken"), rewards="broken")
     searcher = GenerationalSearcher(make_proposer("nsga2", [(0, 1.5)] * 2, 40, seed=3), lambda row: None)
     seen: list[None] = []
-    run_search(searcher, asked.handle, 4, tmp_path, lambda: seen.append(None))
+    run_search(searcher, asked.handle, 4, 0, tmp_path, lambda: seen.append(None))
     assert searcher.too_many_failed is not None
     assert "RuntimeError: the scoring service is down" in searcher.too_many_failed
     assert len(seen) < 40

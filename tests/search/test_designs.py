@@ -7,8 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mva_ray.config_search import Racing, Search
 from mva_ray.records import rounded
 from mva_ray.search.designs import Design, grid, random, reference_candidates, sobol
+from mva_ray.search.proposer import make_proposer
+from tests.surfaces import run
 
 
 def test_two_values_by_hand() -> None:
@@ -49,6 +52,19 @@ def test_references_are_candidates_as_the_table_has_them(n_values: int, partitio
     """Else a resumed run would not find them again."""
     candidates = reference_candidates(n_values, partitions)
     assert [rounded(row) for row in candidates] == candidates
+
+
+@pytest.mark.parametrize("method", ["grid", "random", "sobol"])
+def test_where_candidates_race_a_design_comes_in_batches_and_is_the_same(method: str) -> None:
+    """All at once, there would be nobody to race against."""
+    bounds = [(0.0, 1.5)] * 2
+    settings = Search(method=method, candidates=40)  # type: ignore[arg-type]
+    references = reference_candidates(2, 4)
+    [whole] = run(make_proposer(settings, bounds, 2, references, 0))
+    racing = make_proposer(settings.model_copy(update={"racing": Racing()}), bounds, 2, references, 0)
+    batches = run(racing)
+    assert [row for batch in batches for row in batch] == whole
+    assert {len(batch) for batch in batches[:-1]} == {8}
 
 
 def test_grid_of_the_paper() -> None:

@@ -1,5 +1,6 @@
 """The contract that every search method keeps: budget, references, bounds, determinism, failures, a warm start."""
 
+from itertools import zip_longest
 from statistics import median
 
 import numpy as np
@@ -10,7 +11,7 @@ from mva_ray.maths.pareto import hypervolume
 from mva_ray.records import Coefficients, Outcome
 from mva_ray.search.designs import reference_candidates
 from mva_ray.search.proposer import make_proposer
-from tests.surfaces import Surface, failing, flat, make, outcomes, run, trade_off
+from tests.surfaces import Surface, batches, failing, flat, make, outcomes, run, trade_off
 
 EVOLUTIONARY = ["nsga2", "nsga3", "unsga3", "sms_emoa", "rvea", "ctaea", "agemoea2"]
 LEARNING = [*EVOLUTIONARY, "surrogate"]
@@ -45,22 +46,19 @@ def test_the_seed_and_what_was_told_decide_everything_whatever_the_order(method:
     expected = run(make(method, BOUNDS, 23, 4, seed=3))
     np.random.seed(1)
     again, other = make(method, BOUNDS, 23, 4, seed=3), make(method, BOUNDS, 23, 4, seed=9)
-    for batch in expected:
-        assert again.ask() == batch
-        other.tell(outcomes(other.ask()))
-        for outcome in outcomes(batch[::-1]):
-            again.tell([outcome])
-    assert again.ask() == []
+    interleaved = zip_longest(batches(again, lambda rows: outcomes(rows[::-1])), batches(other, outcomes))
+    assert [batch for batch, _ in interleaved if batch] == expected
     assert (run(make(method, BOUNDS, 23, 4, seed=4)) == expected) == (method == "grid")
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_asking_again_before_all_is_told_is_refused(method: str) -> None:
+def test_it_is_not_ready_before_the_whole_first_batch_is_told(method: str) -> None:
     search = make(method, BOUNDS)
     batch = search.ask()
     search.tell(outcomes(batch[1:]))
-    with pytest.raises(RuntimeError, match="tell the outcomes of the last candidates before asking for more"):
-        search.ask()
+    assert not search.ready
+    search.tell(outcomes(batch[:1]))
+    assert search.ready
 
 
 @pytest.mark.parametrize("method", LEARNING)
@@ -142,10 +140,7 @@ def constrained(row: Coefficients) -> Outcome:
 def test_constraints_keep_the_search_where_they_are_satisfied(method: str) -> None:
     """Without them, all of the later candidates would lie at the upper corner."""
     search = make(method, BOUNDS, 60, 8, 2)
-    rows: list[Coefficients] = []
-    while batch := search.ask():
-        search.tell([constrained(row) for row in batch])
-        rows += batch
+    rows = flat(list(batches(search, lambda asked: [constrained(row) for row in asked])))
     later = np.array(rows[30:]).sum(axis=1)
     free = np.array(flat(run(make(method, BOUNDS, 60, 8, 2), list))[30:]).sum(axis=1)
     # C-TAEA keeps a second archive that is blind to constraints on purpose (Li et al. 2019): half of it lies beyond.
@@ -156,14 +151,9 @@ def test_constraints_keep_the_search_where_they_are_satisfied(method: str) -> No
 @pytest.mark.parametrize("method", LEARNING)
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_constraints_that_none_or_all_satisfy_and_failures_among_them(method: str, share: float) -> None:
+    def judge(row: Coefficients) -> Outcome:
+        return Outcome(row, None) if row[0] > 1 else Outcome(row, tuple(trade_off(row)), (0.0, 0.0), (0.5 - share,))
+
     search = make(method, BOUNDS, 30, 4, 2)
-    rows: list[Coefficients] = []
-    while batch := search.ask():
-        search.tell(
-            [
-                Outcome(row, None) if row[0] > 1 else Outcome(row, tuple(trade_off(row)), (0.0, 0.0), (0.5 - share,))
-                for row in batch
-            ]
-        )
-        rows += batch
+    rows = flat(list(batches(search, lambda asked: [judge(row) for row in asked])))
     assert len(set(rows)) == 30

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import ray
+from ray.actor import ActorHandle
 
 from mva_ray.errors import CandidateFailure, RunError
 from mva_ray.evaluation.evaluate import EvaluationSetting, failed, succeeded
@@ -69,10 +70,17 @@ class Scripted:
 
     def __init__(self, generations: Sequence[Sequence[Coefficients]]) -> None:
         self._generations = [list(generation) for generation in generations]
+        self._asked = 0
         self.told: list[Outcome] = []
 
+    @property
+    def ready(self) -> bool:
+        return self._asked == len(self.told)
+
     def ask(self) -> list[Coefficients]:
-        return self._generations.pop(0) if self._generations else []
+        asked = self._generations.pop(0) if self._generations else []
+        self._asked += len(asked)
+        return asked
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
         self.told += outcomes
@@ -85,7 +93,7 @@ def search(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     broker = ray.remote(Broker).options(num_cpus=0, max_concurrency=100).remote(scratch / "died")
     proposer, done = Scripted(GENERATIONS), list[float]()
     searcher = GenerationalSearcher(proposer, lambda row: None, race=Race(12, 4, 0.2))
-    run_search(searcher, broker, 3, scratch, lambda: done.append(time.monotonic()))
+    run_search(searcher, broker, 3, 0, scratch, lambda: done.append(time.monotonic()))
     asked, stopped = ray.get(broker.seen.remote())
     return {
         "proposer": proposer,
@@ -156,7 +164,7 @@ def test_an_error_of_the_run_ends_the_search_at_once(local_ray: None, tmp_path: 
     broker = ray.remote(DownBroker).options(num_cpus=0, max_concurrency=100).remote()
     proposer = Scripted(GENERATIONS)
     with pytest.raises(RunError, match=r"^the server fails$"):
-        run_search(GenerationalSearcher(proposer, lambda row: None), broker, 3, tmp_path, lambda: None)
+        run_search(GenerationalSearcher(proposer, lambda row: None), broker, 3, 0, tmp_path, lambda: None)
     asked = ray.get(broker.seen.remote())
     assert len(asked) == len(set(asked)) <= 3
     assert proposer.told == []
@@ -167,7 +175,7 @@ def looks(asked: Sequence[tuple[Coefficients, int | None]], row: Coefficients) -
 
 
 def test_a_place_waits_for_its_proposal_or_for_the_end() -> None:
-    queue = ray.remote(ProposalQueue).options(num_cpus=0, max_concurrency=10).remote()
+    queue = ray.remote(ProposalQueue).options(num_cpus=0, max_concurrency=10).remote(None, 0)
     first, second = queue.at.remote(0), queue.at.remote(1)
     assert ray.wait([first, second], num_returns=2, timeout=0.2)[0] == []
     ray.get(queue.extend.remote([Proposal((0.5,), (4, None))], False))
@@ -175,3 +183,28 @@ def test_a_place_waits_for_its_proposal_or_for_the_end() -> None:
     assert ray.wait([second], timeout=0.2)[0] == []
     ray.get(queue.extend.remote([], True))
     assert ray.get(second, timeout=10) is None
+
+
+def test_the_broker_is_asked_ahead_of_the_trials(tmp_path: Path) -> None:
+    """For the first look of the next proposals; one more with each place that is taken, and for none twice."""
+    broker = ray.remote(Broker).options(num_cpus=0).remote(tmp_path / "died")
+    queue = ray.remote(ProposalQueue).options(num_cpus=0).remote(broker, 2)
+    rows: list[Coefficients] = [(float(number), 0.0) for number in range(4)]
+    ray.get(queue.extend.remote([Proposal(rows[0], (4, None)), None, *map(Proposal, rows[1:])], False))
+    expected: list[tuple[Coefficients, int | None]] = [(rows[0], 4)]
+    assert asked_within(broker, 1) == expected
+    for place, row in ((0, rows[1]), (1, rows[2]), (2, rows[3])):
+        ray.get(queue.at.remote(place))
+        expected.append((row, None))
+        assert asked_within(broker, len(expected)) == expected
+    ray.get(queue.at.remote(4))
+    assert asked_within(broker, 4) == expected
+
+
+def asked_within(broker: ActorHandle, count: int) -> list[tuple[Coefficients, int | None]]:
+    """What the broker was asked for, as soon as it is so much."""
+    deadline = time.monotonic() + 10
+    while True:
+        asked: list[tuple[Coefficients, int | None]] = ray.get(broker.seen.remote())[0]
+        if len(asked) >= count or time.monotonic() > deadline:
+            return asked

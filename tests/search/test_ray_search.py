@@ -33,18 +33,45 @@ class Scripted:
 
     def __init__(self, generations: Sequence[Sequence[Coefficients]]) -> None:
         self._generations = [list(generation) for generation in generations]
+        self._asked = 0
         self.told: list[tuple[list[Coefficients], list[list[float] | None]]] = []
         self.errors: list[list[float]] = []
         self.outcomes: list[Outcome] = []
 
+    @property
+    def ready(self) -> bool:
+        return self._asked == len(self.outcomes)
+
     def ask(self) -> list[Coefficients]:
-        return self._generations.pop(0) if self._generations else []
+        asked = self._generations.pop(0) if self._generations else []
+        self._asked += len(asked)
+        return asked
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
         rewards = [None if outcome.rewards is None else list(outcome.rewards) for outcome in outcomes]
         self.told.append(([outcome.coefficients for outcome in outcomes], rewards))
         self.outcomes += outcomes
         self.errors += [list(outcome.errors) for outcome in outcomes]
+
+
+class Overlapping(Scripted):
+    """Asks for the next generation while the last one is at work; keeps all that happens to it, in order."""
+
+    def __init__(self, generations: Sequence[Sequence[Coefficients]]) -> None:
+        super().__init__(generations)
+        self.events: list[list[Coefficients]] = []
+
+    @property
+    def ready(self) -> bool:
+        return self._asked - len(self.outcomes) <= 2
+
+    def ask(self) -> list[Coefficients]:
+        self.events.append(super().ask())
+        return self.events[-1]
+
+    def tell(self, outcomes: Sequence[Outcome]) -> None:
+        super().tell(outcomes)
+        self.events.append([outcome.coefficients for outcome in outcomes])
 
 
 def generation(start: int, size: int) -> list[Coefficients]:
@@ -98,7 +125,7 @@ class Queue:
         searcher.connect(self.extend)
 
     def extend(self, proposals: Sequence[Proposal | None], complete: bool) -> None:
-        assert not self.complete, "nothing comes after the last"
+        assert not (self.complete and proposals), "nothing comes after the last"
         self.proposals += proposals
         self.complete = complete
 
@@ -117,19 +144,24 @@ def drive(
     queue = Queue(searcher)
     running: dict[str, int] = {}
     places = 0
+
+    def end_one() -> None:
+        trial = order([trial for trial, place in running.items() if place < len(queue.proposals)])
+        proposal = queue.proposals[running.pop(trial)]
+        assert proposal
+        ended = outcome(proposal)
+        searcher.on_trial_complete(trial_id=trial, result=ended, error=ended is None)
+
     while (suggested := searcher.suggest(f"t{places}")) != Searcher.FINISHED:
         assert isinstance(suggested, dict)
         running[f"t{places}"] = suggested["place"]
         places += 1
         if len(running) == concurrency:
-            trial = order([trial for trial, place in running.items() if place < len(queue.proposals)])
-            proposal = queue.proposals[running.pop(trial)]
-            assert proposal
-            ended = outcome(proposal)
-            searcher.on_trial_complete(trial_id=trial, result=ended, error=ended is None)
+            end_one()
     assert queue.complete
+    while min(running.values(), default=len(queue.proposals)) < len(queue.proposals):
+        end_one()
     for trial, place in running.items():
-        assert place >= len(queue.proposals), "it waited for nothing"
         searcher.on_trial_complete(trial_id=trial, result={"place": place})
     return queue.rows
 
@@ -203,6 +235,33 @@ def test_candidates_known_out_of_order_are_replayed_too() -> None:
     table = {row: evaluation_of(row) for row in [undisturbed[9], undisturbed[0], undisturbed[4]]}
     rest = [row for row in undisturbed if row not in table]
     assert drive(nsga(table.get), order=first_of) == rest
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("done", [0, 3, 4, 7])
+def test_generations_that_overlap_are_asked_for_and_told_in_the_same_order_whoever_ends_first(
+    seed: int, done: int
+) -> None:
+    """A third one is asked for once the first is told, even where the second ends before it; so is a killed run."""
+    generations = [generation(0, 2), generation(2, 2), generation(4, 2), generation(6, 1)]
+    rows = [row for rows in generations for row in rows]
+    random.Random(seed).shuffle(rows)
+    table = {row: evaluation_of(row) for row in rows[:done]}
+    proposer = Overlapping(generations)
+    drive(GenerationalSearcher(proposer, table.get), order=random.Random(seed).choice)
+    first, second, third, fourth = generations
+    assert proposer.events == [first, second, first, third, second, fourth, third, [], fourth]
+
+
+def test_a_race_ignores_whoever_was_admitted_after_the_candidate_entered() -> None:
+    """With two generations at work the earlier one may be told while the later one is stopped or not."""
+    race = Race(PROMPTS, 8, 0.05)
+    rewards = {row: rewards_of(evaluation_of(row)) for row in (GOOD, BETTER, BAD)}
+    race.enter([BAD])
+    race.admit({row: rewards[row] for row in (GOOD, BETTER)}, [GOOD, BETTER])
+    assert race.dominating(BAD, rewards[BAD][:8]) is None
+    race.enter([BAD])
+    assert race.dominating(BAD, rewards[BAD][:8]) == GOOD
 
 
 def test_replaying_again_changes_nothing() -> None:

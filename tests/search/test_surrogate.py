@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from mva_ray.records import Coefficients
 from mva_ray.search.acquisition import nadir, pick_batch
 from mva_ray.search.gaussian_process import Posterior
-from tests.surfaces import flat, make, noisy, run, trade_off
+from tests.surfaces import flat, make, noisy, outcomes, run, trade_off
 
 BOUNDS = [(0.0, 1.5)] * 2
 
@@ -21,6 +22,31 @@ def test_it_finds_more_of_a_noisy_front_than_sobol_points() -> None:
     found = flat(run(make("surrogate", BOUNDS, 23, 4), noisy(trade_off, 0.02)))
     drawn = flat(run(make("sobol", BOUNDS, 23)))
     assert hypervolume(found) > hypervolume(drawn)
+
+
+def test_two_batches_are_at_work_at_once_after_the_references() -> None:
+    """The second reckons with what the first may bring, and so lies elsewhere."""
+    search = make("surrogate", BOUNDS, 30, 2)
+    references = search.ask()
+    assert not search.ready
+    search.tell(outcomes(references))
+    first, second = search.ask(), search.ask()
+    assert not search.ready
+    closest = min(float(np.hypot(*np.subtract(one, other))) for one in first for other in second)
+    assert closest > 0.1
+    search.tell(outcomes(first[:1]))
+    assert not search.ready, "batches are told whole"
+    search.tell(outcomes(first[1:]))
+    assert search.ready
+
+
+def test_the_number_of_threads_changes_no_proposal() -> None:
+    """It changes how sums are rounded: two runs of one seed ended with other candidates once."""
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            found.append(run(make("surrogate", BOUNDS, 13, 2), noisy(trade_off, 0.02)))
+    assert found[0] == found[1]
 
 
 def test_posterior_is_sure_where_it_was_told_exactly_and_shrinks_what_is_noise() -> None:
@@ -47,6 +73,13 @@ def test_pick_batch_keeps_its_members_apart() -> None:
     known = np.tile([[0.0, 0.0], [0.5, 0.5]], (4, 1, 1))
     pool = np.tile([[3.0, 1.0], [2.99, 1.0], [0.8, 2.0]], (4, 1, 1))
     assert pick_batch(known, pool, np.zeros(2), 2, np.random.default_rng(0)) == [0, 2]
+
+
+def test_pick_batch_reckons_with_what_is_pending() -> None:
+    """The same as above, with (3, 1) on its way already: neither it nor its copy is picked."""
+    known = np.tile([[0.0, 0.0], [0.5, 0.5]], (4, 1, 1))
+    pool = np.tile([[3.0, 1.0], [2.99, 1.0], [0.8, 2.0]], (4, 1, 1))
+    assert pick_batch(known, pool, np.zeros(2), 1, np.random.default_rng(0), pending=1) == [2]
 
 
 def test_pick_batch_of_three_values_takes_the_share_of_draws_into_account() -> None:
