@@ -20,7 +20,6 @@ from pathlib import Path
 
 import ray
 
-from mva_ray.config_search import TRIALS
 from mva_ray.evaluation.evaluate import EvaluationSetting, succeeded
 from mva_ray.ray_session import ENVIRONMENT
 from mva_ray.records import Coefficients, Evaluation, Generation, Outcome
@@ -86,7 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=500)
     parser.add_argument("--generation", type=int, default=8)
-    parser.add_argument("--concurrency", type=int, default=TRIALS)
+    parser.add_argument("--concurrency", type=int, default=2)
     parser.add_argument("--ahead", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=0.0)
     parser.add_argument("--output", type=Path)

@@ -6,7 +6,8 @@ The paper evaluates a grid of 100 candidates. Every method here searches wider b
 their standard errors, and is judged by the true rewards of what it evaluated: how many candidates, the references
 among them, until the front of their true rewards has the hypervolume. It is taken from the worst of the grid on each
 value. Surfaces: benchmarks/reward_surfaces.py. The `oracle` knows the true rewards and takes, after the references,
-what adds most hypervolume: about the least that any search can need.
+what adds most hypervolume: about the least that any search can need. `surrogate_3` is the surrogate with three batches
+at work at once, as where one does not fill the machine.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from mva_ray.search.designs import reference_candidates
 from mva_ray.search.proposer import DESIGNS, make_proposer
 
 OURS = (*POPULATIONS, *DESIGNS)
+OVERLAPPING = "surrogate_3"
 OPTUNA = ("optuna_nsga2", "optuna_gp")
 ORACLE = "oracle"
 RECORDED = "smollm2"
@@ -43,7 +45,7 @@ def main() -> None:
     parser.add_argument("--values", type=int, nargs="+", default=[2, 3])
     parser.add_argument("--surfaces", nargs="+", default=[*SURFACES, RECORDED])
     parser.add_argument("--budget", type=int, default=100)
-    parser.add_argument("--methods", nargs="+", default=[ORACLE, *OURS, *OPTUNA])
+    parser.add_argument("--methods", nargs="+", default=[ORACLE, *OURS, OVERLAPPING, *OPTUNA])
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -147,8 +149,9 @@ def dominated(points: Array, rewards: Array) -> NDArray[np.bool_]:
 
 def our_batches(method: str, surface: Surface, budget: int, seed: int) -> Iterator[list[Coefficients]]:
     n_values, measured = len(surface.bounds), surface.measured(seed)
-    settings = Search(method=method, candidates=budget)  # type: ignore[arg-type]
-    proposer = make_proposer(settings, surface.bounds, n_values, reference_candidates(n_values, 2), seed)
+    name, at_work = ("surrogate", 3) if method == OVERLAPPING else (method, 1)
+    settings = Search(method=name, candidates=budget)  # type: ignore[arg-type]
+    proposer = make_proposer(settings, surface.bounds, n_values, reference_candidates(n_values, 2), seed, at_work)
     pending: deque[list[Coefficients]] = deque()
     while True:
         if proposer.ready:

@@ -15,9 +15,8 @@ EVOLUTIONARY = ("nsga2", *DIRECTED, "sms_emoa", "agemoea2")
 POPULATIONS = {**dict.fromkeys(EVOLUTIONARY, 8), "surrogate": 2}
 """How many candidates a method proposes at once; fixed designs propose all of them, unless these race."""
 
-TRIALS, TRIAL_CPU = 4, 0.01
-"""Tune trials at once, each a process, and what each reserves: Tune refuses 0, and where nothing is left for it the
-search waits without a word. They only wait for the evaluation broker, which works ahead of them."""
+TRIAL_CPU = 0.01
+"""What a trial reserves: Tune refuses 0, and where nothing is left for it the search waits without a word."""
 
 OperatorProbability = Annotated[float, Field(ge=0, le=1, description="a number >= 0 and <= 1")]
 DistributionIndex = Annotated[float, Field(ge=1, le=100, description="a number >= 1 and <= 100")]
@@ -120,6 +119,12 @@ class Search(Section):
     def generation_size(self) -> int:
         """How many candidates are proposed at once, where that is not all of them."""
         return self.population or POPULATIONS.get(self.method, 1)
+
+    @property
+    def trials(self) -> int:
+        """Tune trials at once, each a process. They only wait for the broker, which is asked for first looks ahead of
+        them, so two are enough, but where candidates race: the looks after the first are asked for by trials."""
+        return min(self.candidates, 10 * self.evaluators if self.racing else 2)
 
     @property
     def coefficients_per_value(self) -> int:

@@ -20,7 +20,6 @@ from mva_ray.adapters.fetch import local_directory
 from mva_ray.adapters.hashes import delta_hash
 from mva_ray.adapters.lora import copy_adapter
 from mva_ray.config import RunConfig, Value, check_writable, read_config
-from mva_ray.config_search import TRIALS
 from mva_ray.constraints import constraint_values, is_measured
 from mva_ray.data.check import data_problems
 from mva_ray.data.conflict import within_prompt_correlation
@@ -195,7 +194,7 @@ class Run:
         samples = store.read()
         if len(samples) == len(prompts):
             return samples
-        width = max(1, self._rows // self._config.sampling.completions_per_prompt)
+        width = max(1, 2 * self._rows // self._config.sampling.completions_per_prompt)
         generators = start_generators(self._config, self._config.base_model, [])
         batches = [
             actor.sample.remote(prompts[start : start + width], self._config.sampling, self._config.seed)
@@ -288,8 +287,12 @@ class Run:
 
     @property
     def _rows(self) -> int:
-        """How many rows an evaluator is taken to answer at once, where that is for the engine to find."""
-        return self._config.generation.batch_size or 2 * FIRST
+        """How many rows an evaluator answers at once, or begins with where that is for the engine to find."""
+        return self._config.generation.batch_size or FIRST
+
+    def _candidates_at_once(self, setting: EvaluationSetting) -> int:
+        """As many as fill the rows of every evaluator."""
+        return self._config.search.evaluators * -(-self._rows // len(setting.prompts))
 
     @property
     def _measured_by_engine(self) -> set[str]:
@@ -323,7 +326,8 @@ class Run:
             return constraint_values(evaluation, setting.constraints)
 
         references = self._references(config.search.convex_partitions)
-        proposer = make_proposer(config.search, config.bounds, len(config.values), references, config.seed)
+        at_work = 1 + -(-self._candidates_at_once(setting) // config.search.generation_size)
+        proposer = make_proposer(config.search, config.bounds, len(config.values), references, config.seed, at_work)
         rows = {row: known[row] for row in warm if row in known and known[row].status == "ok"}
         proposer.tell([outcome_of(row, evaluation, constraints_of(evaluation)) for row, evaluation in rows.items()])
         racing = config.search.racing
@@ -337,13 +341,12 @@ class Run:
 
     def _search(self, broker: ActorHandle, setting: EvaluationSetting, warm: Sequence[Coefficients]) -> None:
         search, searcher = self._config.search, self._searcher(setting, warm)
-        # With those that trials hold, enough to fill the rows of every engine.
-        ahead = search.evaluators * -(-self._rows // len(setting.prompts))
         with tqdm(total=search.candidates, desc="search", unit="candidate") as bar:
             more = searcher.replay()
             bar.update(searcher.evaluated)
             if more:
-                run_search(searcher, broker, TRIALS, ahead, self._dir / "ray", bar.update)
+                ahead = 2 * self._candidates_at_once(setting)
+                run_search(searcher, broker, search.trials, ahead, self._dir / "ray", bar.update)
         self._add_time("engine at work in the search", ray.get(broker.engine_seconds.remote()))
         if searcher.too_many_failed:
             raise RunError(f"the search stopped: {searcher.too_many_failed}")

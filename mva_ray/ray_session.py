@@ -10,7 +10,7 @@ import torch
 from ray.exceptions import RayError
 
 from mva_ray.config import RunConfig
-from mva_ray.config_search import TRIAL_CPU, TRIALS
+from mva_ray.config_search import TRIAL_CPU
 from mva_ray.errors import MvaError, RunError, last_line
 
 ENVIRONMENT = {
@@ -79,7 +79,7 @@ def needed_resources(config: RunConfig) -> dict[str, dict[str, float]]:
             "CPU": round(
                 search.evaluators * search.resources.num_cpus
                 + sum(reward.num_cpus for reward in rewards)
-                + TRIALS * TRIAL_CPU,
+                + search.trials * TRIAL_CPU,
                 2,
             ),
             "GPU": search.evaluators * search.resources.num_gpus + sum(reward.num_gpus for reward in rewards),

@@ -78,4 +78,4 @@ def test_the_quickstart_fits_two_cores_and_leaves_something_for_trials() -> None
     assert shortages(config, {"CPU": 2}) == []
     search = config.search.model_copy(update={"resources": Resources(num_cpus=0.9)})
     (line,) = shortages(config.model_copy(update={"search": search}), {"CPU": 2})
-    assert line == "search.evaluators, the rewards' resources and the trials need 2.04 CPU, this machine has 2"
+    assert line == "search.evaluators, the rewards' resources and the trials need 2.02 CPU, this machine has 2"

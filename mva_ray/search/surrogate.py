@@ -31,26 +31,30 @@ _RANDOM = 128
 class SurrogateProposer:
     """Proposes the references, then batches by expected hypervolume improvement, and Sobol points where none is to be.
 
-    After the references two batches are at work at once, so that nobody waits while the next one is found: it reckons
-    with what the batch that is pending may bring.
+    After the references several batches may be at work at once, so that nobody waits while the next one is found: it
+    reckons with what those that are pending may bring.
 
     Args:
         ledger: references and budget; references are proposed outside the bounds too.
         bounds: (lower, upper) of each coefficient.
         population: how many to propose at once after the references.
+        at_work: how many batches to ask for before the first of them is told.
         seed: of the posterior draws and of the search over the posterior.
     """
 
-    def __init__(self, ledger: Ledger, bounds: Sequence[tuple[float, float]], population: int, seed: int) -> None:
+    def __init__(
+        self, ledger: Ledger, bounds: Sequence[tuple[float, float]], population: int, at_work: int, seed: int
+    ) -> None:
         self._ledger = ledger
         self._bounds = np.array(bounds, dtype=float)
         self._population = population
+        self._most_pending = (at_work - 1) * population
         self._seed = seed
 
     @property
     def ready(self) -> bool:
         """See `Proposer.ready`."""
-        return len(self._ledger.pending) <= self._population and not self._ledger.references_pending
+        return len(self._ledger.pending) <= self._most_pending and not self._ledger.references_pending
 
     def ask(self) -> list[Coefficients]:
         """See `Proposer.ask`."""
