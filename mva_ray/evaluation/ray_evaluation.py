@@ -30,6 +30,8 @@ Record = Callable[[Sequence[Evaluation]], None]
 _SURVIVES = {"max_restarts": 2, "max_task_retries": 2}
 _ANY_NUMBER = 10_000
 """Calls that an actor takes at once: they wait inside, without a thread each."""
+_PIECE = 16
+"""Requests of a candidate that go to one engine together: enough to share the beginning of their prompts."""
 
 
 class GeneratorActor:
@@ -217,6 +219,8 @@ class EvaluationBroker:
         rewards: actors that score, by the name of the reward.
         record: keeps evaluations for good; called with all that are ready, one call at a time.
         known: answers and rewards of earlier evaluations.
+        piece: a candidate's requests are dealt out to the generators in pieces of so many, so that all of these end at
+            the same time; None where what a candidate costs once is worth more.
     """
 
     def __init__(
@@ -226,12 +230,14 @@ class EvaluationBroker:
         rewards: Mapping[str, ActorHandle],
         record: Record,
         known: KnownAnswers,
+        piece: int | None = None,
     ) -> None:
         self._settings = dict(settings)
         self._generators = dict(enumerate(generators))
         self._load = dict.fromkeys(self._generators, 0)
         self._scorers = {name: _Scorer(name, actor) for name, actor in rewards.items()}
         self._known = known
+        self._piece = piece
         self._recorder = _Recorder(record)
         self._one_at_a_time: defaultdict[tuple[str, Coefficients], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._evaluations: dict[tuple[str, Coefficients, int | None], asyncio.Task[PartialEvaluation]] = {}
@@ -320,6 +326,12 @@ class EvaluationBroker:
         return [known[prompt] for prompt in prompts]
 
     async def _generate(self, method: str, requests: Sequence[Any]) -> list[Any]:
+        size = self._piece or len(requests)
+        pieces = [requests[start : start + size] for start in range(0, len(requests), size)]
+        results = await asyncio.gather(*(self._generate_piece(method, piece) for piece in pieces))
+        return [result for results_of_piece in results for result in results_of_piece]
+
+    async def _generate_piece(self, method: str, requests: Sequence[Any]) -> list[Any]:
         index = min(self._load, key=lambda index: self._load[index])
         self._load[index] += len(requests)
         try:
@@ -431,7 +443,7 @@ def evaluation_broker(
     generators = start_generators(config, config.base_model, adapters)
     rewards = start_rewards(config)
     actor = ray.remote(EvaluationBroker).options(num_cpus=0, max_concurrency=_ANY_NUMBER)
-    broker = actor.remote(dict(settings), generators, rewards, record, known)
+    broker = actor.remote(dict(settings), generators, rewards, record, known, None if config.engine.openai else _PIECE)
     try:
         yield broker
         report_truncation(rewards)
