@@ -10,17 +10,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 from transformers.pytorch_utils import Conv1D
 
 from mva_ray.adapters.lora import LoraFactors
+from mva_ray.adapters.product import Product
 
 
 class BlendedModel:
     """A base model with n value adapters attached; not thread-safe (coefficients are state of the model).
 
+    On CPU the linear layers give up their weights for copies that are laid out for multiplication.
+
     Args:
-        model: a causal LM whose adapted modules are linear (nn.Linear, GPT-2's Conv1D).
+        model: a causal LM whose adapted modules are linear (nn.Linear, GPT-2's Conv1D). It is changed.
         adapters: n sets of factors, ranks and modules may differ.
         products: what the linear layers inside the model multiply in, their own precision if None. The weights are
             kept in it; all else, sums and the output layer among it, stays in the model's precision.
@@ -40,9 +42,9 @@ class BlendedModel:
         if missing:
             others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             raise ValueError(f"the model has no module {missing[0]!r}{others}: adapters of another base model?")
-        if products is not None:
+        if products is not None or model.device.type == "cpu":
             names |= dict.fromkeys(_inner_linear_layers(model))
-            outer = self.model.get_output_embeddings()
+            outer = model.get_output_embeddings()
             outer.forward = _OutputLayer(outer)
         for name in names:
             module: Any = modules[name]
@@ -80,44 +82,36 @@ class _BlendedLinear:
         self, blend: BlendedModel, module: Any, name: str, adapters: Sequence[LoraFactors], products: torch.dtype | None
     ) -> None:
         self._blend = blend
-        if products is not None:
-            module.weight.data = module.weight.data.to(products)
-        weight, self._bias = module.weight, module.bias
-        self._weight = weight.T if isinstance(module, Conv1D) else weight
-        if self._bias is not None:
-            self._bias = self._bias.to(weight)
+        weight = module.weight.detach().to(products or module.weight.dtype)
+        self._product = Product(weight.T if isinstance(module, Conv1D) else weight)
+        module.weight.data = weight.new_empty(0) if self._product.laid_out else weight
+        self._bias = None if module.bias is None else module.bias.detach().to(weight)
         with_it = [(index, adapter) for index, adapter in enumerate(adapters) if name in adapter.a]
         self._owners = tuple(index for index, adapter in with_it for _ in range(len(adapter.a[name])))
         if with_it:
-            self._a = torch.cat([adapter.a[name] for _, adapter in with_it]).to(weight)
+            self._a = Product(torch.cat([adapter.a[name] for _, adapter in with_it]).to(weight))
             precise = torch.promote_types(weight.dtype, torch.float32)
             scaled = [adapter.scaling * adapter.b[name].to(precise) for _, adapter in with_it]
             self._b = torch.cat(scaled, dim=1).to(weight).T.contiguous()
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        cast = inputs.to(self._weight.dtype)
-        output = linear(cast, self._weight, self._bias)
+        cast = inputs.to(self._product.dtype)
+        output = self._product(cast, self._bias)
         scales = self._blend.scales(self._owners) if self._owners else None
         if scales is not None:
-            hidden = (linear(cast, self._a) * scales).to(cast.dtype)
+            hidden = (self._a(cast) * scales).to(cast.dtype)
             output = output.flatten(0, -2).addmm_(hidden.flatten(0, -2), self._b).view_as(output)
         return output.to(inputs.dtype)
 
 
 class _OutputLayer:
-    """Multiplies in bfloat16 but does not round the logits to it: they would tie."""
+    """Multiplies in the model's own precision: rounded to bfloat16, logits would tie. Its weight may be embeddings."""
 
     def __init__(self, module: Any) -> None:
-        self._forward = module.forward
+        self._product, self._bias = Product(module.weight.detach()), module.bias
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("medium")
-        try:
-            logits: Tensor = self._forward(inputs)
-            return logits
-        finally:
-            torch.set_float32_matmul_precision(before)
+        return self._product(inputs, self._bias)
 
 
 def _inner_linear_layers(model: Any) -> list[str]:
