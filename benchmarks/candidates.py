@@ -38,7 +38,7 @@ from mva_ray.adapters.blend import BlendedModel
 from mva_ray.adapters.lora import LoraFactors
 from mva_ray.adapters.prompting import prompt_ids
 from mva_ray.data.files import read_prompts
-from mva_ray.evaluation.engine import Engine, Request
+from mva_ray.evaluation.engine import Engine, Request, Row
 from mva_ray.evaluation.row_limit import RowLimit
 
 PROMPTS = Path(__file__).parents[1] / "tune_configs" / "prompts" / "search.jsonl"
@@ -146,9 +146,9 @@ def measure_candidates(work: Work, rows: int, repeat: int) -> Iterator[tuple[str
             for number in range(1, candidates + 1)
             for prompt in work.prompts
         ]
-        engine.answer(requests[:rows])
+        answer(engine, requests[:rows])
         name = f"ours in {products}" if products else "ours"
-        yield name, median_seconds(partial(engine.answer, requests), repeat) / candidates
+        yield name, median_seconds(partial(answer, engine, requests), repeat) / candidates
 
 
 def median_seconds(call: Callable[[], object], repeat: int) -> float:
@@ -210,6 +210,16 @@ def make_engine(work: Work, rows: int, products: torch.dtype | None) -> Engine:
     return Engine(blend, end_tokens=(), max_new_tokens=work.new_tokens, limit=RowLimit(rows))
 
 
+def answer(engine: Engine, requests: Sequence[Request]) -> None:
+    check(engine.answer(requests))
+
+
+def check(rows: Sequence[Row]) -> None:
+    """A row that failed would be fast."""
+    if failed := [row.failure for row in rows if row.failure]:
+        raise SystemExit(f"{len(failed)} rows failed: {failed[0]}")
+
+
 def measure_shares(work: Work, rows: Sequence[int], repeat: int) -> Iterator[dict[str, Any]]:
     """Decoding in tokens a second, as a share of what the products of its linear layers alone would allow."""
     base = work.load()
@@ -257,11 +267,12 @@ def engine_rate(work: Work, rows: int, products: torch.dtype | None, repeat: int
     prompts = (list(work.prompts) * rows)[:rows]
     rates = []
     for _ in range(repeat + 1):
-        engine.submit(Request(prompt, (0.5 + row / rows, 0.5)) for row, prompt in enumerate(prompts))
+        at_work = engine.submit(Request(prompt, (0.5 + row / rows, 0.5)) for row, prompt in enumerate(prompts))
         engine.step()
         started = time.perf_counter()
         while engine.busy:
             engine.step()
+        check(at_work)
         rates.append(rows * (work.new_tokens - 1) / (time.perf_counter() - started))
     return statistics.median(rates[1:])
 

@@ -34,6 +34,7 @@ class BlendedModel:
     def __init__(self, model: Any, adapters: Sequence[LoraFactors], products: torch.dtype | None = None) -> None:
         self.model = model
         self.n_adapters = len(adapters)
+        self.products = products
         self._rows: Tensor | None = None
         self._scales: dict[tuple[int, ...], Tensor] = {}
         modules = dict(model.named_modules())

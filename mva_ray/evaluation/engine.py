@@ -118,7 +118,7 @@ class Engine:
         self._max_new_tokens = max_new_tokens
         self._longest = longest
         self._budget = token_budget + -token_budget % _STEP
-        self._cache = RowCache(blend.model)
+        self._cache = RowCache(blend.model, blend.products)
         self._waiting: deque[Row] = deque()
         self._active: list[Row] = []
         self._limit = limit

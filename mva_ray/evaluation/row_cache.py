@@ -78,18 +78,21 @@ class RowCache:
     Args:
         model: a causal LM of transformers whose attention goes through its attention interface; from now on it works
             only inside `RowCache.forward`.
+        values_dtype: what values are kept in, and multiplied in by attention weights; None for the model's precision.
+            Those of linear layers that multiply in bfloat16 lose nothing in it.
 
     Raises:
         ValueError: the architecture does not let its attention be replaced.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, values_dtype: torch.dtype | None = None) -> None:
         if not model._supports_attention_backend or model._is_stateful:
             raise ValueError(f"{type(model).__name__} does not use transformers' attention interface alone")
         others = set(getattr(model.config.get_text_config(), "layer_types", None) or ()) - _LAYERS
         if others:
             raise ValueError(f"{type(model).__name__} has layers of {', '.join(sorted(others))}")
         self._model = model
+        self._values_dtype = values_dtype
         self._slots = self._length = 0
         self._keys: dict[int, Tensor] = {}
         self._values: dict[int, Tensor] = {}
@@ -132,7 +135,7 @@ class RowCache:
         self._slots, self._length = max(slots, self._slots), max(_up(length, KEYS_STEP), self._length)
         for tensors in (self._keys, self._values):
             for layer, old in tensors.items():
-                tensors[layer] = old.new_zeros(self._slots, old.shape[1], self._length, old.shape[3])
+                tensors[layer] = self._room(old, old.shape[1], old.shape[3], transposed=tensors is self._keys)
                 tensors[layer][: len(old), :, : old.shape[2]] = old
 
     def clear(self) -> None:
@@ -172,12 +175,19 @@ class RowCache:
         by_query = attended.view(rows, heads, longest, shared, -1).transpose(1, 2).flatten(2, 3)
         return new.unpad(by_query)[None], None
 
+    def _room(self, like: Tensor, heads: int, width: int, transposed: bool = False) -> Tensor:
+        """[slots, heads, length, width]; on CPU `transposed` in memory, as products of few queries read keys faster."""
+        if transposed and not like.is_cuda:
+            return like.new_zeros(self._slots, heads, width, self._length).transpose(2, 3)
+        return like.new_zeros(self._slots, heads, self._length, width)
+
     def _store(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Keep [tokens, key heads, width]; all keys and values [rows, key heads, length, width] of the rows at work."""
         assert self._new is not None
+        value = value.to(self._values_dtype or value.dtype)
         if layer not in self._keys:
-            for tensors, new in ((self._keys, key), (self._values, value)):
-                tensors[layer] = new.new_zeros(self._slots, new.shape[1], self._length, new.shape[2])
+            self._keys[layer] = self._room(key, key.shape[1], key.shape[2], transposed=True)
+            self._values[layer] = self._room(value, value.shape[1], value.shape[2])
         keys, values = self._keys[layer], self._values[layer]
         keys[self._new.token_slots, :, self._new.positions] = key
         values[self._new.token_slots, :, self._new.positions] = value
@@ -190,4 +200,4 @@ def _attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, soft
     if softcap is not None:
         scores = softcap * torch.tanh(scores / softcap)
     weights = (scores + mask).softmax(-1, dtype=torch.float32).to(values.dtype)
-    return weights @ values
+    return (weights @ values).to(queries.dtype)
