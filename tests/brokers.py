@@ -1,10 +1,13 @@
-"""Evaluation brokers on real actors, which write down what they are asked."""
+"""Evaluation brokers over real actors, which write down what they are asked."""
 
+import asyncio
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import ray
@@ -75,22 +78,6 @@ class LoggedGenerator(GeneratorActor):
         return os.getpid()
 
 
-class Recorder:
-    """Keeps what the broker records, in the process of an actor."""
-
-    def __init__(self) -> None:
-        self.rows: list[Evaluation] = []
-
-    def record(self, evaluations: Sequence[Evaluation]) -> None:
-        self.rows += evaluations
-
-    def read(self) -> list[Evaluation]:
-        return self.rows
-
-    def forget(self) -> None:
-        self.rows = []
-
-
 def lines(path: Path) -> list[Any]:
     """What was asked so far, call by call."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
@@ -118,9 +105,10 @@ class Bench:
         )
         config = self.config("length")
         self.generators = [actor.remote(log, config, self.model, self.adapters, 1) for log in self.logs]
-        self._recorder = ray.remote(Recorder).options(num_cpus=0).remote()
         self._rewards = start_rewards(config)
         self._ending: list[ActorHandle] = []
+        self._loop = asyncio.new_event_loop()
+        Thread(target=self._loop.run_forever, daemon=True).start()
 
     def config(self, first: str, **changes: Any) -> RunConfig:
         """The config of a file whose rewards lie next to it; the first value's is the one under test."""
@@ -157,24 +145,30 @@ class Bench:
         """A broker of these settings; it begins with empty logs."""
         for log in (*self.logs, self.directory / "scored.jsonl"):
             log.unlink(missing_ok=True)
-        recorder, actors = self._recorder, self._rewards
-        ray.get(recorder.forget.remote())
-        if rewards != "length" or changes:
-            actors = start_rewards(self.config(rewards, **changes))
-            self._ending += actors.values()
-        handle = (
-            ray.remote(EvaluationBroker)
-            .options(num_cpus=0, max_concurrency=1000)
-            .remote(
-                {"search": setting},
-                self.generators,
-                actors,
-                lambda rows: ray.get(recorder.record.remote(rows)),
-                known or KnownAnswers(),
-            )
+        recorded: list[Evaluation] = []
+        broker = EvaluationBroker(
+            {"search": setting},
+            self.generators,
+            self.rewards(rewards, **changes),
+            recorded.extend,
+            known or KnownAnswers(),
         )
+        return Asked(broker, self._loop, recorded, self.logs, self.directory / "scored.jsonl")
+
+    def broker_actor(self, setting: EvaluationSetting, rewards: str, generators: Sequence[ActorHandle]) -> ActorHandle:
+        """A broker as a run has it, in a process of its own."""
+        actor = ray.remote(EvaluationBroker).options(num_cpus=0, max_concurrency=1000)
+        handle = actor.remote({"search": setting}, generators, self.rewards(rewards), lambda rows: None, KnownAnswers())
         self._ending.append(handle)
-        return Asked(handle, recorder, self.logs, self.directory / "scored.jsonl")
+        return handle
+
+    def rewards(self, first: str, **changes: Any) -> dict[str, ActorHandle]:
+        """Actors of the values' rewards, and of those that changes to the config bring."""
+        if first == "length" and not changes:
+            return self._rewards
+        actors = start_rewards(self.config(first, **changes))
+        self._ending += actors.values()
+        return actors
 
     def end(self) -> None:
         """End brokers and their own rewards; generators and the usual rewards serve the next ones, too."""
@@ -186,23 +180,36 @@ class Bench:
 class Asked:
     """A broker, and what it has asked for and recorded."""
 
-    def __init__(self, handle: ActorHandle, recorder: ActorHandle, logs: Sequence[Path], scored: Path) -> None:
-        self.handle = handle
-        self._recorder = recorder
+    def __init__(
+        self,
+        broker: EvaluationBroker,
+        loop: asyncio.AbstractEventLoop,
+        recorded: Sequence[Evaluation],
+        logs: Sequence[Path],
+        scored: Path,
+    ) -> None:
+        self._broker = broker
+        self._loop = loop
+        self._recorded = recorded
         self.logs = logs
         self._scored = scored
 
     def evaluate(self, *candidates: Coefficients, n_prompts: int | None = None) -> list[PartialEvaluation]:
         """All at once."""
-        results: list[PartialEvaluation] = ray.get(
-            [self.handle.evaluate.remote("search", row, n_prompts) for row in candidates]
-        )
-        return results
+        return [future.result() for future in self.begin(*candidates, n_prompts=n_prompts)]
+
+    def begin(self, *candidates: Coefficients, n_prompts: int | None = None) -> list[Future[PartialEvaluation]]:
+        return [self._run(self._broker.evaluate("search", row, n_prompts)) for row in candidates]
+
+    def stop(self, coefficients: Coefficients, reason: str) -> None:
+        self._run(self._broker.stop("search", coefficients, reason)).result()
+
+    def _run(self, call: Coroutine[Any, Any, Any]) -> Future[Any]:
+        return asyncio.run_coroutine_threadsafe(call, self._loop)
 
     @property
     def recorded(self) -> list[Evaluation]:
-        rows: list[Evaluation] = ray.get(self._recorder.read.remote())
-        return rows
+        return list(self._recorded)
 
     @property
     def generated(self) -> list[tuple[Coefficients, str]]:

@@ -14,10 +14,10 @@ import ray
 from mva_ray.constraints import Limit
 from mva_ray.evaluation.generate import Generator
 from mva_ray.evaluation.known import KnownAnswers
-from mva_ray.evaluation.ray_evaluation import EvaluationBroker, evaluate_all, evaluation_broker
+from mva_ray.evaluation.ray_evaluation import evaluate_all, evaluation_broker
 from mva_ray.records import Coefficients, Generation
 from mva_ray.search.ray_search import GenerationalSearcher, run_search
-from tests.brokers import CANDIDATES, Bench, Recorder, lines
+from tests.brokers import CANDIDATES, Bench, lines
 from tests.openai_server import MODEL, serving
 from tests.surfaces import make as make_proposer
 from tests.tiny import PROMPTS
@@ -59,7 +59,8 @@ def of(candidates: Iterable[Coefficients], prompts: Iterable[str]) -> list[tuple
 def test_evaluations_equal_those_of_the_plain_engine(bench: Bench, plain: Plain) -> None:
     """Actors, sharing and recording change nothing; both generators take part and each prompt is asked once."""
     asked = bench.broker(bench.setting())
-    done = {tuple(row.coefficients.values()): row for row in evaluate_all(asked.handle, "search", CANDIDATES)}
+    evaluations = [partial.evaluation for partial in asked.evaluate(*CANDIDATES)]
+    done = {tuple(row.coefficients.values()): row for row in evaluations}
     recorded = {tuple(row.coefficients.values()): row for row in asked.recorded}
     assert set(done) == set(recorded) == set(CANDIDATES)
     for row, evaluation in recorded.items():
@@ -106,7 +107,7 @@ def test_a_part_and_then_the_rest(bench: Bench, plain: Plain) -> None:
 def test_a_candidate_that_is_given_up_is_recorded_as_far_as_it_got(bench: Bench, plain: Plain) -> None:
     asked, row = bench.broker(bench.setting()), CANDIDATES[3]
     asked.evaluate(row, n_prompts=2)
-    ray.get(asked.handle.stop.remote("search", row, "surely dominated"))
+    asked.stop(row, "surely dominated")
     [stopped] = asked.recorded
     assert (stopped.status, stopped.n_prompts, stopped.error) == ("stopped", 2, "surely dominated")
     assert [scored.generation for scored in stopped.generations] == plain[row][:2]
@@ -118,7 +119,7 @@ def test_what_earlier_runs_answered_is_not_asked_for(bench: Bench) -> None:
     before = bench.broker(bench.setting())
     before.evaluate(*CANDIDATES[:2])
     before.evaluate(CANDIDATES[2], n_prompts=2)
-    ray.get(before.handle.stop.remote("search", CANDIDATES[2], "dominated"))
+    before.stop(CANDIDATES[2], "dominated")
     rows = before.recorded
     after = bench.broker(bench.setting(), rewards="dies", known=KnownAnswers(rows))
     again = [partial.evaluation for partial in after.evaluate(*CANDIDATES[:2])]
@@ -204,30 +205,18 @@ def test_a_generator_that_is_killed_is_started_and_asked_again(bench: Bench) -> 
     """SIGKILL while it answers, as where memory is short."""
     asked = bench.broker(bench.setting())
     pid = ray.get(bench.generators[0].pid.remote())
-    pending = [asked.handle.evaluate.remote("search", row) for row in CANDIDATES * 5]
+    pending = asked.begin(*CANDIDATES)
     wait_for(lambda: bool(lines(bench.logs[0])))
     os.kill(pid, signal.SIGKILL)
-    assert {partial.evaluation.status for partial in ray.get(pending)} == {"ok"}
+    assert {future.result().evaluation.status for future in pending} == {"ok"}
     assert ray.get(bench.generators[0].pid.remote()) != pid
 
 
 def test_a_generator_that_keeps_dying_is_a_typed_failure(bench: Bench) -> None:
-    recorder = ray.remote(Recorder).options(num_cpus=0).remote()
     generator = ray.remote(DyingGenerator).options(num_cpus=0, max_restarts=1, max_task_retries=1).remote()
-    handle = (
-        ray.remote(EvaluationBroker)
-        .options(num_cpus=0, max_concurrency=100)
-        .remote(
-            {"search": bench.setting()},
-            [generator],
-            {},
-            lambda rows: ray.get(recorder.record.remote(rows)),
-            KnownAnswers(),
-        )
-    )
-    partial = ray.get(handle.evaluate.remote("search", CANDIDATES[1]))
+    broker = bench.broker_actor(bench.setting(), "length", [generator])
+    partial = ray.get(broker.evaluate.remote("search", CANDIDATES[1]))
     assert partial.evaluation.failure == "actor_died"
-    assert [row.failure for row in ray.get(recorder.read.remote())] == ["actor_died"]
 
 
 def test_a_reward_that_keeps_dying_fails_candidates_and_not_the_run(bench: Bench, tmp_path: Path) -> None:
@@ -242,10 +231,10 @@ def test_a_reward_that_keeps_dying_fails_candidates_and_not_the_run(bench: Bench
 
 def test_the_search_stops_when_most_candidates_fail(bench: Bench, tmp_path: Path) -> None:
     """More than half failing ends the search after the first generation, with the cause."""
-    asked = bench.broker(bench.setting("broken"), rewards="broken")
+    broker = bench.broker_actor(bench.setting("broken"), "broken", bench.generators)
     searcher = GenerationalSearcher(make_proposer("nsga2", [(0, 1.5)] * 2, 40, seed=3), lambda row: None)
     seen: list[None] = []
-    run_search(searcher, asked.handle, 4, 0, tmp_path, lambda: seen.append(None))
+    run_search(searcher, broker, 2, 4, tmp_path, lambda: seen.append(None))
     assert searcher.too_many_failed is not None
     assert "RuntimeError: the scoring service is down" in searcher.too_many_failed
     assert len(seen) < 40
