@@ -124,7 +124,7 @@ class Search(Section):
     def trials(self) -> int:
         """Tune trials at once, each a process. They only wait for the broker, which is asked for first looks ahead of
         them, so two are enough, but where candidates race: the looks after the first are asked for by trials."""
-        return min(self.candidates, 10 * self.evaluators if self.racing else 2)
+        return min(self.candidates, 4 * self.evaluators if self.racing else 2)
 
     @property
     def coefficients_per_value(self) -> int:

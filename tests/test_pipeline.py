@@ -18,6 +18,7 @@ from mva_ray.adapters.hashes import WEIGHTS_FILE
 from mva_ray.config import load_config
 from mva_ray.pipeline import Run
 from mva_ray.plan import make_plan
+from mva_ray.ray_session import ray_session
 from mva_ray.table import ParetoTable
 from tests.tiny import random_adapter
 
@@ -41,11 +42,12 @@ def thorough(prompts, completions, **kwargs):
     return _noted(mva_ray.rewards.thorough, prompts, completions)
 """
 """They write down what they score."""
+SEARCH = {"candidates": 10, "population": 4, "bounds": [-0.5, 1.5], "racing": {"block": 3, "error_rate": 0.9}}
 pytestmark = pytest.mark.timeout(600)
 
 
 def write_config(directory: Path, model: Path, **changes: object) -> Path:
-    """A complete small job: 24 train, 6 search and 6 held-out prompts, 10 candidates."""
+    """A complete small job: 24 train, 6 search and 6 held-out prompts, 10 candidates that race."""
     subjects = ["bread", "the sky", "a friend", "red light", "the stove", "time"]
     questions = [
         "Why is {} blue?",
@@ -67,7 +69,7 @@ def write_config(directory: Path, model: Path, **changes: object) -> Path:
         "generation": {"max_new_tokens": 12, "batch_size": 4},
         "values": [{"name": value, "reward": f"noted_rewards:{value}"} for value in VALUES],
         "training": {"steps": 3, "pairs_per_step": 2, "learning_rate": 1e-2, "lora": {"r": 4, "alpha": 8}},
-        "search": {"candidates": 10, "population": 4, "bounds": [-0.5, 1.5]},
+        "search": SEARCH,
     }
     path = directory / "tiny.yaml"
     path.write_text(yaml.safe_dump({**config, **changes}))
@@ -125,7 +127,7 @@ def test_a_run_leaves_everything_a_user_looks_for(job: tuple[Path, Path, str]) -
     frame = ParetoTable(run_dir).frame()
     search = frame[frame["split"] == "search"]
     assert len(search) == 10
-    assert (frame["status"] == "ok").all()
+    assert set(frame["status"]) == {"ok", "stopped"}
     assert search["kind"].tolist().count("single") == 2
     assert {"base", "ones", "convex", "search"} <= set(search["kind"])
     assert len(ParetoTable(run_dir).front()) >= 1
@@ -175,9 +177,8 @@ def test_a_changed_config_says_what_it_invalidates(
 ) -> None:
     """More candidates: samples, pairs and adapters are kept and only new candidates are evaluated."""
     run_dir = shutil.copytree(job[1], tmp_path / "run")
-    search = {"candidates": 12, "population": 4, "bounds": [-0.5, 1.5]}
     made = evaluations_made(run_dir)
-    output = finish(write_config(tmp_path, tiny_model, search=search), run_dir)
+    output = finish(write_config(tmp_path, tiny_model, search=SEARCH | {"candidates": 12}), run_dir)
     assert "changed since the last run: search.candidates: 10 -> 12" in output
     assert "invalid, computed anew: nothing" in output
     frame = ParetoTable(run_dir).frame("search")
@@ -198,41 +199,42 @@ def test_a_run_that_starts_from_another_repeats_nothing(
     search = {"candidates": 8, "population": 4, "bounds": [-1.5, 2.5]}
     config = write_config(tmp_path, tiny_model, search=search, warm_start=[str(earlier)])
     output = finish(config, tmp_path / "run")
-    assert f"warm start from {earlier}: 10 candidates" in output
+    complete = ParetoTable(earlier).frame("search").query("status == 'ok'")
+    assert f"warm start from {earlier}: {len(complete)} candidates" in output
     assert "training '" not in output
     assert "sampling pairs" not in output
-    before, after = (ParetoTable(directory).frame("search") for directory in (earlier, tmp_path / "run"))
+    after = ParetoTable(tmp_path / "run").frame("search")
     weights = ["w_brief", "w_thorough"]
-    both = before.merge(after, on=weights, suffixes=("", "_again"))
-    assert len(both) == len(before) == 10
+    both = complete.merge(after, on=weights, suffixes=("", "_again"))
+    assert len(both) == len(complete)
     for value in VALUES:
         pd.testing.assert_series_equal(both[value], both[f"{value}_again"], check_names=False)
-    assert len(after) > len(before)
+    assert len(after) > len(complete)
     assert (after[weights].abs() > 1.5).any(axis=None), "the new bounds are searched"
     assert not scored(tmp_path) & scored(job[0].parent)
 
 
-def test_an_adapter_that_is_brought_is_blended_and_not_trained(tiny_model: Path, tmp_path: Path) -> None:
-    """It stands in the table beside the one that is trained against it, and the run keeps a copy."""
-    brought = random_adapter(
+def test_an_adapter_that_is_brought_is_not_trained_and_another_is_kept_apart_from_it(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    adapter = random_adapter(
         tmp_path / "mine", tiny_model, seed=3, r=3, alpha=2, target_modules=["q_proj", "down_proj"], use_rslora=True
     )
+    pairs = [{"prompt": f"Why is {word} blue?", "chosen": "Say yes.", "rejected": "Because light"} for word in "abc"]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
     values = [
-        {"name": "thorough", "reward": "mva_ray.rewards:thorough"},
-        {"name": "brief", "reward": "mva_ray.rewards:brief", "adapter": str(brought)},
+        {"name": "thorough", "reward": "mva_ray.rewards:thorough", "pairs": "pairs.jsonl"},
+        {"name": "brief", "reward": "mva_ray.rewards:brief", "adapter": str(adapter)},
     ]
-    search = {"candidates": 6, "population": 4, "convex_partitions": 1}
-    run_dir = tmp_path / "run"
-    output = finish(write_config(tmp_path, tiny_model, values=values, search=search), run_dir)
-    assert "training 'thorough'" in output
-    assert "training 'brief'" not in output
-    frame = ParetoTable(run_dir).frame("search")
-    assert (len(frame), set(frame["status"])) == (6, {"ok"})
-    adapters = {value: Path(path) for value, path in json.loads((run_dir / "adapters.json").read_text()).items()}
-    assert list(adapters) == ["thorough", "brief"]
-    assert adapters["brief"].parent == run_dir / "adapters"
-    assert (adapters["brief"] / WEIGHTS_FILE).read_bytes() == (brought / WEIGHTS_FILE).read_bytes()
-    steps = [json.loads(line) for line in (adapters["thorough"] / "training.jsonl").read_text().splitlines()]
+    config = load_config(write_config(tmp_path, tiny_model, values=values))
+    run = Run(config, make_plan(config), tmp_path / "run")
+    with ray_session(config):
+        refs = run.value_adapters(run.preference_pairs())
+    trained, brought = (Path(ref.path) for ref in refs)
+    assert [ref.value for ref in refs] == ["thorough", "brief"]
+    assert brought.parent == trained.parent == tmp_path / "run" / "adapters"
+    assert (brought / WEIGHTS_FILE).read_bytes() == (adapter / WEIGHTS_FILE).read_bytes()
+    steps = [json.loads(line) for line in (trained / "training.jsonl").read_text().splitlines()]
     assert any(step["hsic"] != 0 for step in steps), "it was not penalised against the one that was brought"
 
 
@@ -257,7 +259,7 @@ def brought(directory: Path, model: Path) -> list[dict[str, str]]:
 
 
 def test_a_search_with_coefficients_per_block_of_layers(tiny_model: Path, tmp_path: Path) -> None:
-    """References are alike in all blocks, others need not be; nothing is done twice, or mixed by a warm start."""
+    """References are alike in all blocks, others need not be; a warm start does not mix them with whole values."""
     values = brought(tmp_path, tiny_model)
     search = {"candidates": 9, "population": 4, "convex_partitions": 1, "bounds": [-0.5, 1.5]}
     blocked = search | {"coefficients": "per_value_and_block", "blocks": 2}
@@ -271,10 +273,6 @@ def test_a_search_with_coefficients_per_block_of_layers(tiny_model: Path, tmp_pa
     assert (weights["w_brief_block1"] != weights["w_brief_block2"])[frame["kind"] == "search"].any()
     assert "w1 to w2: coefficients of the blocks of layers" in output
     assert "2 blocks of layers" in (run_dir / "report.html").read_text()
-    made = evaluations_made(run_dir)
-    finish(write_config(tmp_path, tiny_model, values=values, search=blocked), run_dir)
-    assert evaluations_made(run_dir) == made
-
     warm = write_config(tmp_path, tiny_model, values=values, search=search, warm_start=[str(run_dir)])
     output = finish(warm, tmp_path / "warm")
     assert f"warm start from {run_dir}: 1 candidate; not used: 8 with other adapters" in output

@@ -26,11 +26,6 @@ pytestmark = pytest.mark.usefixtures("local_ray")
 Plain = dict[Coefficients, list[Generation]]
 
 
-class DyingGenerator:
-    async def answer(self, requests: Sequence[tuple[Coefficients, str]]) -> None:
-        os._exit(1)
-
-
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, local_ray: None) -> Bench:
     return Bench(tmp_path_factory.mktemp("actors"), tiny_model)
@@ -213,6 +208,11 @@ def test_a_generator_that_is_killed_is_started_and_asked_again(bench: Bench) -> 
 
 
 def test_a_generator_that_keeps_dying_is_a_typed_failure(bench: Bench) -> None:
+
+    class DyingGenerator:
+        async def answer(self, requests: Sequence[tuple[Coefficients, str]]) -> None:
+            os._exit(1)
+
     generator = ray.remote(DyingGenerator).options(num_cpus=0, max_restarts=1, max_task_retries=1).remote()
     broker = bench.broker_actor(bench.setting(), "length", [generator])
     partial = ray.get(broker.evaluate.remote("search", CANDIDATES[1]))
