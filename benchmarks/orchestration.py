@@ -53,6 +53,9 @@ class InstantBroker:
         evaluation = succeeded(SETTING, coefficients, [Generation("p", "", 1, False)], rewards, 0.0)
         return Answer(evaluation, [list(coefficients)])
 
+    async def ready(self) -> None:
+        """At once."""
+
     def _enter(self, count: int) -> None:
         now = time.monotonic()
         self._busy += now - self._since if self._inside else 0.0

@@ -278,10 +278,15 @@ class EvaluationBroker:
         prompts = setting.prompts[: self._reached[split, coefficients]]
         await self._recorder.record(await self._evaluated(setting, coefficients, prompts, reason))
 
+    async def ready(self) -> None:
+        """Return as soon as all generators have loaded their models, or failed to."""
+        await self.engine_seconds()
+
     async def engine_seconds(self) -> float:
-        """Seconds that the generators have worked so far, on average."""
-        seconds: list[float] = await asyncio.gather(*(a.busy_seconds.remote() for a in self._generators.values()))
-        return sum(seconds) / len(seconds)
+        """Seconds that the generators have worked so far, on average; those that died for good count as idle."""
+        asked = (actor.busy_seconds.remote() for actor in self._generators.values())
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        return sum(answer for answer in answers if isinstance(answer, float)) / len(answers)
 
     async def _evaluated(
         self, setting: EvaluationSetting, coefficients: Coefficients, prompts: Sequence[str], stopped: str | None

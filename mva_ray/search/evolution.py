@@ -6,6 +6,7 @@ that is what makes a killed run resume to the same result.
 
 from collections.abc import Sequence
 from copy import copy
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -150,11 +151,18 @@ def _with_default_operators(method: str, n_values: int, population: int, first: 
         from pymoo.algorithms.moo.age2 import AGEMOEA2  # needs numba
 
         return AGEMOEA2(pop_size=population, sampling=first)
-    directions = get_reference_directions("energy", n_values, population, seed=1)
+    directions = _directions(n_values, population)
     if method == "ctaea":
         return CTAEA(ref_dirs=directions, sampling=first)
     decomposed = {"nsga3": NSGA3, "unsga3": UNSGA3, "rvea": RVEA}[method]
     return decomposed(ref_dirs=directions, pop_size=population, sampling=first)
+
+
+@cache
+def _directions(n_values: int, count: int) -> NDArray[np.float64]:
+    """By Riesz s-energy (Blank, Deb, Dhebar, Bandaru & Seada 2021)."""
+    directions: NDArray[np.float64] = get_reference_directions("energy", n_values, count, seed=1)
+    return directions
 
 
 def _changed(default: Any, settings: Operator) -> Any:

@@ -236,6 +236,7 @@ def run_search(
         os.environ.setdefault(name, setting)
     queue = ray.remote(ProposalQueue).options(num_cpus=0, max_concurrency=10_000).remote(broker, ahead)
     searcher.connect(lambda proposals, complete: queue.extend.remote(proposals, complete))
+    ray.get(broker.ready.remote())  # trials that start beside it would take its cores
 
     def stop(coefficients: Coefficients, reason: str) -> None:
         ray.get(broker.stop.remote("search", coefficients, reason))

@@ -58,6 +58,9 @@ class Broker:
         generations = [Generation("p", "x", 1, False)] * len(rewards)
         return Answer(succeeded(SETTING, coefficients, generations, columns, 0.0), rewards)
 
+    async def ready(self) -> None:
+        """At once."""
+
     async def stop(self, split: str, coefficients: Coefficients, reason: str) -> None:
         self.stopped.append((coefficients, reason))
 
@@ -154,6 +157,9 @@ class DownBroker:
     async def evaluate(self, split: str, coefficients: Coefficients, n_prompts: int | None) -> Answer:
         self.asked.append(coefficients)
         raise RunError("the server fails")
+
+    async def ready(self) -> None:
+        """At once."""
 
     async def seen(self) -> list[Coefficients]:
         return self.asked
