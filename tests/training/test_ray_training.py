@@ -27,7 +27,7 @@ from tests.tiny import make_llama
 
 pytestmark = [pytest.mark.usefixtures("three_cpus"), pytest.mark.timeout(600)]
 
-STEPS = 60
+STEPS = 40
 PAIRS = tuple(
     PreferencePair(f"Why is {word} blue?", "Say yes.", "Because light") for word in ("it", "sky", "tea", "ink", "air")
 )
