@@ -27,7 +27,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "+ precomputed reference": {"trainer": "trl", "precompute": True},
     "+ allocator keeps memory": {"trainer": "trl", "precompute": True, "environment": KEPT_MEMORY},
     "packed pairs, few logits (ours)": {"trainer": "ours", "environment": KEPT_MEMORY},
-    "+ bfloat16 products (ours, used)": {"trainer": "ours", "environment": KEPT_MEMORY, "bfloat16": True},
+    "+ products by oneDNN (ours, used)": {"trainer": "ours", "environment": KEPT_MEMORY, "bfloat16": True},
 }
 
 

@@ -149,18 +149,18 @@ def dominated(points: Array, rewards: Array) -> NDArray[np.bool_]:
 
 def our_batches(method: str, surface: Surface, budget: int, seed: int) -> Iterator[list[Coefficients]]:
     n_values, measured = len(surface.bounds), surface.measured(seed)
-    name, at_work = ("surrogate", 3) if method == OVERLAPPING else (method, 1)
+    name, pending = ("surrogate", 4) if method == OVERLAPPING else (method, 0)
     settings = Search(method=name, candidates=budget)  # type: ignore[arg-type]
-    proposer = make_proposer(settings, surface.bounds, n_values, reference_candidates(n_values, 2), seed, at_work)
-    pending: deque[list[Coefficients]] = deque()
+    proposer = make_proposer(settings, surface.bounds, n_values, reference_candidates(n_values, 2), seed, pending)
+    at_work: deque[list[Coefficients]] = deque()
     while True:
         if proposer.ready:
-            pending.append(proposer.ask())
-            if not pending[-1]:
+            at_work.append(proposer.ask())
+            if not at_work[-1]:
                 return
-            yield pending[-1]
+            yield at_work[-1]
         else:
-            rows = pending.popleft()
+            rows = at_work.popleft()
             w = np.array(rows)
             told = zip(rows, measured(w).tolist(), surface.errors(w).tolist(), strict=True)
             proposer.tell([Outcome(row, tuple(means), tuple(errors)) for row, means, errors in told])

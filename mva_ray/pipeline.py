@@ -326,8 +326,8 @@ class Run:
             return constraint_values(evaluation, setting.constraints)
 
         references = self._references(config.search.convex_partitions)
-        at_work = 1 + -(-self._candidates_at_once(setting) // config.search.generation_size)
-        proposer = make_proposer(config.search, config.bounds, len(config.values), references, config.seed, at_work)
+        pending = self._candidates_at_once(setting)
+        proposer = make_proposer(config.search, config.bounds, len(config.values), references, config.seed, pending)
         rows = {row: known[row] for row in warm if row in known and known[row].status == "ok"}
         proposer.tell([outcome_of(row, evaluation, constraints_of(evaluation)) for row, evaluation in rows.items()])
         racing = config.search.racing

@@ -32,14 +32,14 @@ def make(
     population: int = 8,
     convex_partitions: int = 4,
     seed: int = 0,
-    at_work: int = 1,
+    pending: int = 0,
 ) -> Proposer:
     """A search from the usual references, a coefficient a value."""
     given = {"population": population} if method in POPULATIONS else {}
     settings = Search(method=method, candidates=max(budget, population), **given)  # type: ignore[arg-type]
     references = reference_candidates(len(bounds), convex_partitions)
     settings = settings.model_copy(update={"candidates": budget})
-    return make_proposer(settings, bounds, len(bounds), references, seed, at_work)
+    return make_proposer(settings, bounds, len(bounds), references, seed, pending)
 
 
 def outcomes(rows: Sequence[Coefficients], surface: Surface = trade_off, error: float = 0.0) -> list[Outcome]:

@@ -55,21 +55,17 @@ class DesignProposer:
         ledger: references and budget.
         bounds: (lower, upper) of each coefficient.
         seed: of the design.
-        batch: how many to propose at once; None for all, references among them.
-        at_work: how many batches to ask for before the first of them is told.
+        batch: how many to propose at once, the next ones before these are told; None for all, references among them.
     """
 
-    def __init__(
-        self, design: Design, ledger: Ledger, bounds: Bounds, seed: int, batch: int | None, at_work: int
-    ) -> None:
+    def __init__(self, design: Design, ledger: Ledger, bounds: Bounds, seed: int, batch: int | None) -> None:
         self._design, self._ledger, self._bounds, self._seed, self._batch = design, ledger, bounds, seed, batch
-        self._most_pending = (at_work - 1) * (batch or 0)
         self._drawn: list[Coefficients] | None = None
 
     @property
     def ready(self) -> bool:
         """See `Proposer.ready`."""
-        return len(self._ledger.pending) <= self._most_pending
+        return len(self._ledger.pending) <= (self._batch or 0)
 
     def ask(self) -> list[Coefficients]:
         """See `Proposer.ask`."""

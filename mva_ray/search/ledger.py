@@ -36,11 +36,6 @@ class Ledger:
         return any(row in self._references for row in self.pending)
 
     @property
-    def started(self) -> bool:
-        """Whether anything was asked for yet."""
-        return bool(self._asked)
-
-    @property
     def succeeded(self) -> list[Outcome]:
         """Those with rewards, in an order that does not depend on that of telling."""
         return [self.told[row] for row in sorted(self.told) if self.told[row].rewards is not None]

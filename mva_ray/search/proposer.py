@@ -43,7 +43,7 @@ def make_proposer(
     n_values: int,
     references: Sequence[Coefficients],
     seed: int,
-    at_work: int = 1,
+    pending: int = 0,
 ) -> Proposer:
     """The config's search method.
 
@@ -53,16 +53,16 @@ def make_proposer(
         n_values: how many rewards there are; k, which need not be d.
         references: every method begins with those that were not told, outside the bounds too.
         seed: of everything random.
-        at_work: batches that may be at work at once, where the method can propose without the rewards of all before.
+        pending: how many candidates of the surrogate may still be at work when it is asked for more.
     """
     ledger = Ledger(references, settings.candidates)
     if settings.method in DESIGNS:
         batch = _RACING_BATCH if settings.racing else None
-        return DesignProposer(DESIGNS[settings.method], ledger, bounds, seed, batch, at_work)
+        return DesignProposer(DESIGNS[settings.method], ledger, bounds, seed, batch)
     if settings.method == "surrogate":
         from mva_ray.search.surrogate import SurrogateProposer
 
-        return SurrogateProposer(ledger, bounds, settings.generation_size, at_work, seed)
+        return SurrogateProposer(ledger, bounds, settings.generation_size, pending, seed)
     from mva_ray.search.evolution import EvolutionaryProposer
 
     return EvolutionaryProposer(settings, ledger, bounds, n_values, seed)

@@ -38,17 +38,17 @@ class SurrogateProposer:
         ledger: references and budget; references are proposed outside the bounds too.
         bounds: (lower, upper) of each coefficient.
         population: how many to propose at once after the references.
-        at_work: how many batches to ask for before the first of them is told.
+        pending: how many candidates may still be at work when more are asked for, rounded up to whole batches.
         seed: of the posterior draws and of the search over the posterior.
     """
 
     def __init__(
-        self, ledger: Ledger, bounds: Sequence[tuple[float, float]], population: int, at_work: int, seed: int
+        self, ledger: Ledger, bounds: Sequence[tuple[float, float]], population: int, pending: int, seed: int
     ) -> None:
         self._ledger = ledger
         self._bounds = np.array(bounds, dtype=float)
         self._population = population
-        self._most_pending = (at_work - 1) * population
+        self._most_pending = -(-pending // population) * population
         self._seed = seed
 
     @property

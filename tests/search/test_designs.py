@@ -61,7 +61,7 @@ def test_where_candidates_race_a_design_comes_in_batches_and_is_the_same(method:
     settings = Search(method=method, candidates=40)  # type: ignore[arg-type]
     references = reference_candidates(2, 4)
     [whole] = run(make_proposer(settings, bounds, 2, references, 0))
-    racing = make_proposer(settings.model_copy(update={"racing": Racing()}), bounds, 2, references, 0, at_work=2)
+    racing = make_proposer(settings.model_copy(update={"racing": Racing()}), bounds, 2, references, 0)
     batches = run(racing)
     assert [row for batch in batches for row in batch] == whole
     assert {len(batch) for batch in batches[:-1]} == {8}

@@ -26,7 +26,7 @@ def test_it_finds_more_of_a_noisy_front_than_sobol_points() -> None:
 
 def test_two_batches_may_be_at_work_at_once_after_the_references() -> None:
     """The second reckons with what the first may bring, and so lies elsewhere."""
-    search = make("surrogate", BOUNDS, 30, 2, at_work=2)
+    search = make("surrogate", BOUNDS, 30, 2, pending=2)
     references = search.ask()
     assert not search.ready
     search.tell(outcomes(references))
