@@ -19,12 +19,14 @@ natively the engine's linear layers use it; it is measured in float32 too, and c
 import argparse
 import copy
 import json
+import multiprocessing
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -85,10 +87,10 @@ def main() -> None:
     ours = min(number for name, number in seconds.items() if name.startswith("ours"))
     for name, number in seconds.items():
         print(f"{name:24} {number / ours:8.1f} times as long as the fastest of ours", flush=True)
-    for row in measure_shares(work, arguments.rows, arguments.repeat):
+    for row in measure_shares(arguments, work):
         shares.append(row)
         rates = f"{row['tokens_a_second']:6.0f} of {row['products']:6.0f} tokens a second"
-        print(f"{row['what']:24} {row['rows']:4} rows: {rates}, {row['share']:4.0%} of the bare products", flush=True)
+        print(f"{row['what']:40} {row['rows']:4} rows: {rates}, {row['share']:4.0%} of the bare products", flush=True)
     results = {"threads": torch.get_num_threads(), "seconds_a_candidate": seconds, "share_of_products": shares}
     if arguments.output:
         arguments.output.write_text(json.dumps(results, indent=1) + "\n")
@@ -220,18 +222,21 @@ def check(rows: Sequence[Row]) -> None:
         raise SystemExit(f"{len(failed)} rows failed: {failed[0]}")
 
 
-def measure_shares(work: Work, rows: Sequence[int], repeat: int) -> Iterator[dict[str, Any]]:
+def measure_shares(arguments: argparse.Namespace, work: Work) -> Iterator[dict[str, Any]]:
     """Decoding in tokens a second, as a share of what the products of its linear layers alone would allow."""
-    base = work.load()
-    native = native_products(base.device)
-    for count in rows:
+    base, repeat = work.load(), arguments.repeat
+    native, cores = native_products(base.device), torch.get_num_threads()
+    for count in arguments.rows:
         bare = count / sum(product_seconds(base, count, None))
         yield {"what": "generate", "rows": count, **share(stock_rate(base, work, count, repeat), bare)}
     for products in dict.fromkeys([native, None]):
         name = f"ours in {products}" if products else "ours"
-        for count in rows:
+        for count in arguments.rows:
             bare = count / sum(product_seconds(base, count, products))
             yield {"what": name, "rows": count, **share(engine_rate(work, count, products, repeat), bare)}
+            if base.device.type == "cpu" and count % cores == 0:
+                rate = rate_of_an_engine_a_core(arguments, count // cores, products, cores)
+                yield {"what": f"{name}, an engine a core", "rows": count, **share(rate, bare)}
 
 
 def share(tokens_a_second: float, bare: float) -> dict[str, float]:
@@ -261,14 +266,43 @@ def stock_rate(base: Any, work: Work, rows: int, repeat: int) -> float:
     return rows * (work.new_tokens - 1) / (whole - first)
 
 
-def engine_rate(work: Work, rows: int, products: torch.dtype | None, repeat: int) -> float:
-    """Tokens a second of the engine after the first token, every row with coefficients of its own."""
+def rate_of_an_engine_a_core(
+    arguments: argparse.Namespace, rows: int, products: torch.dtype | None, cores: int
+) -> float:
+    """Tokens a second of all cores, each with a process and an engine of its own, as in the quickstart."""
+    context = multiprocessing.get_context("spawn")
+    barrier, rates = context.Barrier(cores, timeout=600), context.Queue()
+    given = (arguments, rows, products, barrier, rates)
+    processes = [context.Process(target=put_rate_of_one_core, args=given) for _ in range(cores)]
+    for process in processes:
+        process.start()
+    rate = sum(rates.get(timeout=600) for _ in processes)
+    for process in processes:
+        process.join()
+    return float(rate)
+
+
+def put_rate_of_one_core(
+    arguments: argparse.Namespace, rows: int, products: torch.dtype | None, barrier: Barrier, rates: Any
+) -> None:
+    torch.set_num_threads(1)
+    rates.put(engine_rate(make_work(arguments), rows, products, arguments.repeat, barrier.wait))
+
+
+def engine_rate(
+    work: Work, rows: int, products: torch.dtype | None, repeat: int, wait: Callable[[], object] = lambda: None
+) -> float:
+    """Tokens a second of the engine after the first token, every row with coefficients of its own.
+
+    `wait` returns when it is time to begin.
+    """
     engine = make_engine(work, rows, products)
     prompts = (list(work.prompts) * rows)[:rows]
     rates = []
     for _ in range(repeat + 1):
         at_work = engine.submit(Request(prompt, (0.5 + row / rows, 0.5)) for row, prompt in enumerate(prompts))
         engine.step()
+        wait()
         started = time.perf_counter()
         while engine.busy:
             engine.step()
