@@ -140,7 +140,12 @@ class Bench:
         return replace(setting, **changes)
 
     def broker(
-        self, setting: EvaluationSetting, rewards: str = "length", known: KnownAnswers | None = None, **changes: Any
+        self,
+        setting: EvaluationSetting,
+        rewards: str = "length",
+        known: KnownAnswers | None = None,
+        piece: int | None = None,
+        **changes: Any,
     ) -> "Asked":
         """A broker of these settings; it begins with empty logs."""
         for log in (*self.logs, self.directory / "scored.jsonl"):
@@ -152,6 +157,7 @@ class Bench:
             self.rewards(rewards, **changes),
             recorded.extend,
             known or KnownAnswers(),
+            piece,
         )
         return Asked(broker, self._loop, recorded, self.logs, self.directory / "scored.jsonl")
 

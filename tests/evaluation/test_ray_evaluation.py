@@ -68,6 +68,18 @@ def test_evaluations_equal_those_of_the_plain_engine(bench: Bench, plain: Plain)
     assert all(lines(log) for log in bench.logs)
 
 
+def test_one_candidate_is_dealt_out_to_all_generators(bench: Bench, plain: Plain) -> None:
+    """In pieces, the last one smaller; its answers come back in the order of the prompts."""
+    asked = bench.broker(bench.setting(), piece=3)
+    asked.evaluate(CANDIDATES[3])
+    [row] = asked.recorded
+    assert [scored.generation for scored in row.generations] == plain[CANDIDATES[3]]
+    assert sorted(len(call) for log in asked.logs for call in lines(log)) == sorted(
+        min(3, len(PROMPTS) - start) for start in range(0, len(PROMPTS), 3)
+    )
+    assert all(lines(log) for log in asked.logs)
+
+
 def test_an_evaluation_is_recorded_before_it_is_returned(bench: Bench) -> None:
     asked = bench.broker(bench.setting())
     for count, row in enumerate(CANDIDATES[:2], 1):
