@@ -17,7 +17,6 @@ candidates that were not stopped, as a share of the same search without racing.
 import argparse
 import gzip
 import json
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +30,7 @@ from mva_ray.config_search import Search
 from mva_ray.maths.pareto import front_mask, hypervolume
 from mva_ray.records import Coefficients, Outcome
 from mva_ray.search.designs import reference_candidates
-from mva_ray.search.proposer import make_proposer
+from mva_ray.search.proposer import batches, make_proposer
 from mva_ray.search.racing import Race
 
 Array = NDArray[np.float64]
@@ -130,22 +129,17 @@ def search(method: str, budget: int, k: int, seed: int, answer: Answer, race: Ra
     settings = Search(method=method, candidates=budget, population=8)  # type: ignore[arg-type]
     proposer = make_proposer(settings, [(0, UPPER)] * k, k, reference_candidates(k, 4), seed)
     records: dict[Coefficients, Record] = {}
-    pending: deque[dict[Coefficients, Record]] = deque()
-    told = False
-    while True:
-        if proposer.ready:
-            rows = proposer.ask()
-            if not rows:
-                return records
-            race.enter(rows)
-            pending.append({row: evaluate(row, answer, race, told) for row in rows})
-            records |= pending[-1]
-        else:
-            generation = pending.popleft()
-            proposer.tell([outcome(row, record) for row, record in generation.items()])
-            complete = {row: record.rewards.tolist() for row, record in generation.items() if not record.stopped}
-            race.admit(complete, list(complete))
-            told = True
+
+    def judge(rows: Sequence[Coefficients]) -> list[Outcome]:
+        complete = {row: records[row].rewards.tolist() for row in rows if not records[row].stopped}
+        race.admit(complete, list(complete))
+        return [outcome(row, records[row]) for row in rows]
+
+    for rows in batches(proposer, judge):
+        race.enter(rows)
+        raced = bool(records)
+        records |= {row: evaluate(row, answer, race, raced) for row in rows}
+    return records
 
 
 def evaluate(row: Coefficients, answer: Answer, race: Race, raced: bool) -> Record:

@@ -13,7 +13,6 @@ at work at once, as where one does not fill the machine.
 import argparse
 import json
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from mva_ray.config_search import POPULATIONS, Search
 from mva_ray.maths.pareto import front_mask, hypervolume
 from mva_ray.records import Coefficients, Outcome, rounded
 from mva_ray.search.designs import reference_candidates
-from mva_ray.search.proposer import DESIGNS, make_proposer
+from mva_ray.search.proposer import DESIGNS, batches, make_proposer
 
 OURS = (*POPULATIONS, *DESIGNS)
 OVERLAPPING = "surrogate_3"
@@ -106,7 +105,7 @@ def search_often(method: str, surface: Surface, seeds: Sequence[int], budget: in
 def evaluations_needed(method: str, surface: Surface, judge: Judge, budget: int, seed: int) -> int | None:
     """How many candidates, in the order proposed, until the judge is satisfied; None where the budget ends first."""
     found: list[Coefficients] = []
-    for batch in batches(method, surface, judge, budget, seed):
+    for batch in proposals(method, surface, judge, budget, seed):
         before = len(found)
         found += batch
         rewards = surface.true(np.array(found))
@@ -115,7 +114,7 @@ def evaluations_needed(method: str, surface: Surface, judge: Judge, budget: int,
     return None
 
 
-def batches(method: str, surface: Surface, judge: Judge, budget: int, seed: int) -> Iterator[list[Coefficients]]:
+def proposals(method: str, surface: Surface, judge: Judge, budget: int, seed: int) -> Iterator[list[Coefficients]]:
     """The candidates that a method evaluates, a batch at a time, for as long as there is a next one asked for."""
     if method == ORACLE:
         return oracle_batches(surface, judge, budget, seed)
@@ -152,18 +151,13 @@ def our_batches(method: str, surface: Surface, budget: int, seed: int) -> Iterat
     name, pending = ("surrogate", 4) if method == OVERLAPPING else (method, 0)
     settings = Search(method=name, candidates=budget)  # type: ignore[arg-type]
     proposer = make_proposer(settings, surface.bounds, n_values, reference_candidates(n_values, 2), seed, pending)
-    at_work: deque[list[Coefficients]] = deque()
-    while True:
-        if proposer.ready:
-            at_work.append(proposer.ask())
-            if not at_work[-1]:
-                return
-            yield at_work[-1]
-        else:
-            rows = at_work.popleft()
-            w = np.array(rows)
-            told = zip(rows, measured(w).tolist(), surface.errors(w).tolist(), strict=True)
-            proposer.tell([Outcome(row, tuple(means), tuple(errors)) for row, means, errors in told])
+
+    def judge(rows: Sequence[Coefficients]) -> list[Outcome]:
+        w = np.array(rows)
+        told = zip(rows, measured(w).tolist(), surface.errors(w).tolist(), strict=True)
+        return [Outcome(row, tuple(means), tuple(errors)) for row, means, errors in told]
+
+    return batches(proposer, judge)
 
 
 def optuna_batches(method: str, surface: Surface, budget: int, seed: int) -> Iterator[list[Coefficients]]:

@@ -145,6 +145,7 @@ class Bench:
         rewards: str = "length",
         known: KnownAnswers | None = None,
         piece: int | None = None,
+        generators: Sequence[ActorHandle] | None = None,
         **changes: Any,
     ) -> "Asked":
         """A broker of these settings; it begins with empty logs."""
@@ -153,7 +154,7 @@ class Bench:
         recorded: list[Evaluation] = []
         broker = EvaluationBroker(
             {"search": setting},
-            self.generators,
+            generators or self.generators,
             self.rewards(rewards, **changes),
             recorded.extend,
             known or KnownAnswers(),
@@ -161,10 +162,11 @@ class Bench:
         )
         return Asked(broker, self._loop, recorded, self.logs, self.directory / "scored.jsonl")
 
-    def broker_actor(self, setting: EvaluationSetting, rewards: str, generators: Sequence[ActorHandle]) -> ActorHandle:
+    def broker_actor(self, setting: EvaluationSetting, rewards: str) -> ActorHandle:
         """A broker as a run has it, in a process of its own."""
         actor = ray.remote(EvaluationBroker).options(num_cpus=0, max_concurrency=1000)
-        handle = actor.remote({"search": setting}, generators, self.rewards(rewards), lambda rows: None, KnownAnswers())
+        actors = self.rewards(rewards)
+        handle = actor.remote({"search": setting}, self.generators, actors, lambda rows: None, KnownAnswers())
         self._ending.append(handle)
         return handle
 

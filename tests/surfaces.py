@@ -1,14 +1,13 @@
 """Rewards with known bests, and a search driven over them, for the tests of search methods."""
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from mva_ray.config_search import POPULATIONS, Search
 from mva_ray.records import Coefficients, Outcome
 from mva_ray.search.designs import reference_candidates
-from mva_ray.search.proposer import Proposer, make_proposer
+from mva_ray.search.proposer import Proposer, batches, make_proposer
 
 Surface = Callable[[Coefficients], list[float] | None]
 Bounds = Sequence[tuple[float, float]]
@@ -42,6 +41,27 @@ def make(
     return make_proposer(settings, bounds, len(bounds), references, seed, pending)
 
 
+class Scripted:
+    """A proposer with fixed batches, ready when all that it asked for is told; keeps what it is told."""
+
+    def __init__(self, batches: Sequence[Sequence[Coefficients]]) -> None:
+        self._batches = [list(batch) for batch in batches]
+        self._asked = 0
+        self.outcomes: list[Outcome] = []
+
+    @property
+    def ready(self) -> bool:
+        return self._asked == len(self.outcomes)
+
+    def ask(self) -> list[Coefficients]:
+        asked = self._batches.pop(0) if self._batches else []
+        self._asked += len(asked)
+        return asked
+
+    def tell(self, outcomes: Sequence[Outcome]) -> None:
+        self.outcomes += outcomes
+
+
 def outcomes(rows: Sequence[Coefficients], surface: Surface = trade_off, error: float = 0.0) -> list[Outcome]:
     """Without noise; `error` is only said."""
     found = ((row, surface(row)) for row in rows)
@@ -54,21 +74,6 @@ def outcomes(rows: Sequence[Coefficients], surface: Surface = trade_off, error: 
 def run(search: Proposer, surface: Surface = trade_off) -> list[list[Coefficients]]:
     """All batches until the search is over."""
     return list(batches(search, lambda rows: outcomes(rows, surface)))
-
-
-def batches(
-    search: Proposer, judge: Callable[[Sequence[Coefficients]], Sequence[Outcome]]
-) -> Iterator[list[Coefficients]]:
-    """The batches that are asked for, each as soon as it can be and told when it has to be."""
-    pending: deque[list[Coefficients]] = deque()
-    while True:
-        if search.ready:
-            pending.append(search.ask())
-            if not pending[-1]:
-                return
-            yield pending[-1]
-        else:
-            search.tell(judge(pending.popleft()))
 
 
 def flat(batches: Sequence[Sequence[Coefficients]]) -> list[Coefficients]:

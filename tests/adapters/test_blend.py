@@ -153,6 +153,10 @@ def test_outside_the_context_the_model_is_the_base_model_also_after_an_error(
         with pytest.raises(RuntimeError, match="stop"), blended.coefficients(torch.tensor(ROWS)):
             raise RuntimeError("stop")
         assert same(blended.model(**batch).logits, expected)
+    for name, weight in base.named_parameters():
+        kept = blended.model.get_parameter(name)
+        given_up = name.removesuffix(".weight").endswith("_proj") and not kept.numel()
+        assert given_up or torch.equal(weight, kept), f"{name} was changed"
 
 
 def test_no_adapters_at_all_is_the_base_model(tiny_model: Path) -> None:

@@ -226,9 +226,10 @@ def test_a_generator_that_keeps_dying_is_a_typed_failure(bench: Bench) -> None:
             os._exit(1)
 
     generator = ray.remote(DyingGenerator).options(num_cpus=0, max_restarts=1, max_task_retries=1).remote()
-    broker = bench.broker_actor(bench.setting(), "length", [generator])
-    partial = ray.get(broker.evaluate.remote("search", CANDIDATES[1]))
+    asked = bench.broker(bench.setting(), generators=[generator])
+    [partial] = asked.evaluate(CANDIDATES[1])
     assert partial.evaluation.failure == "actor_died"
+    assert [row.failure for row in asked.recorded] == ["actor_died"]
 
 
 def test_a_reward_that_keeps_dying_fails_candidates_and_not_the_run(bench: Bench, tmp_path: Path) -> None:
@@ -243,7 +244,7 @@ def test_a_reward_that_keeps_dying_fails_candidates_and_not_the_run(bench: Bench
 
 def test_the_search_stops_when_most_candidates_fail(bench: Bench, tmp_path: Path) -> None:
     """More than half failing ends the search after the first generation, with the cause."""
-    broker = bench.broker_actor(bench.setting("broken"), "broken", bench.generators)
+    broker = bench.broker_actor(bench.setting("broken"), "broken")
     searcher = GenerationalSearcher(make_proposer("nsga2", [(0, 1.5)] * 2, 40, seed=3), lambda row: None)
     seen: list[None] = []
     run_search(searcher, broker, 2, 4, tmp_path, lambda: seen.append(None))

@@ -13,10 +13,11 @@ from ray.actor import ActorHandle
 
 from mva_ray.errors import CandidateFailure, RunError
 from mva_ray.evaluation.evaluate import EvaluationSetting, failed, succeeded
-from mva_ray.records import Coefficients, Evaluation, Generation, Outcome
+from mva_ray.records import Coefficients, Evaluation, Generation
 from mva_ray.search.racing import Race
 from mva_ray.search.ray_search import GenerationalSearcher, run_search
 from mva_ray.search.ray_trial import Proposal, ProposalQueue
+from tests.surfaces import Scripted
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -68,27 +69,6 @@ class Broker:
         return self.asked, self.stopped
 
 
-class Scripted:
-    """A proposer with fixed generations, which keeps what it is told."""
-
-    def __init__(self, generations: Sequence[Sequence[Coefficients]]) -> None:
-        self._generations = [list(generation) for generation in generations]
-        self._asked = 0
-        self.told: list[Outcome] = []
-
-    @property
-    def ready(self) -> bool:
-        return self._asked == len(self.told)
-
-    def ask(self) -> list[Coefficients]:
-        asked = self._generations.pop(0) if self._generations else []
-        self._asked += len(asked)
-        return asked
-
-    def tell(self, outcomes: Sequence[Outcome]) -> None:
-        self.told += outcomes
-
-
 @pytest.fixture(scope="module")
 def search(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """One search of three generations with a race, and all that was seen of it."""
@@ -111,7 +91,7 @@ def search(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 def test_every_candidate_is_told_once_in_the_order_of_its_proposal(search: dict[str, Any]) -> None:
     rows = [row for generation in GENERATIONS for row in generation]
-    assert [outcome.coefficients for outcome in search["proposer"].told] == rows
+    assert [outcome.coefficients for outcome in search["proposer"].outcomes] == rows
     assert len(search["done"]) == len(rows), "trials that got no candidate do not count"
     assert search["searcher"].finished
 
@@ -129,7 +109,7 @@ def test_a_dominated_candidate_is_stopped_with_a_reason(search: dict[str, Any]) 
 
 
 def test_what_a_stopped_candidate_answered_is_told(search: dict[str, Any]) -> None:
-    told = {outcome.coefficients: outcome for outcome in search["proposer"].told}
+    told = {outcome.coefficients: outcome for outcome in search["proposer"].outcomes}
     levels = np.random.default_rng(0).normal(0, 0.1, (12, 2))[:4]
     assert told[BAD].rewards == pytest.approx(tuple(levels.mean(axis=0) - 18))
     assert told[BAD].errors == pytest.approx(tuple(levels.std(axis=0, ddof=1) / 2))
@@ -137,7 +117,7 @@ def test_what_a_stopped_candidate_answered_is_told(search: dict[str, Any]) -> No
 
 
 def test_a_trial_whose_call_raised_is_tried_again(search: dict[str, Any]) -> None:
-    told = {outcome.coefficients: outcome for outcome in search["proposer"].told}
+    told = {outcome.coefficients: outcome for outcome in search["proposer"].outcomes}
     assert told[KILLS_ITS_TRIAL].rewards is not None
     assert search["searcher"].too_many_failed is None
 
@@ -173,7 +153,7 @@ def test_an_error_of_the_run_ends_the_search_at_once(local_ray: None, tmp_path: 
         run_search(GenerationalSearcher(proposer, lambda row: None), broker, 3, 0, tmp_path, lambda: None)
     asked = ray.get(broker.seen.remote())
     assert len(asked) == len(set(asked)) <= 3
-    assert proposer.told == []
+    assert proposer.outcomes == []
 
 
 def looks(asked: Sequence[tuple[Coefficients, int | None]], row: Coefficients) -> list[int | None]:

@@ -19,6 +19,7 @@ from mva_ray.search.racing import Race
 from mva_ray.search.ray_racing import RacingScheduler
 from mva_ray.search.ray_search import GenerationalSearcher, rewards_of
 from mva_ray.search.ray_trial import Proposal
+from tests import surfaces
 from tests.surfaces import make
 
 Result = dict[str, Any]
@@ -28,29 +29,18 @@ SETTING = EvaluationSetting("now", "search", ("p",) * PROMPTS, ("warm", "brief")
 LEVELS = np.random.default_rng(0).normal(0, 0.1, (PROMPTS, 2))
 
 
-class Scripted:
-    """A proposer with fixed generations, which keeps what it is told."""
+class Scripted(surfaces.Scripted):
+    """Keeps what it is told generation by generation, too."""
 
     def __init__(self, generations: Sequence[Sequence[Coefficients]]) -> None:
-        self._generations = [list(generation) for generation in generations]
-        self._asked = 0
+        super().__init__(generations)
         self.told: list[tuple[list[Coefficients], list[list[float] | None]]] = []
         self.errors: list[list[float]] = []
-        self.outcomes: list[Outcome] = []
-
-    @property
-    def ready(self) -> bool:
-        return self._asked == len(self.outcomes)
-
-    def ask(self) -> list[Coefficients]:
-        asked = self._generations.pop(0) if self._generations else []
-        self._asked += len(asked)
-        return asked
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
+        super().tell(outcomes)
         rewards = [None if outcome.rewards is None else list(outcome.rewards) for outcome in outcomes]
         self.told.append(([outcome.coefficients for outcome in outcomes], rewards))
-        self.outcomes += outcomes
         self.errors += [list(outcome.errors) for outcome in outcomes]
 
 
