@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from mva_ray.config import PairSource
+from mva_ray.config.values import PairSource
 from mva_ray.data.source import read_pairs
 
 KEPT_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(1 << 28)}
@@ -84,7 +84,7 @@ def _say(loss: float) -> None:
 
 
 def _train_ours(arguments: argparse.Namespace, output: str) -> None:
-    from mva_ray.config_training import Training
+    from mva_ray.config.training import Training
     from mva_ray.training.dpo import train_adapter
     from mva_ray.training.job import TrainingJob
 
@@ -100,7 +100,7 @@ def _train_trl(arguments: argparse.Namespace, output: str, precompute: bool) -> 
     from trl import DPOConfig, DPOTrainer
 
     from mva_ray.adapters.base_model import load_base_model, load_tokenizer
-    from mva_ray.config_training import Training
+    from mva_ray.config.training import Training
 
     class Say(TrainerCallback):
         def on_log(self, *_: Any, logs: dict[str, float], **__: Any) -> None:

@@ -21,8 +21,8 @@ from peft import PeftModel
 from tqdm.auto import tqdm
 
 from mva_ray.adapters.base_model import allow_bfloat16_products, load_base_model, load_tokenizer
-from mva_ray.config import PairSource
-from mva_ray.config_training import Training
+from mva_ray.config.training import Training
+from mva_ray.config.values import PairSource
 from mva_ray.data.source import read_pairs
 from mva_ray.records import PreferencePair
 from mva_ray.training.dpo import tokenise, train_adapter

@@ -16,14 +16,14 @@ import torch
 from safetensors.torch import load_file
 
 from mva_ray.adapters.hashes import WEIGHTS_FILE
-from mva_ray.config import PairSource
-from mva_ray.config_training import Lora, Training
+from mva_ray.config.training import Lora, Training
+from mva_ray.config.values import PairSource
 from mva_ray.data.source import read_pairs
 from mva_ray.records import PreferencePair
 from mva_ray.training import ray_training
 from mva_ray.training.job import METRICS_FILE, TrainingJob
-from tests.kill import checkpoint_step, kill_training_worker
-from tests.tiny import make_llama
+from tests.support.kill import checkpoint_step, kill_training_worker
+from tests.support.tiny import make_llama
 
 OnStep = Callable[[str, Mapping[str, float]], None]
 

@@ -21,9 +21,9 @@ from pathlib import Path
 import ray
 
 from mva_ray.evaluation.evaluate import EvaluationSetting, succeeded
-from mva_ray.ray_session import ENVIRONMENT
 from mva_ray.records import Coefficients, Evaluation, Generation, Outcome
 from mva_ray.search.ray_search import GenerationalSearcher, run_search
+from mva_ray.stages.ray_session import ENVIRONMENT
 
 SETTING = EvaluationSetting("bench", "search", ("p",), ("a", "b"), "none", {"a": "1", "b": "2"}, {}, 0)
 

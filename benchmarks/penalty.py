@@ -24,7 +24,7 @@ from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRotaryEmbedding
 
 from mva_ray.adapters.lora import LoraFactors
-from mva_ray.config_training import Penalty
+from mva_ray.config.training import PenaltySettings
 from mva_ray.training.penalty import make_penalty
 
 LIMIT = 0.05
@@ -83,7 +83,7 @@ def measure(size: Size, step: float, device: torch.device) -> Iterator[Share]:
         factor.requires_grad_()
     for values in (2, 5):
         for form, settings in FORMS.items():
-            penalty = make_penalty(Penalty.model_validate(settings), earlier[: values - 1], seed=0)
+            penalty = make_penalty(PenaltySettings.model_validate(settings), earlier[: values - 1], seed=0)
             assert penalty is not None
             taken = seconds(partial(penalty, current, 1), device)
             yield Share(form, values, taken, taken / (step + taken))

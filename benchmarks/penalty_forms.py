@@ -16,8 +16,9 @@ from typing import Any
 
 from mva_ray.adapters.fetch import local_directory
 from mva_ray.adapters.lora import LoraFactors, load_factors
-from mva_ray.config import RunConfig, Value, load_config
-from mva_ray.config_training import Penalty
+from mva_ray.config import RunConfig, load_config
+from mva_ray.config.training import PenaltySettings
+from mva_ray.config.values import Value
 from mva_ray.data.source import read_pairs
 from mva_ray.maths.interference import delta_cka, delta_cosine
 from mva_ray.records import PreferencePair
@@ -44,12 +45,12 @@ def main() -> None:
     config = load_config(arguments.config)
     for form, settings in FORMS.items():
         with tempfile.TemporaryDirectory() as directory:
-            job = make_job(config, arguments.run, Penalty.model_validate(settings), f"{directory}/adapter")
+            job = make_job(config, arguments.run, PenaltySettings.model_validate(settings), f"{directory}/adapter")
             train_adapter(job, lambda row: None)
             print(f"{form:24}", *(f"{name} {number:.4g}" for name, number in outcome(job).items()), flush=True)
 
 
-def make_job(config: RunConfig, run: Path, penalty: Penalty, output: str) -> TrainingJob:
+def make_job(config: RunConfig, run: Path, penalty: PenaltySettings, output: str) -> TrainingJob:
     """The training of the run's last value, with another penalty."""
     *earlier, last = config.value_names
     directories = json.loads((run / "adapters.json").read_text())

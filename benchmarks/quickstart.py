@@ -11,8 +11,8 @@ from statistics import fmean, stdev
 
 import pandas as pd
 
+from mva_ray.run_dir.run_state import RunState
 from mva_ray.table import ParetoTable
-from mva_ray.table.run_state import RunState
 
 
 def main() -> None:

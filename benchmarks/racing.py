@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from reward_surfaces import SURFACES, UPPER
 from tqdm.auto import tqdm
 
-from mva_ray.config_search import Search
+from mva_ray.config.search import Search
 from mva_ray.maths.pareto import front_mask, hypervolume
 from mva_ray.records import Coefficients, Outcome
 from mva_ray.search.designs import reference_candidates

@@ -20,15 +20,16 @@ import ray
 from mva_ray.adapters.fetch import local_directory
 from mva_ray.adapters.hashes import adapter_hash
 from mva_ray.adapters.lora import load_factors
-from mva_ray.config import PairSource, RunConfig, load_config
+from mva_ray.config import RunConfig, load_config
+from mva_ray.config.values import PairSource
 from mva_ray.data.files import read_prompts
 from mva_ray.data.source import read_pairs
-from mva_ray.evaluation.generate import Generator
+from mva_ray.evaluation.local import LocalGenerator
 from mva_ray.evaluation.reward import load_reward, score
-from mva_ray.files import write_json
 from mva_ray.maths.interference import delta_cka, delta_cosine
-from mva_ray.ray_session import ENVIRONMENT
 from mva_ray.records import AdapterRef, Generation
+from mva_ray.run_dir.files import write_json
+from mva_ray.stages.ray_session import ENVIRONMENT
 from mva_ray.training.job import TrainingJob
 from mva_ray.training.ray_training import train_on_ray
 
@@ -118,7 +119,8 @@ def own_rewards(config: RunConfig, jobs: Sequence[TrainingJob]) -> dict[str, lis
     found = {}
     for job, value in zip(jobs, config.values, strict=True):
         adapter = AdapterRef(job.name, job.output, adapter_hash(Path(job.output)))
-        answers = Generator(job.base_model, [adapter], config.generation).answer([((1.0,), text) for text in prompts])
+        generator = LocalGenerator(job.base_model, [adapter], config.generation)
+        answers = generator.answer([((1.0,), text) for text in prompts])
         completions = [answer.completion for answer in answers if isinstance(answer, Generation)]
         found[job.name] = score(load_reward(value.reward), prompts, completions)
     return found

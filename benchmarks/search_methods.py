@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from reward_surfaces import NOISE, SURFACES, Array, Surface, Synthetic, paper_grid, read_recorded
 from tqdm.auto import tqdm
 
-from mva_ray.config_search import POPULATIONS, Search
+from mva_ray.config.search import POPULATIONS, Search
 from mva_ray.maths.pareto import front_mask, hypervolume
 from mva_ray.records import Coefficients, Outcome, rounded
 from mva_ray.search.designs import reference_candidates

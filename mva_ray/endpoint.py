@@ -6,7 +6,7 @@ from typing import Any
 import httpx2
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from mva_ray.config_engine import Endpoint
+from mva_ray.config.engine import Endpoint
 from mva_ray.errors import ConfigError, last_line
 
 TRY_AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504})

@@ -20,7 +20,7 @@ def explore_and_show(config: Path, run_dir: Path | None = None) -> None:
 
 def show_plan(config: Path, run_dir: Path | None = None) -> None:
     """Check the config and print what `explore_and_show` would do."""
-    from mva_ray.dry_run import dry_run
+    from mva_ray.plan.dry_run import dry_run
 
     dry_run(config, run_dir)
 

@@ -15,21 +15,21 @@ from ray.actor import ActorHandle
 from tqdm.auto import tqdm
 
 from mva_ray.adapters.blocks import split_by_block
-from mva_ray.adapters.check import adapter_problems, fit_problems, other_bases
 from mva_ray.adapters.fetch import local_directory
 from mva_ray.adapters.hashes import delta_hash
 from mva_ray.adapters.lora import copy_adapter
-from mva_ray.config import RunConfig, Value, check_writable, read_config
+from mva_ray.checks.adapters import adapter_problems, fit_problems, other_bases
+from mva_ray.checks.data import data_problems
+from mva_ray.config import RunConfig, read_config
+from mva_ray.config.values import Value
 from mva_ray.constraints import constraint_values, is_measured
-from mva_ray.data.check import data_problems
 from mva_ray.data.conflict import within_prompt_correlation
 from mva_ray.data.pairs import PairSet, best_against_worst
-from mva_ray.data.samples import SampleStore
 from mva_ray.data.source import read_pairs
 from mva_ray.errors import CandidateFailure, ConfigError, RunError
 from mva_ray.evaluation.evaluate import EvaluationSetting
 from mva_ray.evaluation.known import KnownAnswers, earlier_candidates, summary
-from mva_ray.evaluation.ray_evaluation import (
+from mva_ray.evaluation.ray_actors import (
     evaluate_all,
     evaluation_broker,
     report_truncation,
@@ -37,20 +37,23 @@ from mva_ray.evaluation.ray_evaluation import (
     start_rewards,
 )
 from mva_ray.evaluation.row_limit import FIRST
-from mva_ray.files import read_json, write_atomically, write_json
-from mva_ray.plan import Plan, changed_settings, make_plan
-from mva_ray.ray_session import ray_session
+from mva_ray.plan.changes import changed_settings
+from mva_ray.plan.keys import Plan, make_plan
 from mva_ray.records import AdapterRef, Coefficients, Evaluation, Generation, PreferencePair, rounded
 from mva_ray.report import write_report
+from mva_ray.run_dir.files import read_json, write_atomically, write_json
+from mva_ray.run_dir.layout import check_writable
+from mva_ray.run_dir.run_state import RunState
+from mva_ray.run_dir.samples import SampleStore
 from mva_ray.search.designs import in_blocks, reference_candidates
 from mva_ray.search.proposer import make_proposer
 from mva_ray.search.racing import Race
 from mva_ray.search.ray_search import GenerationalSearcher, outcome_of, run_search
+from mva_ray.stages.ray_session import ray_session
+from mva_ray.stages.warm_start import earlier_runs, take_over, warm_start_problems
 from mva_ray.table import ParetoTable
-from mva_ray.table.run_state import RunState
 from mva_ray.training.job import TrainingJob
 from mva_ray.training.ray_training import train_on_ray
-from mva_ray.warm_start import earlier_runs, take_over, warm_start_problems
 
 log = logging.getLogger(__name__)
 

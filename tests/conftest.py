@@ -17,13 +17,13 @@ def one_thread() -> None:
 @pytest.fixture
 def float32_products(monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine multiplies in float32 on every CPU, so that it can be compared with a model token by token."""
-    monkeypatch.setattr("mva_ray.evaluation.generate.native_products", lambda device: None)
+    monkeypatch.setattr("mva_ray.evaluation.local.native_products", lambda device: None)
 
 
 @pytest.fixture(scope="session")
 def tiny_model(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a tiny Llama that chats; do not write to it."""
-    from tests.tiny import make_llama
+    from tests.support.tiny import make_llama
 
     return make_llama(tmp_path_factory.mktemp("tiny_model"))
 
@@ -31,7 +31,7 @@ def tiny_model(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture(scope="session")
 def tiny_gpt2(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a tiny GPT-2; do not write to it."""
-    from tests.tiny import make_gpt2
+    from tests.support.tiny import make_gpt2
 
     return make_gpt2(tmp_path_factory.mktemp("tiny_gpt2"))
 
@@ -39,7 +39,7 @@ def tiny_gpt2(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.fixture(scope="session")
 def tiny_classifier(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a tiny sequence classifier with two labels; do not write to it."""
-    from tests.tiny import make_classifier
+    from tests.support.tiny import make_classifier
 
     return make_classifier(tmp_path_factory.mktemp("tiny_classifier"), num_labels=2)
 

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mva_ray.cli import DEFAULT_MODEL, app, main
-from tests.evaluations import VALUES, make_run, trade_off
+from tests.support.evaluations import VALUES, make_run, trade_off
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -128,7 +128,11 @@ def test_explore_fetch_and_report_pass_their_arguments_on(monkeypatch: pytest.Mo
     runner.invoke(app, ["explore", "--config", "a.yaml"])
     runner.invoke(app, ["explore", "--config", "a.yaml", "--run", "runs/b"])
     assert calls == [(Path("a.yaml"), None), (Path("a.yaml"), Path("runs/b"))]
-    fake_module(monkeypatch, "mva_ray.dry_run", dry_run=lambda config, run_dir: calls.append((config, run_dir, "dry")))
+
+    def dry_run(config: Path, run_dir: Path | None) -> None:
+        calls.append((config, run_dir, "dry"))
+
+    fake_module(monkeypatch, "mva_ray.plan.dry_run", dry_run=dry_run)
     runner.invoke(app, ["explore", "--config", "c.yaml", "--dry-run"])
     assert calls[2:] == [(Path("c.yaml"), None, "dry")]
     assert runner.invoke(app, ["fetch"]).stdout == f"cache/{DEFAULT_MODEL}\n"
@@ -137,7 +141,7 @@ def test_explore_fetch_and_report_pass_their_arguments_on(monkeypatch: pytest.Mo
 
 
 def test_data_check_passes_its_config_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_module(monkeypatch, "mva_ray.data_check", check_data=lambda config, output: output.write(f"{config}\n"))
+    fake_module(monkeypatch, "mva_ray.checks.data_check", check_data=lambda config, output: output.write(f"{config}\n"))
     assert CliRunner().invoke(app, ["data", "check", "--config", "a.yaml"]).stdout == "a.yaml\n"
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mva_ray.constraints import Limit, constraint_values, is_measured, limit_text, violation
-from tests.evaluations import failed, ok
+from tests.support.evaluations import failed, ok
 
 ROW = replace(
     ok("a", {"helpful": 1.0, "brief": 0.0}, {"helpful": 0.1, "brief": -2.0}),

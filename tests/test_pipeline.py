@@ -18,10 +18,10 @@ import yaml
 from mva_ray.adapters.hashes import WEIGHTS_FILE
 from mva_ray.config import load_config
 from mva_ray.pipeline import Run
-from mva_ray.plan import make_plan
-from mva_ray.ray_session import ray_session
+from mva_ray.plan.keys import make_plan
+from mva_ray.stages.ray_session import ray_session
 from mva_ray.table import ParetoTable
-from tests.tiny import random_adapter
+from tests.support.tiny import random_adapter
 
 VALUES = ["brief", "thorough"]
 PATIENCE_S = 240

@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 
 from mva_ray.adapters.hashes import WEIGHTS_FILE
 from mva_ray.adapters.lora import PREFIX, LoraFactors
-from mva_ray.files import whole_directory
+from mva_ray.run_dir.files import whole_directory
 
 
 def export_candidate(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mva_ray.adapters.hashes import SETTINGS_FILE, WEIGHTS_FILE
 from mva_ray.errors import ConfigError, last_line
-from mva_ray.files import whole_directory
+from mva_ray.run_dir.files import whole_directory
 
 PREFIX = "base_model.model."
 _UNSAFE_WEIGHTS_FILE = "adapter_model.bin"

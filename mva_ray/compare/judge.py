@@ -16,10 +16,10 @@ from typing import Any, Literal, Self
 
 import httpx2
 
-from mva_ray.config_compare import JudgeSettings
+from mva_ray.config.compare import JudgeSettings
 from mva_ray.endpoint import THIS_REQUEST_ONLY, Client, cause, status_of
 from mva_ray.errors import RunError
-from mva_ray.files import read_json, write_json
+from mva_ray.run_dir.files import read_json, write_json
 
 Side = Literal["first", "second", "tie"]
 

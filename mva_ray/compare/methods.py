@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mva_ray.config_training import PENALTY_WEIGHTS, Penalty, Training
+from mva_ray.config.training import PENALTY_WEIGHTS, PenaltySettings, Training
 from mva_ray.errors import RunError
 from mva_ray.maths.consistency import consistency
 from mva_ray.maths.dpo import modpo_margin, modpo_scale
 from mva_ray.records import Coefficients, PreferencePair
 from mva_ray.training.job import TrainingJob
 
-NO_PENALTY = Penalty(kind="none", weight=0.0)
+NO_PENALTY = PenaltySettings(kind="none", weight=0.0)
 SMALLEST_WEIGHT = 0.05
 """MODPO divides by the preference weight of the value it trains on; a smaller one counts as this."""
 
@@ -120,7 +120,7 @@ class Ingredients:
         return list(self.pairs)
 
     def adapters(
-        self, penalty: Penalty | None = None, pairs: Mapping[str, tuple[PreferencePair, ...]] | None = None
+        self, penalty: PenaltySettings | None = None, pairs: Mapping[str, tuple[PreferencePair, ...]] | None = None
     ) -> tuple[Recipe, ...]:
         """One adapter a value, in order, each penalised against those before it; by plain DPO without a penalty."""
         recipes: list[Recipe] = []
@@ -146,7 +146,7 @@ def written(weights: Sequence[float]) -> str:
     return "/".join(f"{weight:.2g}" for weight in weights)
 
 
-def _mva(penalty: Penalty | None = None, convex: bool = False) -> Callable[[Ingredients], Method]:
+def _mva(penalty: PenaltySettings | None = None, convex: bool = False) -> Callable[[Ingredients], Method]:
     return lambda of: Method(of.adapters(penalty or of.training.penalty), convex)
 
 
@@ -232,12 +232,12 @@ METHODS: dict[str, Named] = {
     "mva_paper": Named(
         "MVA, paper's HSIC",
         "the paper's penalty exactly (RBF of bandwidth 1 on lora_A, weight 10), free coefficients",
-        _mva(Penalty(kind="paper", weight=PENALTY_WEIGHTS["paper"])),
+        _mva(PenaltySettings(kind="paper", weight=PENALTY_WEIGHTS["paper"])),
     ),
     "mva_orthogonal": Named(
         "MVA, orthogonal",
         "orthogonality in place of HSIC, free coefficients",
-        _mva(Penalty(kind="orthogonal", weight=PENALTY_WEIGHTS["orthogonal"])),
+        _mva(PenaltySettings(kind="orthogonal", weight=PENALTY_WEIGHTS["orthogonal"])),
     ),
     "mva_no_hsic": Named("MVA without HSIC", "plain DPO adapters, free coefficients", _mva(NO_PENALTY)),
     "mva_no_extrapolation": Named(

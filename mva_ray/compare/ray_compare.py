@@ -3,15 +3,16 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from mva_ray.checks.data import data_problems
 from mva_ray.compare.ray_seed import SeedResult, compare_seed
 from mva_ray.compare.report import write_comparison
 from mva_ray.compare.results import ComparisonResult, write_result
 from mva_ray.compare.wins import judge_methods
-from mva_ray.config import Draft, RunConfig, check_writable, read_config
-from mva_ray.config_yaml import Problem
-from mva_ray.data.check import data_problems
+from mva_ray.config import Draft, RunConfig, read_config
+from mva_ray.config.document import Problem
 from mva_ray.pipeline import find_models
-from mva_ray.ray_session import ray_session
+from mva_ray.run_dir.layout import check_writable
+from mva_ray.stages.ray_session import ray_session
 
 RESULT_FILE = "comparison.json.gz"
 

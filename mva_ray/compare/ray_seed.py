@@ -14,18 +14,18 @@ from mva_ray.adapters.hashes import delta_hash
 from mva_ray.adapters.prompting import plain_text
 from mva_ray.compare.interference import interference, means
 from mva_ray.compare.methods import METHODS, NO_PENALTY, Ingredients, Method, Recipe
-from mva_ray.compare.ray_evaluations import Evaluations
+from mva_ray.compare.ray_blends import Evaluations
 from mva_ray.compare.results import AdapterInterference, AlphaResult, Candidate, MethodResult, Rewards, SingleResult
 from mva_ray.compare.scoring import Scoring, rewards_of
 from mva_ray.config import RunConfig
 from mva_ray.errors import CandidateFailure, RunError
 from mva_ray.evaluation.evaluate import EvaluationSetting
-from mva_ray.evaluation.ray_evaluation import start_rewards
-from mva_ray.files import read_json, write_json
+from mva_ray.evaluation.ray_actors import start_rewards
 from mva_ray.maths.consistency import reward_gaps
 from mva_ray.pipeline import Run, train_with_progress
-from mva_ray.plan import key, make_plan
+from mva_ray.plan.keys import key, make_plan
 from mva_ray.records import AdapterRef, PreferencePair
+from mva_ray.run_dir.files import read_json, write_json
 from mva_ray.search.designs import convex_candidates
 from mva_ray.table import ParetoTable
 

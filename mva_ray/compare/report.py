@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from mva_ray.compare.report_numbers import Numbers
 from mva_ray.compare.report_sections import Picture, sections
 from mva_ray.compare.results import ComparisonResult
-from mva_ray.files import write_atomically
+from mva_ray.run_dir.files import write_atomically
 
 
 def write_comparison(result: ComparisonResult, directory: Path) -> Path:

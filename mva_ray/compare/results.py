@@ -9,7 +9,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from mva_ray.errors import ConfigError
-from mva_ray.files import write_atomically
+from mva_ray.run_dir.files import write_atomically
 
 Rewards = dict[str, list[FiniteFloat]]
 """One number a held-out prompt for every value, in the order of the prompts; higher is better."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mva_ray.compare.judge import Judge, Match, Verdict
 from mva_ray.compare.results import Candidate, ComparisonResult, JudgedPair, JudgeResult
-from mva_ray.config_compare import JudgeSettings
+from mva_ray.config.compare import JudgeSettings
 from mva_ray.maths.pareto import augmented_chebyshev
 
 Chosen = dict[tuple[str, int], Candidate]

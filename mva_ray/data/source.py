@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mva_ray.config import PairSource
+from mva_ray.config.values import PairSource
 from mva_ray.data.files import BATCH_ROWS, BadRow, Rejected, Row, arrow_rows, content_of, first_of, read_rows
 from mva_ray.data.formats import (
     best_against_worst_rated,

@@ -17,9 +17,8 @@ from typing import Any, Self
 
 import httpx2
 
-from mva_ray.config import Generation as GenerationSettings
-from mva_ray.config import Sampling
-from mva_ray.config_engine import OpenAiServer
+from mva_ray.config.engine import OpenAiServer
+from mva_ray.config.generation import GenerationSettings, Sampling
 from mva_ray.endpoint import THIS_REQUEST_ONLY, Client, cause, said, status_of
 from mva_ray.errors import CandidateFailure, ConfigError, RunError
 from mva_ray.evaluation.answers import Answer, sampled

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from mva_ray.adapters.fetch import local_directory
 from mva_ray.adapters.hashes import model_hash
-from mva_ray.config_checks import import_function
-from mva_ray.config_reward import Reward as RewardSettings
+from mva_ray.config.imports import import_function
+from mva_ray.config.reward import RewardSettings
 from mva_ray.errors import CandidateFailure
 
 

@@ -8,11 +8,11 @@ def write_report(run_dir: Path) -> Path:
 
     Works at any point of a run: what is not there yet (held-out scores, training curves, ...) is left out.
     """
-    from mva_ray.files import write_atomically
     from mva_ray.report.page import render_page
     from mva_ray.report.plot import plot_front
+    from mva_ray.run_dir.files import write_atomically
+    from mva_ray.run_dir.run_state import RunState
     from mva_ray.table import ParetoTable
-    from mva_ray.table.run_state import RunState
 
     run_dir = Path(run_dir)
     state = RunState.load(run_dir)

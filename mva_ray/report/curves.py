@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mva_ray.files import read_json
+from mva_ray.run_dir.files import read_json
 
 
 def training_curves(run_dir: Path) -> dict[str, list[dict[str, Any]]]:

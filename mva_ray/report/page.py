@@ -11,7 +11,6 @@ from pandas import DataFrame, concat
 from plotly.offline import get_plotlyjs
 
 from mva_ray.constraints import limit_text
-from mva_ray.files import read_json
 from mva_ray.records import CoefficientNames
 from mva_ray.report import figures
 from mva_ray.report.completions import compare
@@ -27,8 +26,9 @@ from mva_ray.report.points import (
     select_points,
     weight,
 )
+from mva_ray.run_dir.files import read_json
+from mva_ray.run_dir.run_state import RunState
 from mva_ray.table import ParetoTable
-from mva_ray.table.run_state import RunState
 
 REFERENCES = ("base", "single", "ones", "convex")
 

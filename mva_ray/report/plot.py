@@ -15,7 +15,6 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from pandas import DataFrame
 
-from mva_ray.files import write_atomically
 from mva_ray.records import CoefficientNames
 from mva_ray.report.points import (
     FAINT_COLOR,
@@ -30,6 +29,7 @@ from mva_ray.report.points import (
     select_points,
     staircase,
 )
+from mva_ray.run_dir.files import write_atomically
 
 DPI = 150
 

@@ -27,7 +27,7 @@ from pymoo.problems.static import StaticProblem
 from pymoo.termination.max_gen import MaximumGenerationTermination
 from pymoo.util.ref_dirs import get_reference_directions
 
-from mva_ray.config_search import Operator, Search
+from mva_ray.config.search import Operator, Search
 from mva_ray.records import DECIMALS, Coefficients, Outcome, rounded
 from mva_ray.search.ledger import Ledger
 

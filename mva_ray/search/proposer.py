@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from mva_ray.config_search import Search
+from mva_ray.config.search import Search
 from mva_ray.records import Coefficients, Outcome
 from mva_ray.search.designs import DesignProposer, grid, random, sobol
 from mva_ray.search.ledger import Ledger

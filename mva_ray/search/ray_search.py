@@ -12,7 +12,7 @@ from ray.actor import ActorHandle
 from ray.tune import Callback, FailureConfig
 from ray.tune.search import Searcher
 
-from mva_ray.config_search import TRIAL_CPU
+from mva_ray.config.search import TRIAL_CPU
 from mva_ray.errors import RunError
 from mva_ray.records import Coefficients, Evaluation, Outcome
 from mva_ray.search.proposer import Proposer

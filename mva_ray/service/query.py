@@ -75,9 +75,9 @@ def ask(run_dir: Path, query: Query) -> Answer:
     Raises:
         ConfigError: no run there, or every problem of the query at once.
     """
+    from mva_ray.run_dir.run_state import RunState
     from mva_ray.table.frame import front_rows, metric_columns, on_split, standing
     from mva_ray.table.pareto_table import ParetoTable
-    from mva_ray.table.run_state import RunState
 
     state = RunState.load(run_dir)
     values = state.values

@@ -22,8 +22,7 @@ from mva_ray.adapters.base_model import load_base_model, load_tokenizer
 from mva_ray.adapters.hashes import WEIGHTS_FILE
 from mva_ray.adapters.lora import load_factors
 from mva_ray.adapters.prompting import completion_ids, prompt_ids
-from mva_ray.config_training import Penalty as PenaltySettings
-from mva_ray.config_training import Training
+from mva_ray.config.training import PenaltySettings, Training
 from mva_ray.errors import RunError
 from mva_ray.maths.dpo import dpo_loss
 from mva_ray.training.callbacks import Checkpoints, StepMetrics, step_rows

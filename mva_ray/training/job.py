@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from mva_ray.config_training import Training
+from mva_ray.config.training import Training
 from mva_ray.records import PreferencePair
 
 METRICS_FILE = "training.jsonl"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mva_ray.adapters.lora import LoraFactors
-from mva_ray.config_training import Penalty as PenaltySettings
+from mva_ray.config.training import PenaltySettings
 from mva_ray.errors import RunError
 from mva_ray.maths.decorrelation import Form, KernelHsic, LinearHsic, Orthogonal, PaperHsic
 from mva_ray.maths.low_rank import Deltas

@@ -9,7 +9,7 @@ import torch
 from ray.actor import ActorHandle
 
 from mva_ray.adapters.lora import LoraFactors
-from mva_ray.config_training import Training
+from mva_ray.config.training import Training
 from mva_ray.training.live_penalty import Exchange
 
 

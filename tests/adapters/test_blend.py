@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mva_ray.adapters.blend import BlendedModel
 from mva_ray.adapters.lora import LoraFactors, load_factors
-from tests.tiny import LLAMA_MODULES, PROMPTS, load, merged, random_adapter
+from tests.support.tiny import LLAMA_MODULES, PROMPTS, load, merged, random_adapter
 
 ATOL = 1e-4
 NEW_TOKENS = 12

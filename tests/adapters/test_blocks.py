@@ -20,7 +20,7 @@ from mva_ray.adapters.blocks import block_of, load_adapters, split_by_block
 from mva_ray.adapters.export import concatenate
 from mva_ray.adapters.hashes import delta_hash
 from mva_ray.records import AdapterRef
-from tests.tiny import random_adapter
+from tests.support.tiny import random_adapter
 
 LAYERS, TOKENS = 5, 7
 SIZES = {"vocab_size": 50, "initializer_range": 0.2}

@@ -17,7 +17,7 @@ from torch import Tensor
 from mva_ray.adapters.export import concatenate, export_candidate
 from mva_ray.adapters.hashes import WEIGHTS_FILE
 from mva_ray.adapters.lora import LoraFactors, load_factors, read_settings
-from tests.tiny import PROMPTS, load, merged, random_adapter
+from tests.support.tiny import PROMPTS, load, merged, random_adapter
 
 ATOL = 1e-4
 ADAPTERS: tuple[dict[str, Any], ...] = (

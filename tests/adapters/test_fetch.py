@@ -23,7 +23,7 @@ from mva_ray.adapters import fetch as fetching
 from mva_ray.adapters.fetch import SMOLLM2, cache_directory, convert_gguf, fetch, local_directory
 from mva_ray.adapters.hashes import model_hash
 from mva_ray.errors import ConfigError, RunError
-from tests.tiny import SENTENCES, load, make_llama
+from tests.support.tiny import SENTENCES, load, make_llama
 
 SECONDS = 8
 

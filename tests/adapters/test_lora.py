@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from mva_ray.adapters.hashes import WEIGHTS_FILE, adapter_hash, delta_hash
 from mva_ray.adapters.lora import copy_adapter, load_factors
 from mva_ray.errors import ConfigError
-from tests.tiny import LLAMA_MODULES, random_adapter
+from tests.support.tiny import LLAMA_MODULES, random_adapter
 
 
 def problems_of(directory: Path) -> list[str]:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from mva_ray.compare.judge import Judge, Match, UnusableAnswer, Verdict, parse
-from mva_ray.config_compare import JudgeSettings
+from mva_ray.config.compare import JudgeSettings
 from mva_ray.errors import ConfigError, RunError
-from tests.judges import Reply, endpoint
+from tests.support.judges import Reply, endpoint
 
 
 def ask(url: str, cache: Path, matches: list[Match], **settings: Any) -> list[Verdict]:

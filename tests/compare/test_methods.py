@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mva_ray.compare.methods import METHODS, Ingredients
-from mva_ray.config_training import Training
+from mva_ray.config.training import Training
 from mva_ray.errors import RunError
 from mva_ray.records import PreferencePair
 

@@ -9,7 +9,7 @@ import pytest
 
 from mva_ray.compare.report import write_comparison
 from mva_ray.compare.results import ComparisonResult, JudgedPair, JudgeResult
-from tests.comparisons import make_result
+from tests.support.comparisons import make_result
 
 NASTY = "<script>alert(1)</script> | `x` [a](b) 'q' \"w\""
 

@@ -8,7 +8,7 @@ import pytest
 from mva_ray.compare.report_numbers import Numbers, box
 from mva_ray.compare.report_verdict import NO_DIFFERENCE, verdict
 from mva_ray.compare.results import AlphaResult, Candidate, ComparisonResult, MethodResult, SingleResult
-from tests.comparisons import make_result
+from tests.support.comparisons import make_result
 
 Place = tuple[float, float]
 N = 4

@@ -7,7 +7,7 @@ import pytest
 
 from mva_ray.compare.results import ComparisonResult, read_result, write_result
 from mva_ray.errors import ConfigError
-from tests.comparisons import make_result
+from tests.support.comparisons import make_result
 
 
 @pytest.mark.parametrize("name", ["result.json", "result.json.gz"])

@@ -7,9 +7,9 @@ import pytest
 
 from mva_ray.compare.results import Candidate, ComparisonResult, JudgedPair, JudgeResult, MethodResult
 from mva_ray.compare.wins import choose, criteria, judge_methods, judged_wins, reward_wins
-from mva_ray.config_compare import JudgeSettings
-from tests.comparisons import make_result
-from tests.judges import endpoint
+from mva_ray.config.compare import JudgeSettings
+from tests.support.comparisons import make_result
+from tests.support.judges import endpoint
 
 EQUAL = {"x": 1.0, "y": 1.0}
 

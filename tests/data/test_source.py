@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mva_ray.config import PairSource
+from mva_ray.config.values import PairSource
 from mva_ray.data.source import PairData, pairs_hash, read_pairs, read_source
 from mva_ray.errors import ConfigError
 from mva_ray.records import PreferencePair

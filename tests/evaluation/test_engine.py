@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mva_ray.evaluation.engine import Engine, Request, Row
-from tests.architectures import CANDIDATES, END, NEW_TOKENS, POSITIONS, Tiny, tiny
+from tests.support.architectures import CANDIDATES, END, NEW_TOKENS, POSITIONS, Tiny, tiny
 
 LENGTHS = (40, 1, 7, 33, 2, 17, 16, 64, 5, 30)
 ATOL = 1e-4

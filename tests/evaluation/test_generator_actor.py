@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from mva_ray.evaluation import ray_evaluation
-from mva_ray.evaluation.ray_evaluation import GeneratorActor
+from mva_ray.evaluation import ray_actors as ray_evaluation
+from mva_ray.evaluation.ray_actors import GeneratorActor
 
 
 @dataclass

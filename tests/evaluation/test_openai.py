@@ -15,17 +15,17 @@ import pytest
 from transformers import GenerationConfig
 
 from mva_ray.adapters.hashes import adapter_hash
-from mva_ray.config import Generation as GenerationSettings
-from mva_ray.config import RunConfig, Sampling
-from mva_ray.config_engine import OpenAiServer
+from mva_ray.config import RunConfig
+from mva_ray.config.engine import OpenAiServer
+from mva_ray.config.generation import GenerationSettings, Sampling
 from mva_ray.errors import CandidateFailure, ConfigError, RunError
 from mva_ray.evaluation.answers import Answer
-from mva_ray.evaluation.engines import make_generator
-from mva_ray.evaluation.generate import Generator
+from mva_ray.evaluation.generator import make_generator
+from mva_ray.evaluation.local import LocalGenerator
 from mva_ray.evaluation.openai import OpenAiGenerator
 from mva_ray.records import AdapterRef, Coefficients, Generation
-from tests.openai_server import MODEL, OpenAiTestServer, Refusal, serving
-from tests.tiny import PROMPTS, SENTENCES, make_gpt2, make_llama, random_adapter
+from tests.support.openai_server import MODEL, OpenAiTestServer, Refusal, serving
+from tests.support.tiny import PROMPTS, SENTENCES, make_gpt2, make_llama, random_adapter
 
 ALL = (*PROMPTS, *SENTENCES[:2])
 CANDIDATES = ((0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (-0.8, 1.7, 0.3), (0.0, 0.0, -1.2), (1.0, 1.0, 1.0))
@@ -76,7 +76,7 @@ def ours(
     model: Path, adapters: Sequence[AdapterRef], requests: Sequence[tuple[Coefficients, str]], settings: Any = SETTINGS
 ) -> list[Answer]:
     """What our own engine answers."""
-    answers = Generator(str(model), adapters, settings).answer(requests)
+    answers = LocalGenerator(str(model), adapters, settings).answer(requests)
     assert not failures(answers)
     return [answer for answer in answers if isinstance(answer, Generation)]
 
@@ -361,7 +361,7 @@ def test_the_config_says_which_engine_answers(model: Path, adapters: list[Adapte
     own = RunConfig.model_validate(given)
     server = {"base_url": "http://localhost:1/v1", "model": MODEL, "adapters_dir": str(tmp_path / "exports")}
     asking = RunConfig.model_validate(given | {"engine": {"openai": server}})
-    assert isinstance(make_generator(own, str(model), adapters), Generator)
+    assert isinstance(make_generator(own, str(model), adapters), LocalGenerator)
     assert isinstance(make_generator(asking, str(model), adapters), OpenAiGenerator)
 
 

@@ -10,10 +10,10 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from mva_ray import rewards as built_in
-from mva_ray.config_reward import Reward as RewardSettings
+from mva_ray.config.reward import RewardSettings
 from mva_ray.errors import CandidateFailure
 from mva_ray.evaluation.reward import ClassifierReward, load_reward, reward_version, score
-from tests.tiny import PROMPTS, SENTENCES, make_classifier
+from tests.support.tiny import PROMPTS, SENTENCES, make_classifier
 
 COMPLETIONS = ("Yes.", "", "You can bake bread in a covered pan on the stove.", "no no no no")
 MODULE = """\

@@ -9,8 +9,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, BloomConfig, Llama4TextConfig, MambaConfig, PreTrainedConfig
 
 from mva_ray.evaluation.row_cache import NewTokens, RowCache
-from tests import architectures
-from tests.architectures import VOCABULARY, WINDOW
+from tests.support import architectures
+from tests.support.architectures import VOCABULARY, WINDOW
 
 CPU = torch.device("cpu")
 ATOL = 1e-4

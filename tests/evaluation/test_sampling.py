@@ -9,7 +9,7 @@ import torch
 from scipy.stats import chisquare
 
 from mva_ray.evaluation.engine import Draw, Request, _drawn
-from tests.architectures import VOCABULARY, Tiny, tiny
+from tests.support.architectures import VOCABULARY, Tiny, tiny
 
 LOGITS = torch.tensor([0.0, 2.0, -1.0, 1.0, 0.5])
 DRAWS = 20_000

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from mva_ray.errors import CandidateFailure
-from mva_ray.evaluation.ray_evaluation import _Recorder, _Scorer
-from tests.evaluations import ok
+from mva_ray.evaluation.ray_actors import _Recorder, _Scorer
+from tests.support.evaluations import ok
 
 
 class Reward:

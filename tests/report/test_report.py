@@ -18,9 +18,9 @@ from mva_ray.records import Evaluation, Generation, ScoredGeneration, coefficien
 from mva_ray.report import write_report
 from mva_ray.report.completions import compare, pick_candidates, pick_prompts
 from mva_ray.report.points import candidate_label, number, select_points, staircase
+from mva_ray.run_dir.run_state import RunState
 from mva_ray.table import ParetoTable
-from mva_ray.table.run_state import RunState
-from tests.evaluations import in_blocks
+from tests.support.evaluations import in_blocks
 
 TWO = ("positive", "brief")
 THREE = ("positive", "brief", "w")

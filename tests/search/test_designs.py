@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mva_ray.config_search import Racing, Search
+from mva_ray.config.search import Racing, Search
 from mva_ray.records import rounded
 from mva_ray.search.designs import Design, grid, random, reference_candidates, sobol
 from mva_ray.search.proposer import make_proposer
-from tests.surfaces import run
+from tests.support.surfaces import run
 
 
 def test_two_values_by_hand() -> None:

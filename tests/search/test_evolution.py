@@ -11,7 +11,7 @@ from pymoo.indicators.hv import HV
 
 from mva_ray.records import Coefficients
 from mva_ray.search.designs import reference_candidates
-from tests.surfaces import Bounds, failing, flat, make, run, trade_off
+from tests.support.surfaces import Bounds, failing, flat, make, run, trade_off
 
 BOUNDS: list[Bounds] = [
     [(0, 1.5), (0, 1.5)],

@@ -6,12 +6,12 @@ from statistics import median
 import numpy as np
 import pytest
 
-from mva_ray.config_search import Search
+from mva_ray.config.search import Search
 from mva_ray.maths.pareto import hypervolume
 from mva_ray.records import Coefficients, Outcome
 from mva_ray.search.designs import reference_candidates
 from mva_ray.search.proposer import batches, make_proposer
-from tests.surfaces import Surface, failing, flat, make, outcomes, run, trade_off
+from tests.support.surfaces import Surface, failing, flat, make, outcomes, run, trade_off
 
 EVOLUTIONARY = ["nsga2", "nsga3", "unsga3", "sms_emoa", "rvea", "ctaea", "agemoea2"]
 LEARNING = [*EVOLUTIONARY, "surrogate"]

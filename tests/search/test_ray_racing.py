@@ -17,7 +17,7 @@ from mva_ray.records import Coefficients, Evaluation, Generation
 from mva_ray.search.racing import Race
 from mva_ray.search.ray_search import GenerationalSearcher, run_search
 from mva_ray.search.ray_trial import Proposal, ProposalQueue
-from tests.surfaces import Scripted
+from tests.support.surfaces import Scripted
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 

@@ -19,8 +19,8 @@ from mva_ray.search.racing import Race
 from mva_ray.search.ray_racing import RacingScheduler
 from mva_ray.search.ray_search import GenerationalSearcher, rewards_of
 from mva_ray.search.ray_trial import Proposal
-from tests import surfaces
-from tests.surfaces import make
+from tests.support import surfaces
+from tests.support.surfaces import make
 
 Result = dict[str, Any]
 PROMPTS = 24

@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 from mva_ray.records import Coefficients
 from mva_ray.search.acquisition import nadir, pick_batch
 from mva_ray.search.gaussian_process import Posterior
-from tests.surfaces import flat, make, noisy, outcomes, run, trade_off
+from tests.support.surfaces import flat, make, noisy, outcomes, run, trade_off
 
 BOUNDS = [(0.0, 1.5)] * 2
 

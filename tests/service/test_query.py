@@ -12,10 +12,10 @@ from rich.cells import cell_len
 
 from mva_ray.constraints import Limit
 from mva_ray.errors import ConfigError
+from mva_ray.run_dir.run_state import RunState
 from mva_ray.service.query import Query, ask, parse_preference, where
 from mva_ray.service.render import Format, records, write
-from mva_ray.table.run_state import RunState
-from tests.evaluations import VALUES, failed, in_blocks, make_run, ok, trade_off
+from tests.support.evaluations import VALUES, failed, in_blocks, make_run, ok, trade_off
 
 
 @pytest.fixture

@@ -19,11 +19,11 @@ from deltalake.exceptions import CommitFailedError
 from mva_ray.constraints import Limit
 from mva_ray.errors import ConfigError
 from mva_ray.records import RESERVED_COLUMNS, Evaluation, Generation, ScoredGeneration, coefficient_names
+from mva_ray.run_dir.run_state import RunState
 from mva_ray.table import ParetoTable, pareto_table
 from mva_ray.table.frame import columns, kind
-from mva_ray.table.run_state import RunState
 from mva_ray.table.schema import SCHEMA
-from tests.evaluations import VALUES, failed, in_blocks, make_run, ok, trade_off
+from tests.support.evaluations import VALUES, failed, in_blocks, make_run, ok, trade_off
 
 DOCS = Path(__file__).parents[2] / "docs" / "table.md"
 WEIGHTS = {"positive": 1.0, "brief": -0.5}
@@ -130,7 +130,7 @@ def test_four_processes_append_at_once_without_loss(tmp_path: Path) -> None:
     script = """
 import sys
 from mva_ray.table import ParetoTable
-from tests.evaluations import ok
+from tests.support.evaluations import ok
 for i in range(6):
     name = f"{sys.argv[2]}-{i}"
     ParetoTable(sys.argv[1]).append([ok(name + half, {"brief": 1.0}, {"brief": 0.5}) for half in "ab"])

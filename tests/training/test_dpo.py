@@ -19,13 +19,13 @@ from mva_ray.adapters.base_model import load_tokenizer
 from mva_ray.adapters.hashes import WEIGHTS_FILE, adapter_hash
 from mva_ray.adapters.lora import LoraFactors, load_factors
 from mva_ray.adapters.prompting import prompt_ids
-from mva_ray.config_training import Lora, Penalty, Training
+from mva_ray.config.training import Lora, PenaltySettings, Training
 from mva_ray.errors import RunError
 from mva_ray.maths.hsic import hsic
 from mva_ray.records import PreferencePair
 from mva_ray.training.dpo import DecorrelatedDPOTrainer, tokenise, train_adapter
 from mva_ray.training.job import METRICS_FILE, TrainingJob
-from tests.tiny import LLAMA_MODULES, load
+from tests.support.tiny import LLAMA_MODULES, load
 
 STEPS = 4
 PAIRS = tuple(
@@ -69,8 +69,8 @@ def metrics(directory: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (directory / METRICS_FILE).read_text().splitlines()]
 
 
-def weighing(weight: float) -> Penalty:
-    return Penalty(kind="paper", weight=weight)
+def weighing(weight: float) -> PenaltySettings:
+    return PenaltySettings(kind="paper", weight=weight)
 
 
 def shared(one: LoraFactors, other: LoraFactors) -> float:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mva_ray.training.packing import completion_logps, pack
-from tests.tiny import load
+from tests.support.tiny import load
 
 ROWS = (
     {"prompt_ids": [3, 7, 9, 4], "chosen_ids": [11, 12, 13], "rejected_ids": [14]},

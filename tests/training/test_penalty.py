@@ -12,12 +12,12 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor
 
 from mva_ray.adapters.lora import LoraFactors, load_factors
-from mva_ray.config_training import Penalty as PenaltySettings
+from mva_ray.config.training import PenaltySettings
 from mva_ray.errors import RunError
 from mva_ray.maths.hsic import hsic
 from mva_ray.maths.interference import delta_cka
 from mva_ray.training.penalty import make_penalty, penalty_weight, trainable_factors
-from tests.tiny import LLAMA_MODULES, load, random_adapter
+from tests.support.tiny import LLAMA_MODULES, load, random_adapter
 
 SHAPES = {"a.q": (6, 6), "a.k": (4, 6), "b.down": (6, 9), "b.q": (6, 6), "c.up": (9, 6)}
 KINDS: list[Any] = [

@@ -17,13 +17,13 @@ from transformers import PreTrainedTokenizerFast
 
 from mva_ray.adapters.hashes import adapter_hash
 from mva_ray.adapters.lora import load_factors
-from mva_ray.config_training import Lora, Training
+from mva_ray.config.training import Lora, Training
 from mva_ray.errors import RunError
 from mva_ray.records import PreferencePair
 from mva_ray.training.job import METRICS_FILE, TrainingJob
 from mva_ray.training.ray_training import train_on_ray
-from tests.kill import checkpoint_step, kill_training_worker, last_checkpoint
-from tests.tiny import make_llama
+from tests.support.kill import checkpoint_step, kill_training_worker, last_checkpoint
+from tests.support.tiny import make_llama
 
 pytestmark = [pytest.mark.usefixtures("three_cpus"), pytest.mark.timeout(600)]
 

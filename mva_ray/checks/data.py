@@ -1,0 +1,131 @@
+"""The whole check of a config before anything is computed: the file itself and the data files it names."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import combinations
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from mva_ray.config import Draft, RunConfig, read_config
+from mva_ray.config.document import Location, Problem
+from mva_ray.config.search import Racing
+from mva_ray.config.values import PairSource
+from mva_ray.data.conflict import shared_prompts
+from mva_ray.data.files import read_prompts
+from mva_ray.data.source import read_source, too_many_bad
+from mva_ray.errors import ConfigError
+from mva_ray.records import SPLITS, Prompt
+
+JUDGING = ("search", "held_out")
+"""Splits whose prompts no adapter may have been trained on."""
+
+FEWEST_PROMPTS = 2
+"""A standard error needs two."""
+
+
+def load_checked_config(path: Path) -> RunConfig:
+    """Reads a config and checks it with its prompts and pairs.
+
+    Raises:
+        ConfigError: with every problem of the config and of the files, in the order of the config.
+    """
+    draft = read_config(path)
+    return draft.finish(data_problems(draft))
+
+
+def data_problems(draft: Draft, offline: bool = False) -> list[Problem]:
+    """What is wrong with the prompts and pairs that a config names, also where the config itself is not right.
+
+    Offline, data sets of the hub are passed over.
+    """
+    prompts, problems = _read_prompts(draft)
+    return [
+        *problems,
+        *_shared_prompts(draft, prompts),
+        *_pair_problems(draft, prompts, offline),
+        *_racing_problems(draft, prompts),
+    ]
+
+
+def _read_prompts(draft: Draft) -> tuple[dict[str, list[str]], list[Problem]]:
+    """The prompts of every split that can be read, as many as `count` leaves."""
+    prompts: dict[str, list[str]] = {}
+    problems: list[Problem] = []
+    for split in SPLITS:
+        location = ("prompts", split, "path")
+        if file := draft.file_at(*location):
+            try:
+                read = read_prompts(file)
+            except ConfigError as error:
+                problems += _file_problems(draft, location, error)
+            else:
+                problems += _size_problems(draft, split, file, len(read))
+                count = draft.document.get("prompts", split, "count")
+                prompts[split] = read[: count if isinstance(count, int) else None]
+    return prompts, problems
+
+
+def _size_problems(draft: Draft, split: str, file: Path, size: int) -> Iterator[Problem]:
+    count = draft.document.get("prompts", split, "count")
+    if size < FEWEST_PROMPTS:
+        found = f"{file} has {size or 'no'} prompt{'s' * (size != 1)}; at least {FEWEST_PROMPTS} are needed"
+        yield draft.document.problem(("prompts", split, "path"), found)
+    elif isinstance(count, int) and count > size:
+        yield draft.document.problem(("prompts", split, "count"), f"{count} is more than the {size} prompts of {file}")
+
+
+def _shared_prompts(draft: Draft, prompts: Mapping[str, Sequence[str]]) -> Iterator[Problem]:
+    """A prompt in two splits would let the search, or the training, see what it is judged on."""
+    for (first, earlier), (second, later) in combinations(prompts.items(), 2):
+        if shared := shared_prompts(later, earlier):
+            message = f"a prompt belongs to one split only, and these are in prompts.{first} too: {_listed(shared)}"
+            yield draft.document.problem(("prompts", second, "path"), message)
+
+
+def _pair_problems(draft: Draft, prompts: Mapping[str, Sequence[str]], offline: bool) -> Iterator[Problem]:
+    for location, source in _pair_sources(draft):
+        if source.hub and offline:
+            continue
+        try:
+            data = read_source(source)
+        except ConfigError as error:
+            yield from _file_problems(draft, location, error)
+            continue
+        yield from _file_problems(draft, location, ConfigError(source.name, too_many_bad(source, data)))
+        if not data.pairs and not data.rejected:
+            yield draft.document.problem(location, f"{source.name} has no pairs")
+        for split in JUDGING:
+            if shared := shared_prompts([pair.prompt for pair in data.pairs], prompts.get(split, ())):
+                message = f"{source.name} trains on prompts that prompts.{split} judges by: {_listed(shared)}"
+                yield draft.document.problem(location, message)
+
+
+def _racing_problems(draft: Draft, prompts: Mapping[str, Sequence[str]]) -> Iterator[Problem]:
+    """A race looks after each block but the last: with one block it would do nothing, without a word."""
+    racing, size = draft.document.get("search", "racing"), len(prompts.get("search", ()))
+    block = racing.get("block", Racing().block) if isinstance(racing, Mapping) else None
+    if isinstance(block, int) and size and block >= size:
+        found = f"block {block} leaves nothing to race for: there are {size} search prompts"
+        yield draft.document.problem(("search", "racing"), found)
+
+
+def _pair_sources(draft: Draft) -> Iterator[tuple[Location, PairSource]]:
+    """The sources that are written as they have to be; what is wrong with the others is said by the draft."""
+    values = draft.document.get("values")
+    for index in range(len(values) if isinstance(values, list) else 0):
+        location = ("values", index, "pairs")
+        if written := draft.document.get(*location):
+            with suppress(ValidationError):
+                yield location, PairSource.model_validate(written, context={"directory": draft.path.absolute().parent})
+
+
+def _listed(prompts: Sequence[Prompt]) -> str:
+    more = f" and {len(prompts) - 1} more" if len(prompts) > 1 else ""
+    first = prompts[0] if isinstance(prompts[0], str) else prompts[0][-1][1]
+    return f"{first.strip()[:80]!r}{more}"
+
+
+def _file_problems(draft: Draft, location: Location, error: ConfigError) -> Iterator[Problem]:
+    for problem in error.problems:
+        yield draft.document.problem(location, f"{error.source}: {problem}")

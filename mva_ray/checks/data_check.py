@@ -1,0 +1,87 @@
+"""`mva-ray data check`: what a config's prompts and pairs hold, before anything is computed."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from mva_ray.checks.data import data_problems
+from mva_ray.config import RunConfig, read_config
+from mva_ray.data.files import read_prompts
+from mva_ray.data.source import PairData, read_source
+from mva_ray.data.tables import bad_row_table, conflict_table, length_table, overlap_table, pair_table
+from mva_ray.errors import ConfigError, MvaError
+from mva_ray.records import SPLITS
+
+ON_POLICY = "pairs made by explore, from the base model's own samples and the value's reward"
+
+
+def check_data(path: Path, output: TextIO) -> None:
+    """Print tables of all that can be read.
+
+    Raises:
+        ConfigError: with every problem of the config and its data, after the tables.
+    """
+    draft = read_config(path)
+    problems = data_problems(draft)
+    if draft.config is not None:
+        _print_tables(draft.config, Console(file=output, highlight=False))
+    draft.finish(problems)
+
+
+def _print_tables(config: RunConfig, console: Console) -> None:
+    data = _readable_pairs(config)
+    pairs = {value: of_value.pairs for value, of_value in data.items()}
+    if data:
+        console.print(pair_table(data))
+    if any(of_value.rejected for of_value in data.values()):
+        console.print(bad_row_table(data))
+    for value in config.values:
+        if value.pairs is None:
+            source = f"none, its adapter is {value.adapter}" if value.adapter else ON_POLICY
+            console.print(f"{value.name}: {source}", markup=False)
+    if data:
+        _print_lengths(config, data, console)
+    console.print(overlap_table(pairs, _readable_prompts(config)))
+    if len(data) > 1:
+        console.print(conflict_table(pairs))
+
+
+def _readable_pairs(config: RunConfig) -> dict[str, PairData]:
+    data = {}
+    for value in config.values:
+        if value.pairs is not None:
+            with suppress(ConfigError):
+                data[value.name] = read_source(value.pairs)
+    return data
+
+
+def _readable_prompts(config: RunConfig) -> dict[str, list[str]]:
+    prompts = {}
+    for split in SPLITS:
+        file = getattr(config.prompts, split)
+        with suppress(ConfigError):
+            prompts[split] = read_prompts(Path(file.path))[: file.count]
+    return prompts
+
+
+def _print_lengths(config: RunConfig, data: Mapping[str, PairData], console: Console) -> None:
+    try:
+        lengths = _lengths(config, data)
+    except MvaError as error:
+        console.print(f"tokens are not counted: {error}", markup=False)
+    else:
+        console.print(length_table(lengths, config.training.max_length))
+
+
+def _lengths(config: RunConfig, data: Mapping[str, PairData]) -> dict[str, NDArray[np.int64]]:
+    from mva_ray.adapters.base_model import load_tokenizer
+    from mva_ray.adapters.prompting import pair_lengths
+
+    tokenizer = load_tokenizer(config.base_model)
+    system_prompt = config.generation.system_prompt
+    return {value: pair_lengths(tokenizer, of_value.pairs, system_prompt) for value, of_value in data.items()}

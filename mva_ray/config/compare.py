@@ -1,0 +1,50 @@
+"""The config's section `compare`."""
+
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field
+
+from mva_ray.config.engine import Endpoint
+from mva_ray.config.fields import Index, NonNegative, Section, Several
+
+
+class JudgeSettings(Endpoint):
+    """The judge; `request` has more fields of the request's body, such as max_tokens."""
+
+    request: dict[str, Any] = Field(default_factory=lambda: {"temperature": 0})
+
+
+MethodName = Literal[
+    "mva",
+    "mva_paper",
+    "mva_orthogonal",
+    "mva_no_hsic",
+    "mva_no_extrapolation",
+    "soup",
+    "vc_soup",
+    "dpo_lw",
+    "dpo_seqt",
+    "modpo",
+]
+
+
+class Compare(Section):
+    """What `mva-ray compare` runs: methods x seeds.
+
+    `candidates` is every blending method's budget on the search prompts; DPO-LW and MODPO train one model for each
+    point of a simplex lattice of `weight_partitions`. VC-Soup keeps pairs of at least `consistency`. `alphas` are
+    weights of the penalty to try beside the config's own and none.
+    """
+
+    seeds: Annotated[list[Index], Field(min_length=1, description="a list of whole numbers >= 0")] = Field(
+        default_factory=lambda: [0, 1, 2]
+    )
+    methods: Annotated[
+        list[Annotated[MethodName, Field(description=", ".join(get_args(MethodName)))]],
+        Field(min_length=1, description="a list of methods"),
+    ] = Field(default_factory=lambda: list(get_args(MethodName)))
+    candidates: Several = 12
+    weight_partitions: Several = 4
+    consistency: Annotated[float, Field(ge=-1, le=1, description="a number from -1 to 1")] = 0.0
+    alphas: list[NonNegative] = Field(default_factory=list)
+    judge: JudgeSettings | None = None

@@ -1,0 +1,58 @@
+"""The config section `reward`: what scores completions, and the resources of the actor that does."""
+
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import PrivateAttr, ValidationInfo, model_validator
+
+from mva_ray.config.fields import Count, Function, Index, Model, NonNegative, Section, directory_of
+
+A_REWARD = "package.module:function or a mapping with function or model"
+
+
+class Resources(Section):
+    """What one Ray actor reserves."""
+
+    num_cpus: NonNegative = 0.1
+    num_gpus: NonNegative = 0.0
+
+
+class RewardSettings(Section):
+    """`function: package.module:function` (TRL's signature) or `model:` (sequence classifier, hub id or directory).
+
+    Higher is better. `label` is the logit used where the classifier has several. A text in place of the mapping
+    is the function.
+    """
+
+    function: Function | None = None
+    model: Model | None = None
+    label: Index = 0
+    batch_size: Count = 16
+    max_length: Count = 512
+    resources: Resources = Resources()
+    _directory: Path | None = PrivateAttr(default=None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, reward: Any) -> Any:
+        return {"function": reward} if isinstance(reward, str) else reward
+
+    @model_validator(mode="after")
+    def _keep_directory(self, info: ValidationInfo) -> Self:
+        self._directory = directory_of(info)
+        return self
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.function is None) == (self.model is None):
+            raise ValueError("give exactly one of 'function' (package.module:function) and 'model' (id or directory)")
+        return self
+
+    @property
+    def source(self) -> str:
+        return self.function or self.model or ""
+
+    @property
+    def directory(self) -> Path | None:
+        """Where the config file is; its reward functions may live next to it."""
+        return self._directory

@@ -1,0 +1,172 @@
+"""The whole config, and the way from a YAML file to it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import (
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from mva_ray.config.compare import Compare
+from mva_ray.config.constraints import Constraint, constraint_problems
+from mva_ray.config.document import Document, Problem, read_yaml
+from mva_ray.config.engine import Engine
+from mva_ray.config.fields import Index, Model, Name, RunPath, Section, join
+from mva_ray.config.generation import GenerationSettings, PromptSplits, Sampling
+from mva_ray.config.messages import explain
+from mva_ray.config.reward import RewardSettings
+from mva_ray.config.search import DIRECTED, Search
+from mva_ray.config.training import Training
+from mva_ray.config.values import Value
+from mva_ray.errors import ConfigError
+from mva_ray.records import coefficient_names
+
+
+class RunConfig(Section):
+    """Everything a run depends on. Paths in it are absolute after `load_config`."""
+
+    name: Name
+    base_model: Model
+    seed: Index = 0
+    prompts: PromptSplits
+    generation: GenerationSettings = GenerationSettings()
+    engine: Engine = Engine()
+    sampling: Sampling = Sampling()
+    values: Annotated[
+        list[Value],
+        Field(min_length=2, description="a list of at least 2 values, each with name and reward"),
+    ]
+    training: Training = Training()
+    search: Search = Search()
+    compare: Compare = Compare()
+    constraints: Annotated[dict[str, Constraint], Field(description="a mapping of names to min and max")] = Field(
+        default_factory=dict
+    )
+    warm_start: Annotated[list[RunPath], Field(description="a list of run directories")] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _directions(self) -> Self:
+        search, n_values = self.search, len(self.values)
+        if search.method in DIRECTED and search.generation_size < n_values:
+            raise ValueError(
+                f"search.method {search.method} needs a population of at least the number of values ({n_values}),"
+                f" got {search.generation_size}"
+            )
+        return self
+
+    @property
+    def value_names(self) -> list[str]:
+        return [value.name for value in self.values]
+
+    @property
+    def extra_rewards(self) -> dict[str, RewardSettings]:
+        """The rewards that are only constraints, by name."""
+        return {name: limit.reward for name, limit in self.constraints.items() if limit.reward}
+
+    @property
+    def rewards(self) -> dict[str, RewardSettings]:
+        """Every reward of the run by name: those of the values in their order, then those that are only constraints."""
+        return {value.name: value.reward for value in self.values} | self.extra_rewards
+
+    @property
+    def training_order(self) -> list[Value]:
+        """Values that bring an adapter, then the others, each in the order of the config."""
+        return sorted(self.values, key=lambda value: value.adapter is None)
+
+    @property
+    def training_workers(self) -> int:
+        """How many train at the same time."""
+        if self.training.schedule == "sequential":
+            return self.training.num_workers
+        return sum(value.adapter is None for value in self.values)
+
+    def frozen_before(self, value: Value) -> list[Value]:
+        """The values whose finished adapters are there when this one is trained: it is penalised against them."""
+        before = self.training_order[: self.training_order.index(value)]
+        return before if self.training.schedule == "sequential" else [other for other in before if other.adapter]
+
+    @property
+    def coefficient_names(self) -> dict[str, tuple[str, ...]]:
+        """The names of each value's coefficients, in the order of the values."""
+        return coefficient_names(self.value_names, self.search.coefficients_per_value)
+
+    @property
+    def bounds(self) -> list[tuple[float, float]]:
+        """Search interval of each coefficient, in the order of the values, first block first."""
+        count = self.search.coefficients_per_value
+        return [value.bounds or self.search.bounds for value in self.values for _ in range(count)]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A config file as far as it could be understood: `config` is None if and only if there are problems."""
+
+    path: Path
+    document: Document
+    config: RunConfig | None
+    problems: list[Problem]
+
+    def file_at(self, *location: str | int) -> Path | None:
+        """The absolute path that is written at a location, None where there is none."""
+        written = self.document.get(*location)
+        return join(self.path.parent, written) if isinstance(written, str) and written else None
+
+    def finish(self, more_problems: Sequence[Problem] = ()) -> RunConfig:
+        """The config.
+
+        Raises:
+            ConfigError: there are problems, of the draft or more; they come in the order of the file.
+        """
+        problems = sorted([*self.problems, *more_problems], key=lambda problem: problem.line)
+        if self.config is None or problems:
+            raise ConfigError(str(self.path), [problem.text for problem in problems])
+        return self.config
+
+
+def read_config(path: Path) -> Draft:
+    """Reads a config and checks all of it but the content of its data files.
+
+    Raises:
+        ConfigError: the file is no YAML mapping.
+    """
+    document = read_yaml(path)
+    problems = [*document.repeated, *_repeated_names(document), *constraint_problems(document)]
+    try:
+        config = RunConfig.model_validate(document.data, context={"directory": path.absolute().parent})
+    except ValidationError as error:
+        return Draft(path, document, None, problems + explain(error, RunConfig, document))
+    problems += _names_of_coefficients(document, config)
+    return Draft(path, document, None if problems else config, problems)
+
+
+def _repeated_names(document: Document) -> Iterator[Problem]:
+    first: dict[str, int] = {}
+    values = document.get("values")
+    for index in range(len(values) if isinstance(values, list) else 0):
+        name = document.get("values", index, "name")
+        if isinstance(name, str) and first.setdefault(name, index) != index:
+            message = f"values[{first[name]}] is called {name!r} too; give each value its own name"
+            yield document.problem(("values", index, "name"), message)
+
+
+def _names_of_coefficients(document: Document, config: RunConfig) -> Iterator[Problem]:
+    owners = {name: value for value, names in config.coefficient_names.items() for name in names}
+    for index, name in enumerate(config.value_names):
+        if owners.get(name, name) != name:
+            message = (
+                f"{name!r} is the name of a coefficient of {owners[name]!r}, one for each block; choose another name"
+            )
+            yield document.problem(("values", index, "name"), message)
+
+
+def load_config(path: Path) -> RunConfig:
+    """Reads a config whose data files need not exist (`mva_ray.data.check.load_checked_config` wants them too).
+
+    Raises:
+        ConfigError: with every problem of the file.
+    """
+    return read_config(path).finish()

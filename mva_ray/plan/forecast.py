@@ -1,0 +1,309 @@
+"""What a run would do: everything that can be checked offline, and the work of each stage, without computing any."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from mva_ray.adapters.base_model import load_tokenizer
+from mva_ray.adapters.fetch import known_directory
+from mva_ray.adapters.prompting import completion_ids, prompt_ids
+from mva_ray.checks.adapters import adapter_problems, fit_problems, other_bases
+from mva_ray.checks.data import data_problems
+from mva_ray.config import Draft, RunConfig, read_config
+from mva_ray.config.document import Problem
+from mva_ray.config.imports import did_you_mean
+from mva_ray.config.training import Training
+from mva_ray.config.values import Value
+from mva_ray.constraints import is_measured
+from mva_ray.data.files import read_prompts
+from mva_ray.data.source import read_pairs
+from mva_ray.errors import last_line
+from mva_ray.evaluation.evaluate import hash_prompts
+from mva_ray.plan.estimate import ModelSize, model_size
+from mva_ray.plan.keys import make_plan
+from mva_ray.records import SPLITS, PreferencePair, Prompt
+from mva_ray.stages.warm_start import warm_start_problems
+from mva_ray.table import ParetoTable
+
+TOKENS_A_WORD = 4 / 3
+"""Where there is no tokenizer: English prose has about three words in four tokens."""
+
+T = TypeVar("T")
+
+MEASURED_ROWS = 256
+"""Texts that are tokenised of each kind, spread evenly over all."""
+
+
+class Lengths(NamedTuple):
+    """Tokens of a kind of text: of how many texts, on average and at most."""
+
+    number: int
+    mean: float
+    longest: int
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One line of the plan: its key (None where the models are not here to derive it), what is there, what is to do."""
+
+    name: str
+    key: str | None
+    state: str
+    work: str
+
+
+class Forecast:
+    """What a run of a config would do in a directory, as far as it can be known without computing."""
+
+    def __init__(self, config: RunConfig, run_dir: Path) -> None:
+        self.config = config
+        self.run_dir = run_dir
+        self.base = known_directory(config.base_model)
+        self.plan = make_plan(config) if self._can_plan() else None
+        self._count_prompt, self._count_completion = _counters(config, self.base)
+
+    @cached_property
+    def size(self) -> ModelSize | None:
+        """None where the base model's config.json is not on this machine."""
+        return model_size(self.base) if self.base else None
+
+    @property
+    def measured(self) -> bool:
+        """Whether tokens come from the model's own tokenizer."""
+        return _has_tokenizer(self.base)
+
+    @cached_property
+    def prompts(self) -> dict[str, Lengths]:
+        """Prompts of every split, in the chat template where it is known."""
+        return {split: _lengths(_prompts(self.config, split), self._count_prompt) for split in SPLITS}
+
+    @cached_property
+    def pairs(self) -> dict[str, Lengths]:
+        """Pairs of each value that is trained: the prompt and both completions, as training packs them in one row.
+
+        Of pairs that are yet to be sampled, the most there can be; none of data sets of the hub, which are not read.
+        """
+        return {
+            value.name: self._pairs(value) for value in self.config.values if not value.adapter and not _on_hub(value)
+        }
+
+    @property
+    def longest_pair(self) -> int:
+        """Tokens of the longest pair; the most that max_length allows where some pairs are not known."""
+        longest = [lengths.longest for lengths in self.pairs.values()]
+        longest += [2 * self.config.training.max_length for value in self.config.values if _on_hub(value)]
+        return max(longest, default=0)
+
+    def training(self, value: Value) -> Training:
+        """The training of a value whose pairs are known, `epochs` as steps."""
+        return self.config.training.for_pairs(self.pairs[value.name].number)
+
+    @property
+    def sampled(self) -> int:
+        """Answers sampled from the base model for preference pairs."""
+        sampling = self.config.sampling.completions_per_prompt
+        on_policy = any(not value.pairs and not value.adapter for value in self.config.values)
+        return self.prompts["train"].number * sampling * on_policy
+
+    @property
+    def answers(self) -> dict[str, int]:
+        """Greedy answers of each judging split, at most: the search's front may be all that was searched."""
+        most = max(self.config.search.candidates, len(self.config.values) + 1)
+        candidates = {"search": self.config.search.candidates, "held_out": most}
+        return {split: count * self.prompts[split].number for split, count in candidates.items()}
+
+    def stages(self) -> list[Stage]:
+        """Every stage, in the order of a run."""
+        return [*self._sampling(), *self._adapters(), *(self._evaluations(split) for split in self.answers)]
+
+    def _can_plan(self) -> bool:
+        rewards = [reward.model for reward in self.config.rewards.values() if reward.model]
+        if any(map(_on_hub, self.config.values)):
+            return False
+        has_weights = self.base is not None and any(self.base.glob("*.safetensors"))
+        return has_weights and all(known_directory(model) for model in rewards)
+
+    def _pairs(self, value: Value) -> Lengths:
+        if value.pairs:
+            return _lengths(read_pairs(value.pairs), self._packed)
+        prompts, new = self.prompts["train"], self.config.generation.max_new_tokens
+        limit = self.config.training.max_length
+        mean, longest = (prompt + 2 * max(0, min(new, limit - prompt)) for prompt in (prompts.mean, prompts.longest))
+        return Lengths(prompts.number, mean, round(longest))
+
+    def _packed(self, pair: PreferencePair) -> int:
+        """The prompt once and both completions, each cut where it reaches max_length with its prompt."""
+        prompt = self._count_prompt(pair.prompt)
+        room = max(0, self.config.training.max_length - prompt)
+        return prompt + sum(min(room, self._count_completion(text)) for text in (pair.chosen, pair.rejected))
+
+    def _sampling(self) -> Iterator[Stage]:
+        config = self.config
+        if self.sampled:
+            key = self.plan.samples if self.plan else None
+            done = _lines(self.run_dir / "samples" / f"{key}.jsonl")
+            state = _state(key, done, self.prompts["train"].number)
+            yield Stage("samples", key, state, f"{self.sampled:,} answers, {self._generated(self.sampled)}")
+        for value in config.values:
+            key = self.plan.pairs.get(value.name) if self.plan else None
+            count = self.pairs[value.name].number if value.name in self.pairs else 0
+            if value.pairs:
+                work = f"read from {value.pairs.name}" if _on_hub(value) else f"{count:,} pairs"
+                yield Stage(f"pairs '{value.name}'", key, "given", work)
+            elif not value.adapter:
+                file = self.run_dir / "pairs" / f"{value.name}-{key}.jsonl"
+                yield Stage(
+                    f"pairs '{value.name}'",
+                    key,
+                    _state(key, file.exists()),
+                    f"at most {count:,} pairs, best against worst",
+                )
+
+    def _adapters(self) -> Iterator[Stage]:
+        for value in self.config.training_order:
+            key = self.plan.adapters[value.name] if self.plan else None
+            if value.adapter:
+                yield Stage(f"adapter '{value.name}'", key, "given", f"copied from {value.adapter}")
+            else:
+                directory = self.run_dir / "adapters" / f"{value.name}-{key}"
+                yield Stage(f"adapter '{value.name}'", key, _state(key, directory.exists()), self._training_work(value))
+
+    def _training_work(self, value: Value) -> str:
+        if _on_hub(value):
+            wanted = self.config.training
+            length = f"{wanted.epochs:g} epochs" if wanted.epochs else f"{wanted.steps:,} steps"
+            return f"{length} in steps of {wanted.pairs_per_step} pairs"
+        training, pairs = self.training(value), self.pairs[value.name]
+        used = training.steps * training.pairs_per_step
+        epochs = used / pairs.number if pairs.number else 0
+        bound = "" if value.pairs else "at least " if self.config.training.epochs is None else "at most "
+        return (
+            f"{training.steps:,} steps of {training.pairs_per_step} pairs, {bound}{epochs:.2g} epochs, "
+            f"about {used * pairs.mean:,.0f} tokens"
+        )
+
+    def _evaluations(self, split: str) -> Stage:
+        wanted = self.answers[split] // self.prompts[split].number
+        most = "at most " if split == "held_out" else ""
+        return Stage(
+            "search" if split == "search" else "held-out front",
+            self.plan.context if self.plan else None,
+            _state(self.plan and self.plan.context, self._kept(split), wanted),
+            f"{most}{wanted:,} candidates on {self.prompts[split].number} prompts: {self.answers[split]:,} answers, "
+            f"{self._generated(self.answers[split])}",
+        )
+
+    def _kept(self, split: str) -> int:
+        """Candidates of the table that need no repeating."""
+        if self.plan is None:
+            return 0
+        rows = ParetoTable(self.run_dir).evaluations(self.plan.context, split)
+        now = hash_prompts(self.plan.prompts[split])
+        done = (row for row in rows if row.status == "ok" and is_measured(row, self.plan.constraints))
+        return len({row.candidate for row in done if row.prompts_hash == now})
+
+    def _generated(self, answers: int) -> str:
+        return f"at most {answers * self.config.generation.max_new_tokens:,} tokens"
+
+
+def make_forecast(config_path: Path, run_dir: Path | None) -> tuple[Forecast, list[str]]:
+    """Check a config whole and forecast its run; warnings come beside it.
+
+    Raises:
+        ConfigError: with every problem of the config, its data, its adapters and (where its config.json is on this
+            machine) what they have to do with the base model.
+    """
+    draft = read_config(config_path)
+    problems = [*data_problems(draft, offline=True), *adapter_problems(draft), *warm_start_problems(draft, run_dir)]
+    if draft.config and not problems and (base := known_directory(draft.config.base_model)):
+        problems += _model_problems(draft, draft.config, base)
+    config = draft.finish(problems)
+    forecast = Forecast(config, (run_dir or Path("runs") / config.name).absolute())
+    return forecast, [*other_bases(config), *_too_few(forecast)]
+
+
+def _too_few(forecast: Forecast) -> Iterator[str]:
+    """What would end a run when the pairs are there."""
+    step = forecast.config.training.pairs_per_step
+    for name, lengths in forecast.pairs.items():
+        if lengths.number < step:
+            yield f"'{name}' has at most {lengths.number} pairs, fewer than training.pairs_per_step ({step})"
+
+
+def _model_problems(draft: Draft, config: RunConfig, base: Path) -> list[Problem]:
+    try:
+        model_size(base)
+    except Exception as error:  # whatever transformers makes of somebody's config.json
+        message = f"{base / 'config.json'} describes no causal language model: {last_line(error)}"
+        return [draft.document.problem(("base_model",), message)]
+    return [*fit_problems(draft, base), *_target_problems(draft, config, base), *_window_problems(draft, config, base)]
+
+
+def _target_problems(draft: Draft, config: RunConfig, base: Path) -> Iterator[Problem]:
+    """Names that adapt no module: PEFT passes over them where others do."""
+    size = model_size(base)
+    for index, target in enumerate(config.training.lora.target_modules):
+        if not size.adapted([target]):
+            known = {name.rpartition(".")[2] for name in size.linear}
+            hint = did_you_mean(target, known) or f"; there are {', '.join(sorted(known))}"
+            location = ("training", "lora", "target_modules", index)
+            yield draft.document.problem(location, f"the base model has no linear layer {target!r}{hint}")
+
+
+def _window_problems(draft: Draft, config: RunConfig, base: Path) -> Iterator[Problem]:
+    window = model_size(base).window
+    if window and config.training.max_length > window:
+        message = f"{config.training.max_length} is beyond the base model's attention window of {window} tokens"
+        yield draft.document.problem(("training", "max_length"), message)
+
+
+def _prompts(config: RunConfig, split: str) -> list[str]:
+    file = getattr(config.prompts, split)
+    return read_prompts(Path(file.path))[: file.count]
+
+
+def _has_tokenizer(base: Path | None) -> bool:
+    return base is not None and any((base / name).is_file() for name in ("tokenizer.json", "tokenizer.model"))
+
+
+def _counters(config: RunConfig, base: Path | None) -> tuple[Callable[[Prompt], int], Callable[[str], int]]:
+    """Tokens of a prompt and of an answer: by the model's tokenizer where it is here, else by words."""
+    if not _has_tokenizer(base):
+        return _by_words, _by_words
+    tokenizer, system_prompt = load_tokenizer(config.base_model), config.generation.system_prompt
+    return (
+        lambda prompt: len(prompt_ids(tokenizer, prompt, system_prompt)),
+        lambda answer: len(completion_ids(tokenizer, answer, finished=True)),
+    )
+
+
+def _by_words(text: Prompt) -> int:
+    turns = [text] if isinstance(text, str) else [turn for _, turn in text]
+    return round(TOKENS_A_WORD * sum(len(turn.split()) for turn in turns))
+
+
+def _lengths(rows: Sequence[T], count: Callable[[T], int]) -> Lengths:
+    spread = rows[:: max(1, len(rows) // MEASURED_ROWS)]
+    tokens = [count(row) for row in spread]
+    return Lengths(len(rows), sum(tokens) / max(1, len(tokens)), max(tokens, default=0))
+
+
+def _lines(samples: Path) -> int:
+    """Prompts of a file of samples; a line cut short by a kill does not count."""
+    if not samples.is_file():
+        return 0
+    whole = samples.read_bytes()
+    return sum(len(json.loads(line)) for line in whole[: whole.rfind(b"\n") + 1].splitlines())
+
+
+def _on_hub(value: Value) -> bool:
+    return value.pairs is not None and value.pairs.hub is not None
+
+
+def _state(key: object, done: int, wanted: int = 1) -> str:
+    if key is None:
+        return "unknown"
+    return "new" if not done else "kept" if done >= wanted else f"{done} of {wanted} kept"

@@ -1,0 +1,80 @@
+"""The runs that a config names to start from."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from mva_ray.config import Draft, RunConfig
+from mva_ray.config.document import Problem
+from mva_ray.errors import last_line
+from mva_ray.plan.keys import Plan
+from mva_ray.records import Evaluation
+from mva_ray.table import ParetoTable
+
+
+def warm_start_problems(draft: Draft, run_dir: Path | None) -> Iterator[Problem]:
+    """The runs whose tables cannot be read, and the run's own directory, which grows while it searches.
+
+    Args:
+        run_dir: where the run will be; `runs/<name of the config>` if None.
+    """
+    for index, directory in enumerate(draft.config.warm_start if draft.config else []):
+        own = (run_dir or Path("runs") / draft.config.name).absolute() if draft.config else None
+        if message := _own(Path(directory), own) or _unreadable(directory):
+            yield draft.document.problem(("warm_start", index), message)
+
+
+def _own(directory: Path, own: Path | None) -> str | None:
+    if own is None or directory.resolve() != own.resolve():
+        return None
+    return f"{directory} is this run's own directory: give the run that starts from it another name or --run"
+
+
+def _unreadable(directory: str) -> str | None:
+    try:
+        ParetoTable(directory).evaluations()
+    except Exception as error:  # whatever Delta, Parquet or the file system raise
+        return f"the table of {directory} cannot be read: {last_line(error)}"
+    return None
+
+
+def take_over(config: RunConfig, plan: Plan, run_dir: Path) -> Iterator[str]:
+    """Copy what the plan's stages would compute again from the runs to start from: samples, scores and adapters.
+
+    Their names end with the key that hashes everything they depend on. Yields what was copied, a line a run.
+    """
+    for directory in map(Path, config.warm_start):
+        copied = [name for name, path in _results(plan).items() if _copy(directory, run_dir / path)]
+        if copied:
+            yield f"taken over from {directory}: {', '.join(copied)}"
+
+
+def _results(plan: Plan) -> dict[str, Path]:
+    """What each stage leaves in a run directory."""
+    results = {"samples": Path("samples") / f"{plan.samples}.jsonl"}
+    results |= {f"scores '{value}'": Path("scores") / f"{value}-{key}.json" for value, key in plan.scores.items()}
+    return results | {f"adapter '{value}'": Path("adapters") / f"{value}-{key}" for value, key in plan.adapters.items()}
+
+
+def _copy(earlier: Path, target: Path) -> bool:
+    """Copy the result of the same kind and key, under whatever name of a value, whole or not at all."""
+    key = target.name.rpartition("-")[2]
+    source = next(iter(sorted((earlier / target.parent.name).glob(f"*{key}"))), None)
+    if source is None or target.exists():
+        return False
+    scratch = target.with_name(f"{target.name}.partial")
+    shutil.rmtree(scratch, ignore_errors=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    (shutil.copytree if source.is_dir() else shutil.copyfile)(source, scratch)
+    scratch.rename(target)
+    return True
+
+
+def earlier_counts(config: RunConfig) -> dict[str, int]:
+    """How many evaluations each run to start from has."""
+    return {directory: len(ParetoTable(directory).evaluations()) for directory in config.warm_start}
+
+
+def earlier_runs(config: RunConfig) -> dict[str, list[Evaluation]]:
+    """Every evaluation of the runs to start from, by directory, oldest first, with its generations."""
+    return {directory: ParetoTable(directory).evaluations(with_generations=True) for directory in config.warm_start}
