@@ -10,12 +10,14 @@ from mva_ray.errors import MvaError
 def explore_and_show(config: Path, run_dir: Path | None = None) -> None:
     """Run the pipeline, print the front, and say where everything lies."""
     from mva_ray.pipeline import explore
+    from mva_ray.run_dir.layout import RunDirectory
     from mva_ray.service.query import Query, ask
     from mva_ray.service.render import write
 
     run_dir = explore(config, run_dir)
     write(ask(run_dir, Query()), "table", None, sys.stdout)
-    print(f"plot:   {run_dir / 'front.png'}\nreport: {run_dir / 'report.html'}\ntable:  {run_dir / 'table'}")
+    run = RunDirectory(run_dir)
+    print(f"plot:   {run.plot}\nreport: {run.report}\ntable:  {run.table}")
 
 
 def show_plan(config: Path, run_dir: Path | None = None) -> None:

@@ -17,9 +17,15 @@ import yaml
 
 from mva_ray.adapters.hashes import WEIGHTS_FILE
 from mva_ray.config import load_config
-from mva_ray.pipeline import Run
 from mva_ray.plan.keys import make_plan
-from mva_ray.stages.ray_session import ray_session
+from mva_ray.run_dir.layout import RunDirectory
+from mva_ray.stages.adapters import value_adapters
+from mva_ray.stages.evaluations import Evaluations
+from mva_ray.stages.held_out import score_held_out
+from mva_ray.stages.pairs import preference_pairs
+from mva_ray.stages.ray_session import RaySession
+from mva_ray.stages.run import Run
+from mva_ray.stages.search import search
 from mva_ray.table import ParetoTable
 from tests.support.tiny import random_adapter
 
@@ -144,8 +150,10 @@ def test_a_finished_run_is_not_computed_again(job: tuple[Path, Path, str]) -> No
     path, run_dir, _ = job
     before = table_of(run_dir)
     config = load_config(path)
-    run = Run(config, make_plan(config), run_dir)
-    run.search(run.value_adapters(run.preference_pairs()))
+    run = Run(config, make_plan(config), RunDirectory(run_dir))
+    with Evaluations(run, value_adapters(run, preference_pairs(run))) as evaluations:
+        search(run, evaluations)
+        score_held_out(run, evaluations)
     assert not ray.is_initialized()
     pd.testing.assert_frame_equal(table_of(run_dir), before)
 
@@ -228,9 +236,9 @@ def test_an_adapter_that_is_brought_is_not_trained_and_another_is_kept_apart_fro
         {"name": "brief", "reward": "mva_ray.rewards:brief", "adapter": str(adapter)},
     ]
     config = load_config(write_config(tmp_path, tiny_model, values=values))
-    run = Run(config, make_plan(config), tmp_path / "run")
-    with ray_session(config):
-        refs = run.value_adapters(run.preference_pairs())
+    with RaySession(config) as session:
+        run = Run(config, make_plan(config), RunDirectory(tmp_path / "run"), session.start)
+        refs = value_adapters(run, preference_pairs(run))
     trained, brought = (Path(ref.path) for ref in refs)
     assert [ref.value for ref in refs] == ["thorough", "brief"]
     assert brought.parent == trained.parent == tmp_path / "run" / "adapters"
@@ -242,12 +250,12 @@ def test_an_adapter_that_is_brought_is_not_trained_and_another_is_kept_apart_fro
 def test_where_every_adapter_is_brought_nothing_is_sampled_or_trained(tiny_model: Path, tmp_path: Path) -> None:
     """There is no Ray here that could do it."""
     config = load_config(write_config(tmp_path, tiny_model, values=brought(tmp_path, tiny_model)))
-    run = Run(config, make_plan(config), tmp_path / "run")
-    pairs = run.preference_pairs()
+    run = Run(config, make_plan(config), RunDirectory(tmp_path / "run"))
+    pairs = preference_pairs(run)
     assert pairs == {}
-    refs = run.value_adapters(pairs)
+    refs = value_adapters(run, pairs)
     assert [ref.value for ref in refs] == VALUES
-    assert run.value_adapters(pairs) == refs
+    assert value_adapters(run, pairs) == refs
 
 
 def brought(directory: Path, model: Path) -> list[dict[str, str]]:

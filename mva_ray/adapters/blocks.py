@@ -1,9 +1,7 @@
 """Value adapters in parts: contiguous blocks of decoder layers, each with a coefficient of its own."""
 
-import hashlib
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,22 +10,9 @@ from transformers import AutoConfig
 
 from mva_ray.adapters.fetch import local_directory
 from mva_ray.adapters.lora import LoraFactors, load_factors
-from mva_ray.records import AdapterRef, coefficient_names
+from mva_ray.records import AdapterRef
 
 _LAYER = re.compile(r"(?:^|\.)(\d+)(?:\.|$)")
-
-
-def split_by_block(adapters: Iterable[AdapterRef], blocks: int) -> list[AdapterRef]:
-    """Each adapter as `blocks` parts, first block first; each is called after its coefficient and has its own hash."""
-    adapters = list(adapters)
-    if blocks == 1:
-        return adapters
-    names = coefficient_names([adapter.value for adapter in adapters], blocks)
-    return [
-        replace(adapter, value=name, sha256=_part_hash(adapter.sha256, index, blocks), block=(index, blocks))
-        for adapter in adapters
-        for index, name in enumerate(names[adapter.value])
-    ]
 
 
 def load_adapters(base_model: str, adapters: Sequence[AdapterRef]) -> list[LoraFactors]:
@@ -63,7 +48,3 @@ def _part(base_model: str, factors: LoraFactors, block: tuple[int, int] | None) 
         return {name: tensor for name, tensor in tensors.items() if block_of(name, layers, blocks) == index}
 
     return LoraFactors(inside(factors.a), inside(factors.b), factors.scaling)
-
-
-def _part_hash(sha256: str, index: int, blocks: int) -> str:
-    return hashlib.sha256(f"{sha256} block {index} of {blocks}".encode()).hexdigest()

@@ -4,15 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mva_ray.checks.data import data_problems
-from mva_ray.compare.ray_seed import SeedResult, compare_seed
+from mva_ray.checks.models import find_models
 from mva_ray.compare.report import write_comparison
 from mva_ray.compare.results import ComparisonResult, write_result
+from mva_ray.compare.seed import SeedResult, compare_seed
 from mva_ray.compare.wins import judge_methods
 from mva_ray.config import Draft, RunConfig, read_config
 from mva_ray.config.document import Problem
-from mva_ray.pipeline import find_models
-from mva_ray.run_dir.layout import check_writable
-from mva_ray.stages.ray_session import ray_session
+from mva_ray.run_dir.layout import RunDirectory
+from mva_ray.stages.ray_session import RaySession
 
 RESULT_FILE = "comparison.json.gz"
 
@@ -39,9 +39,10 @@ def compare(config_path: Path, directory: Path | None = None) -> Path:
     ]
     config = draft.finish([*data_problems(draft), *brought, *_per_block(draft)])
     directory = (directory or Path("runs") / f"{config.name}_compare").absolute()
-    check_writable(directory)
+    RunDirectory(directory).check_writable()
     find_models(config, config_path)
-    with ray_session(config):
+    with RaySession(config) as session:
+        session.start()
         seeds = [compare_seed(config, seed, directory) for seed in config.compare.seeds]
     result = _result(config, f"mva-ray compare --config {config_path}", seeds)
     write_result(result, directory / RESULT_FILE)

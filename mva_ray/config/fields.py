@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 
 from mva_ray.config.imports import import_function
 from mva_ray.records import RESERVED_COLUMNS
+from mva_ray.run_dir.layout import STATE_FILE
 
 A_MODEL = "a hub id (org/name), a model directory or a .gguf file"
 A_DATA_SET = "the id of a data set on the hub (org/name)"
@@ -102,8 +103,8 @@ def check_run_directory(path: str, info: ValidationInfo) -> str:
     if directory is None:
         return path
     run = join(directory, path)
-    if not (run / "run.json").is_file():
-        problem = "it has no run.json" if run.is_dir() else "there is no such directory"
+    if not (run / STATE_FILE).is_file():
+        problem = f"it has no {STATE_FILE}" if run.is_dir() else "there is no such directory"
         raise ValueError(f"{run} is no run directory: {problem}")
     return str(run)
 

@@ -1,6 +1,5 @@
 """What a run would do: everything that can be checked offline, and the work of each stage, without computing any."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +24,7 @@ from mva_ray.evaluation.evaluate import hash_prompts
 from mva_ray.plan.estimate import ModelSize, model_size
 from mva_ray.plan.keys import make_plan
 from mva_ray.records import SPLITS, PreferencePair, Prompt
+from mva_ray.run_dir.layout import RunDirectory
 from mva_ray.stages.warm_start import warm_start_problems
 from mva_ray.table import ParetoTable
 
@@ -61,6 +61,7 @@ class Forecast:
     def __init__(self, config: RunConfig, run_dir: Path) -> None:
         self.config = config
         self.run_dir = run_dir
+        self._directory = RunDirectory(run_dir)
         self.base = known_directory(config.base_model)
         self.plan = make_plan(config) if self._can_plan() else None
         self._count_prompt, self._count_completion = _counters(config, self.base)
@@ -144,7 +145,7 @@ class Forecast:
         config = self.config
         if self.sampled:
             key = self.plan.samples if self.plan else None
-            done = _lines(self.run_dir / "samples" / f"{key}.jsonl")
+            done = self._directory.samples(key).n_prompts if key else 0
             state = _state(key, done, self.prompts["train"].number)
             yield Stage("samples", key, state, f"{self.sampled:,} answers, {self._generated(self.sampled)}")
         for value in config.values:
@@ -154,11 +155,11 @@ class Forecast:
                 work = f"read from {value.pairs.name}" if _on_hub(value) else f"{count:,} pairs"
                 yield Stage(f"pairs '{value.name}'", key, "given", work)
             elif not value.adapter:
-                file = self.run_dir / "pairs" / f"{value.name}-{key}.jsonl"
+                there = key is not None and self._directory.pairs(value.name, key).path.is_file()
                 yield Stage(
                     f"pairs '{value.name}'",
                     key,
-                    _state(key, file.exists()),
+                    _state(key, there),
                     f"at most {count:,} pairs, best against worst",
                 )
 
@@ -168,8 +169,8 @@ class Forecast:
             if value.adapter:
                 yield Stage(f"adapter '{value.name}'", key, "given", f"copied from {value.adapter}")
             else:
-                directory = self.run_dir / "adapters" / f"{value.name}-{key}"
-                yield Stage(f"adapter '{value.name}'", key, _state(key, directory.exists()), self._training_work(value))
+                there = key is not None and self._directory.adapter(value.name, key).is_dir()
+                yield Stage(f"adapter '{value.name}'", key, _state(key, there), self._training_work(value))
 
     def _training_work(self, value: Value) -> str:
         if _on_hub(value):
@@ -289,14 +290,6 @@ def _lengths(rows: Sequence[T], count: Callable[[T], int]) -> Lengths:
     spread = rows[:: max(1, len(rows) // MEASURED_ROWS)]
     tokens = [count(row) for row in spread]
     return Lengths(len(rows), sum(tokens) / max(1, len(tokens)), max(tokens, default=0))
-
-
-def _lines(samples: Path) -> int:
-    """Prompts of a file of samples; a line cut short by a kill does not count."""
-    if not samples.is_file():
-        return 0
-    whole = samples.read_bytes()
-    return sum(len(json.loads(line)) for line in whole[: whole.rfind(b"\n") + 1].splitlines())
 
 
 def _on_hub(value: Value) -> bool:

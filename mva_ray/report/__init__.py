@@ -11,13 +11,13 @@ def write_report(run_dir: Path) -> Path:
     from mva_ray.report.page import render_page
     from mva_ray.report.plot import plot_front
     from mva_ray.run_dir.files import write_atomically
+    from mva_ray.run_dir.layout import RunDirectory
     from mva_ray.run_dir.run_state import RunState
     from mva_ray.table import ParetoTable
 
-    run_dir = Path(run_dir)
+    run = RunDirectory(run_dir)
     state = RunState.load(run_dir)
     table = ParetoTable(run_dir)
-    plot_front(table.frame(), state.coefficients, run_dir / "front.png", run_name=state.name)
-    page = run_dir / "report.html"
-    write_atomically(page, render_page(run_dir, state, table).encode())
-    return page
+    plot_front(table.frame(), state.coefficients, run.plot, run_name=state.name)
+    write_atomically(run.report, render_page(run, state, table).encode())
+    return run.report

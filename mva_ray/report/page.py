@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
@@ -26,14 +25,14 @@ from mva_ray.report.points import (
     select_points,
     weight,
 )
-from mva_ray.run_dir.files import read_json
+from mva_ray.run_dir.layout import RunDirectory
 from mva_ray.run_dir.run_state import RunState
 from mva_ray.table import ParetoTable
 
 REFERENCES = ("base", "single", "ones", "convex")
 
 
-def render_page(run_dir: Path, state: RunState, table: ParetoTable) -> str:
+def render_page(run: RunDirectory, state: RunState, table: ParetoTable) -> str:
     """The page as text. All text from models, prompts and errors is escaped by the template.
 
     Scripts run only with the page's own nonce, and nothing may be fetched: a second lock should an escape
@@ -41,7 +40,7 @@ def render_page(run_dir: Path, state: RunState, table: ParetoTable) -> str:
     """
     frame = table.frame()
     points = select_points(frame)
-    curves = training_curves(run_dir)
+    curves = training_curves(run)
     return _template().render(
         state=state,
         facts=_facts(frame, points),
@@ -52,9 +51,9 @@ def render_page(run_dir: Path, state: RunState, table: ParetoTable) -> str:
         failed=_records(frame[frame["status"] == "failed"].sort_values(["candidate", "split"])),
         comparison=compare(points, state.coefficients, table.generations),
         figures=_figures(points, state.coefficients, curves),
-        conflict=read_json(run_dir / "conflict.json"),
-        pairs=read_json(run_dir / "pairs.json"),
-        timings=read_json(run_dir / "timings.json"),
+        conflict=run.conflict.read_json(),
+        pairs=run.pair_counts.read_json(),
+        timings=run.timings.read_json(),
         nonce=secrets.token_urlsafe(16),
         plotly_js=Markup(get_plotlyjs()),
     )

@@ -38,4 +38,13 @@ def whole_directory(directory: Path) -> Iterator[Path]:
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     yield scratch
-    scratch.rename(directory)
+    publish(scratch, directory)
+
+
+def publish(finished: Path, directory: Path) -> None:
+    """Give a finished directory its name in one move, so that nobody meets half of it.
+
+    Raises:
+        OSError: there is a directory of that name, with something in it.
+    """
+    finished.rename(directory)

@@ -1,6 +1,5 @@
 """What a run directory currently holds: which rows of its table belong together."""
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
@@ -8,9 +7,9 @@ from typing import Self
 from mva_ray.constraints import Limit, Limits
 from mva_ray.errors import ConfigError
 from mva_ray.records import coefficient_names
-from mva_ray.run_dir.files import write_json
+from mva_ray.run_dir.layout import STATE_FILE, RunDirectory
 
-FILE_NAME = "run.json"
+HINT = "give the directory that mva_ray.explore printed"
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class RunState:
 
     def save(self, run_dir: Path | str) -> None:
         """Replace `run_dir/run.json` atomically; a reader sees the old state or the new one, never half."""
-        write_json(Path(run_dir) / FILE_NAME, asdict(self))
+        RunDirectory(run_dir).state.write_json(asdict(self))
 
     @classmethod
     def load(cls, run_dir: Path | str) -> Self:
@@ -50,7 +49,9 @@ class RunState:
             ConfigError: there is no such file, or it is not one that `save` wrote.
         """
         try:
-            content = json.loads((Path(run_dir) / FILE_NAME).read_text(encoding="utf-8"))
+            content = RunDirectory(run_dir).state.read_json()
+            if content is None:
+                raise ConfigError(str(run_dir), [f"not a run directory: {STATE_FILE} is missing; {HINT}"])
             return cls(
                 name=content["name"],
                 values=tuple(content["values"]),
@@ -59,8 +60,6 @@ class RunState:
                 constraints={name: Limit(**limit) for name, limit in content.get("constraints", {}).items()},
                 blocks=int(content.get("blocks", 1)),
             )
-        except (FileNotFoundError, NotADirectoryError):
-            problem = f"not a run directory: {FILE_NAME} is missing"
         except (OSError, ValueError, KeyError, TypeError) as error:
-            problem = f"{FILE_NAME} cannot be read ({type(error).__name__}: {error})"
-        raise ConfigError(str(run_dir), [f"{problem}; give the directory that mva_ray.explore printed"])
+            problem = f"{STATE_FILE} cannot be read ({type(error).__name__}: {error}); {HINT}"
+            raise ConfigError(str(run_dir), [problem]) from error

@@ -1,36 +1,48 @@
-"""The base model's own samples on disk: appended batch by batch, so that a killed run loses one batch at most."""
+"""The base model's own samples: appended batch by batch, so that a killed run loses one batch at most."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from mva_ray.records import Generation
+from mva_ray.run_dir.store import File
 
 
 class SampleStore:
     """A JSONL file with one line a batch of prompts, [prompts][completions]; a line cut short by a kill is dropped."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, file: File) -> None:
+        self._file = file
+
+    @property
+    def path(self) -> Path:
+        """See `File.path`."""
+        return self._file.path
 
     def read(self) -> list[list[Generation]]:
         """All samples stored, [prompts][completions], in the order they were appended."""
-        if not self._path.exists():
-            return []
-        whole = self._path.read_bytes()
-        complete = whole[: whole.rfind(b"\n") + 1]
+        whole = self._file.read() or b""
+        complete = _complete(whole)
         if len(complete) < len(whole):
-            os.truncate(self._path, len(complete))
-        batches = [json.loads(line) for line in complete.splitlines()]
-        return [[Generation(**fields) for fields in generations] for batch in batches for generations in batch]
+            self._file.write(complete)
+        return [[Generation(**fields) for fields in generations] for generations in _prompts(complete)]
+
+    @property
+    def n_prompts(self) -> int:
+        """How many prompts have samples."""
+        return len(_prompts(_complete(self._file.read() or b"")))
 
     def append(self, samples: Sequence[Sequence[Generation]]) -> None:
         """Store the samples of some more prompts, all of them or none; on disk when this returns."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         batch = [[asdict(generation) for generation in generations] for generations in samples]
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(batch) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        self._file.append((json.dumps(batch) + "\n").encode())
+
+
+def _complete(whole: bytes) -> bytes:
+    return whole[: whole.rfind(b"\n") + 1]
+
+
+def _prompts(complete: bytes) -> list[list[dict[str, Any]]]:
+    return [generations for line in complete.splitlines() for generations in json.loads(line)]

@@ -2,8 +2,9 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
 
 import ray
 import torch
@@ -25,30 +26,48 @@ ENVIRONMENT = {
 }
 
 
-@contextmanager
-def ray_session(config: RunConfig) -> Iterator[None]:
-    """Join the cluster that RAY_ADDRESS names, else a local one that ends with this process.
+class RaySession:
+    """Ray from the first `start` to the end of the context: the cluster that RAY_ADDRESS names, else a local one.
 
     Workers of a local one keep their big buffers: glibc gives them back after every step and maps them again, a
     third of a DPO step on CPU.
-
-    Raises:
-        RunError: where a local Ray can never schedule what the config asks for, or one of its processes failed.
     """
-    for name, setting in ENVIRONMENT.items():
-        os.environ.setdefault(name, setting)
-    ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
-    try:
+
+    def __init__(self, config: RunConfig) -> None:
+        self._config = config
+        self._started = False
+
+    def start(self) -> None:
+        """
+        Raises:
+            RunError: where a local Ray can never schedule what the config asks for.
+        """
+        if self._started:
+            return
+        self._started = True
+        for name, setting in ENVIRONMENT.items():
+            os.environ.setdefault(name, setting)
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
         if "RAY_ADDRESS" not in os.environ:
-            _check_resources(config)
-        yield
-    except RayError as error:
-        cause = getattr(error, "cause", None)
-        if isinstance(cause, MvaError):
-            raise cause from error
-        raise RunError(f"a Ray process failed: {last_line(error)}") from error
-    finally:
-        ray.shutdown()
+            _check_resources(self._config)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """
+        Raises:
+            RunError: one of Ray's processes failed, with its cause.
+        """
+        if self._started:
+            ray.shutdown()
+        if isinstance(error, RayError):
+            cause = getattr(error, "cause", None)
+            if isinstance(cause, MvaError):
+                raise cause from error
+            raise RunError(f"a Ray process failed: {last_line(error)}") from error
 
 
 def _check_resources(config: RunConfig) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 from mva_ray.config import Draft, RunConfig
 from mva_ray.config.document import Problem
 from mva_ray.errors import last_line
-from mva_ray.plan.keys import Plan
 from mva_ray.records import Evaluation
+from mva_ray.run_dir.files import publish
+from mva_ray.stages.run import Run
 from mva_ray.table import ParetoTable
 
 
@@ -38,22 +39,23 @@ def _unreadable(directory: str) -> str | None:
     return None
 
 
-def take_over(config: RunConfig, plan: Plan, run_dir: Path) -> Iterator[str]:
+def take_over(run: Run) -> Iterator[str]:
     """Copy what the plan's stages would compute again from the runs to start from: samples, scores and adapters.
 
     Their names end with the key that hashes everything they depend on. Yields what was copied, a line a run.
     """
-    for directory in map(Path, config.warm_start):
-        copied = [name for name, path in _results(plan).items() if _copy(directory, run_dir / path)]
+    for directory in map(Path, run.config.warm_start):
+        copied = [name for name, path in _results(run).items() if _copy(directory, path)]
         if copied:
-            yield f"taken over from {directory}: {', '.join(copied)}"
+            yield (f"taken over from {directory}: {', '.join(copied)}")
 
 
-def _results(plan: Plan) -> dict[str, Path]:
-    """What each stage leaves in a run directory."""
-    results = {"samples": Path("samples") / f"{plan.samples}.jsonl"}
-    results |= {f"scores '{value}'": Path("scores") / f"{value}-{key}.json" for value, key in plan.scores.items()}
-    return results | {f"adapter '{value}'": Path("adapters") / f"{value}-{key}" for value, key in plan.adapters.items()}
+def _results(run: Run) -> dict[str, Path]:
+    """What each stage leaves in the run directory."""
+    plan, own = run.plan, run.directory
+    results = {"samples": own.samples(plan.samples).path}
+    results |= {f"scores '{value}'": own.scores(value, key).path for value, key in plan.scores.items()}
+    return results | {f"adapter '{value}'": own.adapter(value, key) for value, key in plan.adapters.items()}
 
 
 def _copy(earlier: Path, target: Path) -> bool:
@@ -66,7 +68,7 @@ def _copy(earlier: Path, target: Path) -> bool:
     shutil.rmtree(scratch, ignore_errors=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     (shutil.copytree if source.is_dir() else shutil.copyfile)(source, scratch)
-    scratch.rename(target)
+    publish(scratch, target)
     return True
 
 

@@ -11,6 +11,7 @@ from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
 from mva_ray.records import Evaluation, ScoredGeneration
+from mva_ray.run_dir.layout import RunDirectory
 from mva_ray.run_dir.run_state import RunState
 from mva_ray.table.frame import flat_frame, front_rows, on_split
 from mva_ray.table.schema import EARLIER_COLUMNS, SCHEMA, from_arrow, to_arrow
@@ -34,7 +35,7 @@ class ParetoTable:
 
     def __init__(self, run_dir: Path | str) -> None:
         self.run_dir = Path(run_dir)
-        self._uri = str(self.run_dir / "table")
+        self._uri = str(RunDirectory(run_dir).table)
 
     def append(self, evaluations: Sequence[Evaluation]) -> None:
         """Add all rows in one commit: a kill leaves all of them or none.

@@ -15,7 +15,7 @@ from mva_ray.config.reward import Resources
 from mva_ray.config.training import PenaltySettings, Training
 from mva_ray.config.values import PairSource
 from mva_ray.errors import ConfigError
-from mva_ray.run_dir.layout import check_writable
+from mva_ray.run_dir.layout import RunDirectory
 from tests.support.malformed_configs import A_MODEL, GOOD, MALFORMED
 
 PROMPTS = {
@@ -343,7 +343,7 @@ def test_a_config_made_in_python_needs_no_files() -> None:
 
 
 def test_run_directory_is_made(tmp_path: Path) -> None:
-    check_writable(tmp_path / "runs" / "demo")
+    RunDirectory(tmp_path / "runs" / "demo").check_writable()
     assert list((tmp_path / "runs" / "demo").iterdir()) == []
 
 
@@ -351,7 +351,7 @@ def test_run_directory_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     run_dir = tmp_path / "file" / "runs" / "demo"
     with pytest.raises(ConfigError) as caught:
-        check_writable(run_dir)
+        RunDirectory(run_dir).check_writable()
     existing = tmp_path / "file"
     assert str(caught.value) == (
         f"{run_dir}: the run directory cannot be written: Not a directory (what exists of it: {existing})"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mva_ray.adapters.blocks import split_by_block
+from mva_ray.adapters.parts import split_by_block
 from mva_ray.constraints import Limit
 from mva_ray.errors import CandidateFailure
 from mva_ray.evaluation.evaluate import EvaluationSetting, failed, succeeded

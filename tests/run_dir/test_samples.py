@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from mva_ray.records import Generation
+from mva_ray.run_dir.local import LocalStore
 from mva_ray.run_dir.samples import SampleStore
+from mva_ray.run_dir.store import File
 
 FIRST = [[Generation("Why?", 'A "quoted",\nline\u2028 — é 🙂', 5, False), Generation("Why?", "", 0, True)]]
 SECOND = [[Generation("Hi", "yes", 1, False)], [Generation("\\u0000\r", "no", 1, True)]]
@@ -13,7 +15,7 @@ SECOND = [[Generation("Hi", "yes", 1, False)], [Generation("\\u0000\r", "no", 1,
 
 @pytest.fixture
 def store(tmp_path: Path) -> SampleStore:
-    return SampleStore(tmp_path / "samples" / "key.jsonl")
+    return SampleStore(File(LocalStore(tmp_path), "samples/key.jsonl"))
 
 
 def test_nothing_stored_is_nothing(store: SampleStore) -> None:

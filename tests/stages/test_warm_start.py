@@ -6,6 +6,8 @@ import pytest
 
 from mva_ray.config import RunConfig, read_config
 from mva_ray.plan.keys import Plan
+from mva_ray.run_dir.layout import RunDirectory
+from mva_ray.stages.run import Run
 from mva_ray.stages.warm_start import earlier_runs, take_over, warm_start_problems
 from tests.support.evaluations import VALUES, make_run, trade_off
 from tests.support.malformed_configs import GOOD
@@ -93,7 +95,7 @@ def test_samples_scores_and_adapters_of_the_same_key_are_taken_over(tmp_path: Pa
     run = tmp_path / "run"
     leave(run, "adapters/brief-adb/weights")
     config = RunConfig.model_construct(warm_start=[str(tmp_path / name) for name in ("one", "two", "none")])
-    assert list(take_over(config, PLAN, run)) == [
+    assert list(take_over(Run(config, PLAN, RunDirectory(run)))) == [
         f"taken over from {tmp_path / 'one'}: samples, scores 'warm'",
         f"taken over from {tmp_path / 'two'}: adapter 'warm'",
     ]
@@ -105,12 +107,12 @@ def test_samples_scores_and_adapters_of_the_same_key_are_taken_over(tmp_path: Pa
         "adapters/warm-ada/training.jsonl": "two adapters/warm-ada/training.jsonl",
         "adapters/brief-adb/weights": "run adapters/brief-adb/weights",
     }
-    assert list(take_over(config, PLAN, run)) == []
+    assert list(take_over(Run(config, PLAN, RunDirectory(run)))) == []
 
 
 def test_a_copy_that_was_cut_short_is_made_again(tmp_path: Path) -> None:
     leave(tmp_path / "one", "adapters/warm-ada/weights")
     leave(tmp_path / "run", "adapters/warm-ada.partial/half")
     config = RunConfig.model_construct(warm_start=[str(tmp_path / "one")])
-    assert len(list(take_over(config, PLAN, tmp_path / "run"))) == 1
+    assert len(list(take_over(Run(config, PLAN, RunDirectory(tmp_path / "run"))))) == 1
     assert [path.name for path in (tmp_path / "run" / "adapters").rglob("*")] == ["warm-ada", "weights"]

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import ray
 from numpy.typing import NDArray
 
 from mva_ray.adapters.hashes import delta_hash
@@ -18,15 +17,17 @@ from mva_ray.compare.ray_blends import Evaluations
 from mva_ray.compare.results import AdapterInterference, AlphaResult, Candidate, MethodResult, Rewards, SingleResult
 from mva_ray.compare.scoring import Scoring, rewards_of
 from mva_ray.config import RunConfig
-from mva_ray.errors import CandidateFailure, RunError
+from mva_ray.errors import RunError
 from mva_ray.evaluation.evaluate import EvaluationSetting
-from mva_ray.evaluation.ray_actors import start_rewards
+from mva_ray.evaluation.ray_sampling import scoring
 from mva_ray.maths.consistency import reward_gaps
-from mva_ray.pipeline import Run, train_with_progress
 from mva_ray.plan.keys import key, make_plan
 from mva_ray.records import AdapterRef, PreferencePair
-from mva_ray.run_dir.files import read_json, write_json
+from mva_ray.run_dir.layout import RunDirectory
 from mva_ray.search.designs import convex_candidates
+from mva_ray.stages.adapters import train_with_progress
+from mva_ray.stages.pairs import preference_pairs
+from mva_ray.stages.run import Run
 from mva_ray.table import ParetoTable
 
 EVALUATED = ("search", "held_out")
@@ -59,7 +60,7 @@ class _Seed:
         self._config = config
         self._plan = make_plan(config)
         self._directory = directory
-        self._own = directory / f"seed-{config.seed}"
+        self._own = RunDirectory(directory / f"seed-{config.seed}")
         self._broken: dict[str, str] = {}
 
     def compare(self) -> SeedResult:
@@ -95,7 +96,7 @@ class _Seed:
         return result
 
     def _ingredients(self) -> Ingredients:
-        pairs = Run(self._config, self._plan, self._own).preference_pairs()
+        pairs = preference_pairs(Run(self._config, self._plan, self._own, lambda: None))
         pairs = {value: pairs[value] for value in self._config.value_names}
         return Ingredients(
             pairs=pairs,
@@ -109,22 +110,17 @@ class _Seed:
     def _gaps(self, pairs: Mapping[str, Sequence[PreferencePair]]) -> dict[str, NDArray[np.float64]]:
         """Every value's reward gap of every pair, [pairs, values] for each value's pairs."""
         files = {
-            value: self._own / "scores" / f"pairs-{value}-{key(self._plan.pairs[value], dict(self._plan.rewards))}.json"
+            value: self._own.pair_scores(value, key(self._plan.pairs[value], dict(self._plan.rewards)))
             for value in pairs
         }
-        tables: dict[str, Any] = {value: read_json(path) for value, path in files.items()}
+        tables: dict[str, Any] = {value: file.read_json() for value, file in files.items()}
         missing = [value for value, table in tables.items() if table is None]
-        actors = start_rewards(self._config) if missing else {}
-        for value in missing:
-            prompts = [plain_text(pair.prompt) for pair in pairs[value]]
-            sides = ([pair.chosen for pair in pairs[value]], [pair.rejected for pair in pairs[value]])
-            tables[value] = [
-                [_finite(name, ray.get(actor.score.remote(prompts, side))) for name, actor in actors.items()]
-                for side in sides
-            ]
-            write_json(files[value], tables[value])
-        for actor in actors.values():
-            ray.kill(actor)
+        if missing:
+            with scoring(self._config, "the preference pairs") as score:
+                for value in missing:
+                    sides = _sides(pairs[value])
+                    tables[value] = [[score(name, side) for name in self._config.value_names] for side in sides]
+                    files[value].write_json(tables[value])
         return {value: reward_gaps(*(np.array(side).T for side in table)) for value, table in tables.items()}
 
     def _methods(self, ingredients: Ingredients) -> tuple[dict[str, Method], dict[str, str]]:
@@ -146,22 +142,21 @@ class _Seed:
         }
 
     def _path(self, directory: str) -> Path:
-        return self._own / "adapters" / directory
+        return self._own.adapters / directory
 
     def _train(self, recipes: Sequence[Recipe]) -> dict[str, float]:
         """Train what is missing, seconds by directory; a recipe that fails is kept from the others."""
-        path = self._own / "training_seconds.json"
-        seconds: dict[str, float] = read_json(path) or {}
+        seconds: dict[str, float] = self._own.training_seconds.read_json() or {}
         while missing := [recipe for recipe in recipes if self._is_missing(recipe)]:
             jobs = [
-                recipe.job(self._own / "adapters", self._config.base_model, self._config.generation.system_prompt)
+                recipe.job(self._own.adapters, self._config.base_model, self._config.generation.system_prompt)
                 for recipe in missing
             ]
             try:
-                seconds |= train_with_progress(jobs, self._own / "ray")
+                seconds |= train_with_progress(jobs, self._own.ray)
             except RunError as error:
                 self._broken[next(recipe.key for recipe in missing if self._is_missing(recipe))] = str(error)
-            write_json(path, seconds)
+            self._own.training_seconds.write_json(seconds)
         return seconds
 
     def _is_missing(self, recipe: Recipe) -> bool:
@@ -244,7 +239,8 @@ def _distinct(recipes: Iterable[Recipe]) -> list[Recipe]:
     return list({recipe.key: recipe for recipe in recipes}.values())
 
 
-def _finite(value: str, scores: list[float] | CandidateFailure) -> list[float]:
-    if isinstance(scores, CandidateFailure):
-        raise RunError(f"the reward of '{value}' cannot score the preference pairs: {scores}")
-    return scores
+def _sides(pairs: Sequence[PreferencePair]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """The chosen and the rejected completions, each with its prompt."""
+    prompts = [plain_text(pair.prompt) for pair in pairs]
+    chosen, rejected = [pair.chosen for pair in pairs], [pair.rejected for pair in pairs]
+    return list(zip(prompts, chosen, strict=True)), list(zip(prompts, rejected, strict=True))

@@ -1,0 +1,80 @@
+"""Stage 2, value adapters: brought with the config, or trained against those before them."""
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from mva_ray.adapters.hashes import delta_hash
+from mva_ray.records import AdapterRef
+from mva_ray.stages.pairs import Pairs
+from mva_ray.stages.run import Run
+from mva_ray.training.job import TrainingJob
+
+
+def value_adapters(run: Run, pairs: Pairs) -> list[AdapterRef]:
+    """One adapter a value, in the order of the config.
+
+    Raises:
+        RunError: where a job failed; the outputs of those before it are kept.
+    """
+    directories = {name: run.directory.adapter(name, run.plan.adapters[name]) for name in run.config.value_names}
+    for value in run.config.values:
+        if value.adapter and not directories[value.name].is_dir():
+            from mva_ray.adapters.lora import copy_adapter  # torch takes seconds to import, and may not be needed
+
+            copy_adapter(Path(value.adapter), directories[value.name])
+    jobs = _training_jobs(run, pairs, directories)
+    if any(not Path(job.output).is_dir() for job in jobs):
+        run.start_ray()
+        for name, seconds in train_with_progress(jobs, run.directory.ray).items():
+            run.add_time(f"adapter '{name}'", seconds)
+    adapters = [AdapterRef(name, str(path), delta_hash(path)) for name, path in directories.items()]
+    run.directory.adapter_paths.write_json({ref.value: ref.path for ref in adapters})
+    return adapters
+
+
+def _training_jobs(run: Run, pairs: Pairs, directories: Mapping[str, Path]) -> list[TrainingJob]:
+    config = run.config
+    return [
+        TrainingJob(
+            name=value.name,
+            base_model=config.base_model,
+            system_prompt=config.generation.system_prompt,
+            pairs=pairs[value.name],
+            earlier=tuple(str(directories[other.name]) for other in config.frozen_before(value)),
+            training=config.training.for_pairs(len(pairs[value.name])),
+            seed=config.seed + place,
+            output=str(directories[value.name]),
+        )
+        for place, value in enumerate(config.training_order)
+        if not value.adapter
+    ]
+
+
+def train_with_progress(jobs: Sequence[TrainingJob], storage: Path) -> dict[str, float]:
+    """Train what is missing, in order. Seconds by job: a step's time since the step before belongs to its job.
+
+    Raises:
+        RunError: where a job failed; the outputs of those before it are kept.
+    """
+    from mva_ray.training.ray_training import train_on_ray
+
+    seconds: dict[str, float] = defaultdict(float)
+    before = time.monotonic()
+    steps = sum(job.training.steps for job in jobs if not Path(job.output).is_dir())
+    with tqdm(total=steps, desc="training", unit="step") as bar:
+
+        def on_step(name: str, row: Mapping[str, float]) -> None:
+            nonlocal before
+            bar.set_description(f"training '{name}'")
+            bar.set_postfix(loss=f"{row['loss']:.3f}", accuracy=f"{row['reward_accuracy']:.2f}")
+            bar.update()
+            now = time.monotonic()
+            seconds[name] += now - before
+            before = now
+
+        train_on_ray(jobs, storage, on_step)
+    return dict(seconds)

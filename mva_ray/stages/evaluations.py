@@ -1,0 +1,130 @@
+"""What stages 3 and 4 ask of candidates: what is known of them, and a broker that finds out the rest."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from tqdm.auto import tqdm
+
+from mva_ray.adapters.parts import split_by_block
+from mva_ray.constraints import is_measured
+from mva_ray.evaluation.evaluate import EvaluationSetting
+from mva_ray.evaluation.known import KnownAnswers, earlier_candidates, summary
+from mva_ray.records import AdapterRef, Coefficients, Evaluation
+from mva_ray.run_dir.run_state import RunState
+from mva_ray.search.designs import in_blocks, reference_candidates
+from mva_ray.stages.run import Run
+from mva_ray.stages.warm_start import earlier_runs
+from mva_ray.table import ParetoTable
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
+
+JUDGING = ("search", "held_out")
+"""The splits that candidates are evaluated on."""
+
+
+class Evaluations:
+    """The candidates of a run by split; actors start when the first one is not known, and end with the context.
+
+    Args:
+        run: its state becomes that of this run's config.
+        adapters: one a value.
+    """
+
+    def __init__(self, run: Run, adapters: Sequence[AdapterRef]) -> None:
+        self._run = run
+        self._adapters = split_by_block(adapters, run.config.search.coefficients_per_value)
+        self._stack = ExitStack()
+        self._broker: ActorHandle | None = None
+        self.table = ParetoTable(run.directory.path)
+        self.settings = {split: self._setting(split) for split in JUDGING}
+        self._save_state()
+        earlier = earlier_runs(run.config)
+        for directory, rows in earlier.items():
+            print(summary(self.settings["search"], directory, rows))
+        self._earlier = [row for rows in earlier.values() for row in rows]
+        self.warm = earlier_candidates(self.settings["search"], self._earlier)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    @property
+    def broker(self) -> "ActorHandle":
+        if self._broker is None:
+            from mva_ray.evaluation.ray_actors import evaluation_broker  # takes seconds, and may not be needed
+
+            config = self._run.config
+            self._run.start_ray()
+            rows = [*self._earlier, *self.table.evaluations(with_generations=True)]
+            known = KnownAnswers(rows, {"base_nll"} & config.constraints.keys())
+            actors = evaluation_broker(config, self._adapters, self.settings, self.table.append, known)
+            self._broker = self._stack.enter_context(actors)
+        return self._broker
+
+    def known(self, split: str) -> dict[Coefficients, Evaluation]:
+        """Evaluations that need no repeating; a candidate that failed in an earlier run is tried again."""
+        setting, racing = self.settings[split], self._run.config.search.racing is not None and split == "search"
+        rows = self.table.evaluations(setting.context, split, with_generations=racing)
+        return {
+            tuple(row.coefficients.values()): row
+            for row in rows
+            if row.prompts_hash == setting.prompts_hash
+            and row.status in ("ok", "stopped")
+            and is_measured(row, setting.constraints)
+        }
+
+    def missing(self, split: str, candidates: Sequence[Coefficients]) -> list[Coefficients]:
+        """Those that are not known yet."""
+        known = self.known(split)
+        return [row for row in candidates if row not in known]
+
+    def evaluate(self, split: str, candidates: Sequence[Coefficients], what: str) -> None:
+        """Evaluate those that are not known yet; the broker records them."""
+        if missing := self.missing(split, candidates):
+            from mva_ray.evaluation.ray_actors import evaluate_all
+
+            done = evaluate_all(self.broker, split, missing)
+            for _ in tqdm(done, total=len(missing), desc=what, unit="candidate"):
+                pass
+
+    def references(self, convex_partitions: int) -> list[Coefficients]:
+        """The candidates that every search begins with: all blocks of a value alike."""
+        per_value = reference_candidates(len(self._run.config.values), convex_partitions)
+        return [in_blocks(row, self._run.config.search.coefficients_per_value) for row in per_value]
+
+    def at_once(self, split: str) -> int:
+        """How many candidates fill the rows of every evaluator."""
+        return self._run.config.search.evaluators * -(-self._run.rows // len(self.settings[split].prompts))
+
+    def _setting(self, split: str) -> EvaluationSetting:
+        config, plan = self._run.config, self._run.plan
+        return EvaluationSetting(
+            context=plan.context,
+            split=split,
+            prompts=plan.prompts[split],
+            values=tuple(config.value_names),
+            base_model=f"{config.base_model} {plan.base_hash[:12]}",
+            adapters={ref.value: ref.sha256 for ref in self._adapters},
+            rewards=plan.rewards,
+            seed=config.seed,
+            generator=plan.generator,
+            constraints=plan.constraints,
+        )
+
+    def _save_state(self) -> None:
+        config, plan = self._run.config, self._run.plan
+        RunState(
+            config.name,
+            tuple(config.value_names),
+            plan.context,
+            {split: setting.prompts_hash for split, setting in self.settings.items()},
+            plan.constraints,
+            config.search.coefficients_per_value,
+        ).save(self._run.directory.path)

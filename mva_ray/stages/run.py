@@ -1,0 +1,57 @@
+"""What all stages of a run share: its config, its plan, its directory, and the Ray that it may need."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from mva_ray.config import RunConfig
+from mva_ray.evaluation.row_limit import FIRST
+from mva_ray.plan.changes import changed_settings
+from mva_ray.plan.keys import Plan
+from mva_ray.run_dir.layout import RunDirectory
+
+
+def _no_ray() -> None:
+    raise RuntimeError("this run was given no Ray to compute with")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run. Stages keep what its directory holds already, and call `start_ray` before they compute anything."""
+
+    config: RunConfig
+    plan: Plan
+    directory: RunDirectory
+    start_ray: Callable[[], None] = field(default=_no_ray)
+
+    def announce_changes(self) -> None:
+        """Say what a changed config invalidates, and remember this one for the next time."""
+        settings = json.loads(self.config.model_dump_json())
+        before, stages = self.directory.plan.read_json(), self.plan.stages()
+        if before is not None and before != {"stages": stages, "settings": settings}:
+            for line in changed_settings(before["settings"], settings) or ["a prompt file, a model or a reward"]:
+                print(f"changed since the last run: {line}")
+            anew = [stage for stage, stage_key in stages.items() if before["stages"].get(stage) != stage_key]
+            kept = [stage for stage in stages if stage not in anew]
+            print(f"  invalid, computed anew: {', '.join(anew) or 'nothing'}\n  kept: {', '.join(kept) or 'nothing'}")
+        self.directory.plan.write_json({"stages": stages, "settings": settings})
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the stage's wall time to the run's timings."""
+        started = time.monotonic()
+        yield
+        self.add_time(stage, time.monotonic() - started)
+
+    def add_time(self, stage: str, seconds: float) -> None:
+        """Timings are seconds spent on each stage in this directory so far."""
+        timings = self.directory.timings.read_json() or {}
+        timings[stage] = round(timings.get(stage, 0) + seconds, 1)
+        self.directory.timings.write_json(timings)
+
+    @property
+    def rows(self) -> int:
+        """How many rows an evaluator answers at once, or begins with where that is for the engine to find."""
+        return self.config.generation.batch_size or FIRST
