@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from pandas import DataFrame
 
 from mva_ray.records import CoefficientNames
+from mva_ray.report.labels import Label, place_labels
 from mva_ray.report.points import (
     FAINT_COLOR,
     FRONT_COLOR,
@@ -32,6 +33,8 @@ from mva_ray.report.points import (
 from mva_ray.run_dir.files import write_atomically
 
 DPI = 150
+RING = 12
+"""The size of the ring around a candidate of the front, in points."""
 
 
 def plot_front(frame: DataFrame, names: CoefficientNames, path: Path, run_name: str = "") -> None:
@@ -44,8 +47,8 @@ def plot_front(frame: DataFrame, names: CoefficientNames, path: Path, run_name: 
         run_name: for the title.
     """
     points = select_points(frame)
-    figure = _pair_grid(points, names) if len(points.main) else _empty_figure()
-    figure.suptitle(_title(points, run_name, len(names) > 2), fontsize=12)
+    title = _title(points, run_name, len(names) > 2)
+    figure = _pair_grid(points, names, title) if len(points.main) else _empty_figure(title)
     image = io.BytesIO()
     FigureCanvasAgg(figure).print_figure(image, format="png", dpi=DPI)
     write_atomically(path, image.getvalue())
@@ -59,31 +62,36 @@ def _title(points: Points, run_name: str, explain_axes: bool) -> str:
     return f"{what} on {points.n_prompts} {SPLIT_LABELS[points.split]} prompts{axes}"
 
 
-def _empty_figure() -> Figure:
+def _empty_figure(title: str) -> Figure:
     figure = Figure(figsize=(6, 3), layout="constrained")
+    figure.suptitle(title, fontsize=12)
     figure.text(0.5, 0.45, "no candidate has been scored", ha="center", va="center", color="0.4")
     return figure
 
 
-def _pair_grid(points: Points, names: CoefficientNames) -> Figure:
+def _pair_grid(points: Points, names: CoefficientNames, title: str) -> Figure:
     """One plot for each pair of values, on the same scale for a value wherever it appears."""
     pairs = list(combinations(names, 2))
     columns = max(math.ceil(math.sqrt(len(pairs))), min(3, len(pairs)))
     rows = math.ceil(len(pairs) / columns)
     alone = len(pairs) == 1
-    figure = Figure(figsize=(8.4, 6.2) if alone else (3.9 * columns, 3.3 * rows + 0.8), layout="constrained")
+    figure = Figure(figsize=(8.4, 6.2) if alone else (3.9 * columns, 3.3 * rows + 0.8), layout="constrained", dpi=DPI)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     limits = {value: _limits(points, value) for value in names}
     for axes, (x, y) in zip(grid, pairs, strict=False):
         axes.set(xlim=limits[x], ylim=limits[y])
         _draw_pair(axes, points, x, y, alone)
-        _name_single_adapters(axes, points, names, x, y)
         dress(axes, x, y, " (mean reward, higher is better)" if alone else "")
     for axes in grid[len(pairs) :]:
         axes.set_visible(False)
     figure.legend(
         handles=_legend(points, alone), loc="outside lower center", ncols=4 if alone else 7, frameon=False, fontsize=9
     )
+    figure.suptitle(title, fontsize=12)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)  # lays it out: names need to know where the points are
+    for axes, (x, y) in zip(grid, pairs, strict=False):
+        _name_single_adapters(axes, points, names, x, y, renderer)
     return figure
 
 
@@ -103,7 +111,7 @@ def _draw_pair(axes: Axes, points: Points, x: str, y: str, alone: bool) -> None:
     scale = 1.0 if alone else 0.8
     for style, rows in points.by_style():
         _draw_kind(axes, rows, x, y, style, scale)
-    axes.plot(_floats(points.front, x), _floats(points.front, y), **_ring(12 * scale))
+    axes.plot(_floats(points.front, x), _floats(points.front, y), **_ring(RING * scale))
 
 
 def _draw_stairs(axes: Axes, front: list[tuple[float, float]]) -> None:
@@ -129,23 +137,20 @@ def _draw_kind(axes: Axes, rows: DataFrame, x: str, y: str, style: KindStyle, sc
     )
 
 
-def _name_single_adapters(axes: Axes, points: Points, names: CoefficientNames, x: str, y: str) -> None:
-    """Name these two values' adapters, each on the side of its marker where its own front has ended."""
-    for row in points.of_kind("single").to_dict("records"):
-        for value, offset, side in ((x, -9, "top"), (y, 9, "bottom")):
-            if has_part(row, names[value]):
-                axes.annotate(
-                    f"{value} alone",
-                    (row[x], row[y]),
-                    (0, offset),
-                    textcoords="offset points",
-                    ha="center",
-                    va=side,
-                    fontsize=7.5,
-                    color=KINDS["single"].color,
-                    path_effects=[withStroke(linewidth=2.5, foreground="white")],
-                    zorder=5,
-                )
+def _name_single_adapters(
+    axes: Axes, points: Points, names: CoefficientNames, x: str, y: str, renderer: RendererBase
+) -> None:
+    """Name these two values' adapters, if possible on the side where their own front has ended."""
+    color = KINDS["single"].color
+    labels = [
+        Label(f"{value} alone", (row[x], row[y]), color, angle)
+        for row in points.of_kind("single").to_dict("records")
+        for value, angle in ((x, -90), (y, 90))
+        if has_part(row, names[value])
+    ]
+    every = [points.main, points.faint, points.infeasible, points.stopped]
+    drawn = np.vstack([np.column_stack([_floats(rows, x), _floats(rows, y)]) for rows in every])
+    place_labels(axes, labels, drawn, RING / 2, renderer)
 
 
 def dress(axes: Axes, x: str = "", y: str = "", suffix: str = "") -> None:
