@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from mva_ray.errors import MvaError
+from mva_ray.errors import Interrupted, MvaError, told
 from mva_ray.service.query import Query, Split, ask
 from mva_ray.service.render import Format, ranking, write
+from mva_ray.signals import stop_plainly
 
 DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
@@ -98,10 +99,11 @@ def check(config: Config) -> None:
 
 def main() -> None:
     """Entry point of `mva-ray`: an expected error is one message on stderr and an exit code, no traceback."""
+    stop_plainly()
     try:
         app()
-    except MvaError as error:
-        typer.echo(f"error: {error}", err=True)
+    except (MvaError, Interrupted) as error:
+        typer.echo(told(error), err=True)
         sys.exit(error.exit_code)
     finally:
         _flush_output()

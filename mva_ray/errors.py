@@ -1,6 +1,9 @@
 """Every error a user can meet. Each message says what is wrong, where, and what would be right."""
 
+import errno
 from collections.abc import Sequence
+
+NO_SPACE = "No space left on device"
 
 
 def last_line(text: object) -> str:
@@ -39,6 +42,48 @@ class ConfigError(MvaError):
 
 class RunError(MvaError):
     """A run cannot go on (most candidates fail, training diverged, no pairs survived the margin)."""
+
+
+class Interrupted(BaseException):
+    """A person or the system asked the process to stop. Nobody's `except Exception` may keep it from doing so.
+
+    Args:
+        signal: its number; the exit code is the shell's, 128 more.
+    """
+
+    def __init__(self, signal: int) -> None:
+        self.exit_code = 128 + signal
+        super().__init__(signal)
+
+    def __str__(self) -> str:
+        return "interrupted: what was computed is kept, and the same command goes on from here"
+
+
+def told(error: MvaError | Interrupted) -> str:
+    """What a command says last."""
+    return str(error) if isinstance(error, Interrupted) else f"error: {error}"
+
+
+def out_of_space(error: BaseException) -> bool:
+    """Whether an error, or what caused it, is a disk that is full; libraries say so in many classes of their own."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    cause = error.__cause__ or error.__context__
+    return full or NO_SPACE.lower() in str(error).lower() or (cause is not None and out_of_space(cause))
+
+
+class DamagedFile(RunError):
+    """A file of a run that is not what was written: cut short, changed by hand, or of another program.
+
+    Args:
+        path: the file.
+        problem: what is wrong with it.
+        remedy: what can be done.
+    """
+
+    def __init__(
+        self, path: object, problem: str, remedy: str = "delete it, and what it held is computed again"
+    ) -> None:
+        super().__init__(f"{path} is damaged: {problem}; {remedy}")
 
 
 class CandidateFailure(Exception):

@@ -45,18 +45,17 @@ def explore(config_path: Path, run_dir: Path | None = None) -> Path:
     draft.finish(list(fit_problems(draft, local_directory(config.base_model))))
     for line in other_bases(config):
         log.warning(line)
-    session = RaySession(config)
-    run = Run(config, make_plan(config), directory, session.start)
-    run.announce_changes()
-    for line in take_over(run):
-        print(line)
-    with run.timed("whole run"):
-        with session:
+    with directory.locked(), RaySession(config) as session:
+        run = Run(config, make_plan(config), directory, session.start)
+        run.announce_changes()
+        for line in take_over(run):
+            print(line)
+        with run.timed("whole run"):
             pairs = preference_pairs(run)
             adapters = value_adapters(run, pairs)
             with Evaluations(run, adapters) as evaluations:
                 search(run, evaluations)
                 score_held_out(run, evaluations)
-        with run.timed("report"):
-            write_report(directory.path)
+            with run.timed("report"):
+                write_report(directory.path)
     return directory.path

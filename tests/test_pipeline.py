@@ -98,14 +98,18 @@ def finish(config: Path, run_dir: Path) -> str:
     return output
 
 
+def wait_until(reached: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not reached():
+        assert process.poll() is None, f"it ended too early: {process.communicate()[0]}"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def kill_when(reached: Callable[[], bool], config: Path, run_dir: Path) -> None:
     """Start the job and end it with SIGKILL as soon as it has got so far."""
     process = start(config, run_dir)
-    deadline = time.monotonic() + PATIENCE_S
-    while not reached():
-        assert process.poll() is None, f"it ended before it could be killed: {process.communicate()[0]}"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(reached, process)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
 

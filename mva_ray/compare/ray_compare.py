@@ -39,9 +39,10 @@ def compare(config_path: Path, directory: Path | None = None) -> Path:
     ]
     config = draft.finish([*data_problems(draft), *brought, *_per_block(draft)])
     directory = (directory or Path("runs") / f"{config.name}_compare").absolute()
-    RunDirectory(directory).check_writable()
+    place = RunDirectory(directory)
+    place.check_writable()
     find_models(config, config_path)
-    with RaySession(config) as session:
+    with place.locked(), RaySession(config) as session:
         session.start()
         seeds = [compare_seed(config, seed, directory) for seed in config.compare.seeds]
     result = _result(config, f"mva-ray compare --config {config_path}", seeds)

@@ -113,7 +113,7 @@ class _Seed:
             value: self._own.pair_scores(value, key(self._plan.pairs[value], dict(self._plan.rewards)))
             for value in pairs
         }
-        tables: dict[str, Any] = {value: file.read_json() for value, file in files.items()}
+        tables: dict[str, Any] = {value: file.read_list() for value, file in files.items()}
         missing = [value for value, table in tables.items() if table is None]
         if missing:
             with scoring(self._config, "the preference pairs") as score:
@@ -146,7 +146,7 @@ class _Seed:
 
     def _train(self, recipes: Sequence[Recipe]) -> dict[str, float]:
         """Train what is missing, seconds by directory; a recipe that fails is kept from the others."""
-        seconds: dict[str, float] = self._own.training_seconds.read_json() or {}
+        seconds: dict[str, float] = self._own.training_seconds.read_object() or {}
         while missing := [recipe for recipe in recipes if self._is_missing(recipe)]:
             jobs = [
                 recipe.job(self._own.adapters, self._config.base_model, self._config.generation.system_prompt)

@@ -13,7 +13,7 @@ def training_curves(run: RunDirectory) -> dict[str, list[dict[str, Any]]]:
     Only the name of the recorded adapter directory counts, so that a run directory can be moved.
     """
     curves = {}
-    for value, adapter in (run.adapter_paths.read_json() or {}).items():
+    for value, adapter in (run.adapter_paths.read_object() or {}).items():
         log = run.adapters / Path(adapter).name / "training.jsonl"
         if log.is_file():
             curves[value] = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]

@@ -51,9 +51,9 @@ def render_page(run: RunDirectory, state: RunState, table: ParetoTable) -> str:
         failed=_records(frame[frame["status"] == "failed"].sort_values(["candidate", "split"])),
         comparison=compare(points, state.coefficients, table.generations),
         figures=_figures(points, state.coefficients, curves),
-        conflict=run.conflict.read_json(),
-        pairs=run.pair_counts.read_json(),
-        timings=run.timings.read_json(),
+        conflict=run.conflict.read_object(),
+        pairs=run.pair_counts.read_object(),
+        timings=run.timings.read_object(),
         nonce=secrets.token_urlsafe(16),
         plotly_js=Markup(get_plotlyjs()),
     )

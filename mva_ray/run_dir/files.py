@@ -23,8 +23,12 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Replace a file in one move, so that a reader (or a kill) never meets half of it; makes its directory."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_bytes(content)
-    partial.replace(path)
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager

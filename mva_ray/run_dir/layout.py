@@ -1,9 +1,13 @@
 """What a run directory holds: the name of every file of a run, once."""
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from mva_ray.errors import ConfigError
+from filelock import FileLock, Timeout
+
+from mva_ray.errors import ConfigError, RunError
 from mva_ray.run_dir.local import LocalStore
 from mva_ray.run_dir.samples import SampleStore
 from mva_ray.run_dir.store import File, Store
@@ -104,6 +108,24 @@ class RunDirectory:
     @property
     def report(self) -> Path:
         return self.store.directory("report.html")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold this directory alone; the system lets go of it where the process dies.
+
+        Raises:
+            RunError: another process holds it.
+        """
+        path = self.store.directory(".lock")
+        lock = FileLock(path)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise RunError(f"another process is at work in {self.path}: wait for it, or end it") from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def check_writable(self) -> None:
         """Makes the directory where it is missing, and writes to it.

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Self
 
 from mva_ray.constraints import Limit, Limits
-from mva_ray.errors import ConfigError
+from mva_ray.errors import ConfigError, DamagedFile
 from mva_ray.records import coefficient_names
 from mva_ray.run_dir.layout import STATE_FILE, RunDirectory
 
@@ -49,7 +49,7 @@ class RunState:
             ConfigError: there is no such file, or it is not one that `save` wrote.
         """
         try:
-            content = RunDirectory(run_dir).state.read_json()
+            content = RunDirectory(run_dir).state.read_object()
             if content is None:
                 raise ConfigError(str(run_dir), [f"not a run directory: {STATE_FILE} is missing; {HINT}"])
             return cls(
@@ -60,6 +60,6 @@ class RunState:
                 constraints={name: Limit(**limit) for name, limit in content.get("constraints", {}).items()},
                 blocks=int(content.get("blocks", 1)),
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (DamagedFile, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             problem = f"{STATE_FILE} cannot be read ({type(error).__name__}: {error}); {HINT}"
             raise ConfigError(str(run_dir), [problem]) from error

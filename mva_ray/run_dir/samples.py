@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from mva_ray.errors import DamagedFile
 from mva_ray.records import Generation
 from mva_ray.run_dir.store import File
 
@@ -22,12 +23,19 @@ class SampleStore:
         return self._file.path
 
     def read(self) -> list[list[Generation]]:
-        """All samples stored, [prompts][completions], in the order they were appended."""
+        """All samples stored, [prompts][completions], in the order they were appended.
+
+        Raises:
+            DamagedFile: a line is no batch of samples.
+        """
         whole = self._file.read() or b""
         complete = _complete(whole)
         if len(complete) < len(whole):
             self._file.write(complete)
-        return [[Generation(**fields) for fields in generations] for generations in _prompts(complete)]
+        try:
+            return [[Generation(**fields) for fields in generations] for generations in _prompts(complete)]
+        except (ValueError, TypeError) as error:
+            raise DamagedFile(self.path, f"no samples of this version ({type(error).__name__}: {error})") from error
 
     @property
     def n_prompts(self) -> int:

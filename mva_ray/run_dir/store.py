@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from mva_ray.errors import DamagedFile
+
 
 class Store(Protocol):
     """Files by name, with "/" between folders. A reader, or a kill, never meets half of a file."""
@@ -54,10 +56,35 @@ class File:
         """See `Store.append`."""
         self.store.append(self.name, content)
 
-    def read_json(self) -> Any | None:
-        """The content of a JSON file, None where there is none."""
+    def read_object(self) -> dict[str, Any] | None:
+        """The content of a file that holds a JSON object, None where there is none.
+
+        Raises:
+            DamagedFile: it holds something else.
+        """
+        content: dict[str, Any] | None = self._json(dict, "a JSON object")
+        return content
+
+    def read_list(self) -> list[Any] | None:
+        """The content of a file that holds a JSON list, None where there is none.
+
+        Raises:
+            DamagedFile: it holds something else.
+        """
+        content: list[Any] | None = self._json(list, "a JSON list")
+        return content
+
+    def _json(self, kind: type, expected: str) -> Any:
         content = self.read()
-        return None if content is None else json.loads(content)
+        if content is None:
+            return None
+        try:
+            found = json.loads(content)
+        except ValueError as error:
+            raise DamagedFile(self.path, f"not valid JSON ({error})") from error
+        if not isinstance(found, kind):
+            raise DamagedFile(self.path, f"expected {expected}, got {content[:40]!r}")
+        return found
 
     def write_json(self, content: object) -> None:
         """Replace the file by an indented JSON text."""

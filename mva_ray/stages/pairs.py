@@ -10,7 +10,7 @@ from mva_ray.config.values import Value
 from mva_ray.data.conflict import within_prompt_correlation
 from mva_ray.data.pairs import PairSet, best_against_worst
 from mva_ray.data.source import read_pairs
-from mva_ray.errors import RunError
+from mva_ray.errors import DamagedFile, RunError
 from mva_ray.records import Generation, PreferencePair
 from mva_ray.stages.run import Run
 
@@ -64,7 +64,10 @@ def _samples(run: Run) -> list[list[Generation]]:
 
 def _scores(run: Run, samples: Sequence[Sequence[Generation]]) -> Scores:
     files = {value: run.directory.scores(value, key) for value, key in run.plan.scores.items()}
-    scores: Scores = {value: file.read_json() or [] for value, file in files.items()}
+    scores: Scores = {value: file.read_list() or [] for value, file in files.items()}
+    for value, table in scores.items():
+        if table and [len(row) for row in table] != [len(row) for row in samples]:
+            raise DamagedFile(files[value].path, f"it has no reward for each of {len(samples)} prompts' samples")
     missing = [value for value, table in scores.items() if not table]
     if missing:
         from mva_ray.evaluation.ray_sampling import scoring

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
@@ -12,9 +13,13 @@ from ray.exceptions import RayError
 
 from mva_ray.config import RunConfig
 from mva_ray.config.search import TRIAL_CPU
-from mva_ray.errors import MvaError, RunError, last_line
+from mva_ray.errors import NO_SPACE, MvaError, RunError, last_line, out_of_space
+from mva_ray.signals import stop_plainly
+
+ANSWER_S = 5.0
 
 ENVIRONMENT = {
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
@@ -40,14 +45,16 @@ class RaySession:
     def start(self) -> None:
         """
         Raises:
-            RunError: where a local Ray can never schedule what the config asks for.
+            RunError: where Ray does not start, nobody answers at RAY_ADDRESS, or a local Ray can never schedule what
+                the config asks for.
         """
         if self._started:
             return
         self._started = True
         for name, setting in ENVIRONMENT.items():
             os.environ.setdefault(name, setting)
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+        join_ray()
+        stop_plainly()
         if "RAY_ADDRESS" not in os.environ:
             _check_resources(self._config)
 
@@ -59,7 +66,7 @@ class RaySession:
     ) -> None:
         """
         Raises:
-            RunError: one of Ray's processes failed, with its cause.
+            RunError: one of Ray's processes failed, with its cause, or a disk is full.
         """
         if self._started:
             ray.shutdown()
@@ -68,6 +75,38 @@ class RaySession:
             if isinstance(cause, MvaError):
                 raise cause from error
             raise RunError(f"a Ray process failed: {last_line(error)}") from error
+        if error is not None and not isinstance(error, MvaError) and out_of_space(error):
+            raise RunError(f"{NO_SPACE}: {last_line(error)}") from error
+
+
+def join_ray() -> None:
+    """Join the cluster that RAY_ADDRESS names, else start a local one.
+
+    Raises:
+        RunError: nobody answers there, or Ray does not start.
+    """
+    address = os.environ.get("RAY_ADDRESS", "")
+    _check_answers(address)
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+    except Exception as error:  # whatever of its parts does not start
+        what = f"the Ray at RAY_ADDRESS={address} cannot be joined" if address else "Ray does not start on this machine"
+        raise RunError(f"{what}: {NO_SPACE if out_of_space(error) else last_line(error)}") from error
+
+
+def _check_answers(address: str) -> None:
+    """Ray itself tries a dead address for two minutes without a word."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # auto, local, or another of Ray's own words
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S):
+            pass
+    except (OSError, OverflowError) as error:
+        raise RunError(
+            f"nobody answers at RAY_ADDRESS={address} ({last_line(error)}): start a cluster there, or unset it to run "
+            "on this machine"
+        ) from error
 
 
 def _check_resources(config: RunConfig) -> None:
@@ -110,7 +149,7 @@ def resources_there() -> dict[str, float]:
     """What there is to run on: the cluster that RAY_ADDRESS names, else this machine, without starting Ray on it."""
     if "RAY_ADDRESS" not in os.environ:
         return {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}
-    ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    join_ray()
     try:
         resources: dict[str, float] = ray.cluster_resources()
         return resources

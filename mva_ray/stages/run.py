@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from mva_ray.config import RunConfig
+from mva_ray.errors import DamagedFile
 from mva_ray.evaluation.row_limit import FIRST
 from mva_ray.plan.changes import changed_settings
 from mva_ray.plan.keys import Plan
@@ -29,8 +30,10 @@ class Run:
     def announce_changes(self) -> None:
         """Say what a changed config invalidates, and remember this one for the next time."""
         settings = json.loads(self.config.model_dump_json())
-        before, stages = self.directory.plan.read_json(), self.plan.stages()
+        before, stages = self.directory.plan.read_object(), self.plan.stages()
         if before is not None and before != {"stages": stages, "settings": settings}:
+            if not all(isinstance(before.get(part), dict) for part in ("stages", "settings")):
+                raise DamagedFile(self.directory.plan.path, "it has no stages and settings")
             for line in changed_settings(before["settings"], settings) or ["a prompt file, a model or a reward"]:
                 print(f"changed since the last run: {line}")
             anew = [stage for stage, stage_key in stages.items() if before["stages"].get(stage) != stage_key]
@@ -47,8 +50,11 @@ class Run:
 
     def add_time(self, stage: str, seconds: float) -> None:
         """Timings are seconds spent on each stage in this directory so far."""
-        timings = self.directory.timings.read_json() or {}
-        timings[stage] = round(timings.get(stage, 0) + seconds, 1)
+        timings = self.directory.timings.read_object() or {}
+        before = timings.get(stage, 0)
+        if not isinstance(before, int | float):
+            raise DamagedFile(self.directory.timings.path, f"{stage} is no number of seconds")
+        timings[stage] = round(before + seconds, 1)
         self.directory.timings.write_json(timings)
 
     @property

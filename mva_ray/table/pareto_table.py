@@ -2,14 +2,16 @@
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
-from deltalake.exceptions import CommitFailedError
+from deltalake.exceptions import CommitFailedError, DeltaError
 
+from mva_ray.errors import NO_SPACE, DamagedFile, RunError, last_line, out_of_space
 from mva_ray.records import Evaluation, ScoredGeneration
 from mva_ray.run_dir.layout import RunDirectory
 from mva_ray.run_dir.run_state import RunState
@@ -17,6 +19,7 @@ from mva_ray.table.frame import flat_frame, front_rows, on_split
 from mva_ray.table.schema import EARLIER_COLUMNS, SCHEMA, from_arrow, to_arrow
 
 COMMIT_ATTEMPTS = 20
+REMEDY = "bring back what is missing from a copy, or delete the whole table, and all of it is evaluated again"
 Filters = list[tuple[str, str, str]]
 
 
@@ -43,10 +46,15 @@ class ParetoTable:
         Raises:
             ValueError: a NaN or infinite number, or a `created_at` without time zone; nothing is written.
             CommitFailedError: other writers won every one of `COMMIT_ATTEMPTS` attempts.
+            RunError: there is no space left, or the table cannot be read.
         """
         if not evaluations:
             return
         rows = to_arrow(evaluations)
+        with self._speaking_plainly():
+            self._append(rows)
+
+    def _append(self, rows: pa.Table) -> None:
         for attempts_left in reversed(range(COMMIT_ATTEMPTS)):
             try:
                 self._commit(rows)
@@ -131,11 +139,34 @@ class ParetoTable:
         write_deltalake(self._uri, rows, mode="append", schema_mode="merge")
 
     def _read(self, columns: list[str], filters: Filters) -> pa.Table:
-        if not DeltaTable.is_deltatable(self._uri):
-            return SCHEMA.empty_table().select(columns)
-        table = DeltaTable(self._uri)
-        there = [field.name for field in table.schema().fields if field.name in {*columns, *EARLIER_COLUMNS}]
-        return table.to_pyarrow_table(columns=there, filters=filters or None).sort_by("created_at")
+        with self._speaking_plainly():
+            if not DeltaTable.is_deltatable(self._uri):
+                self._check_empty()
+                return SCHEMA.empty_table().select(columns)
+            table = DeltaTable(self._uri)
+            there = [field.name for field in table.schema().fields if field.name in {*columns, *EARLIER_COLUMNS}]
+            return table.to_pyarrow_table(columns=there, filters=filters or None).sort_by("created_at")
+
+    def _check_empty(self) -> None:
+        """Where there is no log, there are no rows either: a log that was lost must not look like an empty table.
+
+        Raises:
+            DamagedFile: there are files of rows without a log.
+        """
+        if any(Path(self._uri).glob("*.parquet")):
+            raise DamagedFile(self._uri, "its _delta_log is missing or empty, and there are rows without it", REMEDY)
+
+    @contextmanager
+    def _speaking_plainly(self) -> Iterator[None]:
+        """Turn what Delta, Arrow or the file system raise into one line."""
+        try:
+            yield
+        except (DeltaError, pa.ArrowException, OSError) as error:
+            if isinstance(error, CommitFailedError):
+                raise
+            if out_of_space(error):
+                raise RunError(f"{self._uri}: {NO_SPACE}") from error
+            raise DamagedFile(self._uri, last_line(error), REMEDY) from error
 
 
 def _is_current(row: Evaluation, state: RunState) -> bool:
