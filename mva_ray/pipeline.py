@@ -7,11 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from itertools import cycle
 from pathlib import Path
 
-import ray
-from ray.actor import ActorHandle
 from tqdm.auto import tqdm
 
 from mva_ray.adapters.blocks import split_by_block
@@ -26,16 +23,11 @@ from mva_ray.constraints import constraint_values, is_measured
 from mva_ray.data.conflict import within_prompt_correlation
 from mva_ray.data.pairs import PairSet, best_against_worst
 from mva_ray.data.source import read_pairs
-from mva_ray.errors import CandidateFailure, ConfigError, RunError
+from mva_ray.errors import ConfigError, RunError
 from mva_ray.evaluation.evaluate import EvaluationSetting
 from mva_ray.evaluation.known import KnownAnswers, earlier_candidates, summary
-from mva_ray.evaluation.ray_actors import (
-    evaluate_all,
-    evaluation_broker,
-    report_truncation,
-    start_generators,
-    start_rewards,
-)
+from mva_ray.evaluation.ray_actors import sample_all, scoring
+from mva_ray.evaluation.ray_broker import Broker, engine_seconds, evaluate_all, evaluation_broker
 from mva_ray.evaluation.row_limit import FIRST
 from mva_ray.plan.changes import changed_settings
 from mva_ray.plan.keys import Plan, make_plan
@@ -182,7 +174,7 @@ class Run:
         warm = earlier_candidates(settings["search"], rows)
         if self._is_complete(settings, warm):
             return
-        known = KnownAnswers([*rows, *self._table.evaluations(with_generations=True)], self._measured_by_engine)
+        known = KnownAnswers([*rows, *self._table.evaluations(with_generations=True)])
         with evaluation_broker(self._config, adapters, settings, self._table.append, known) as broker:
             with self.timed("search"):
                 self._evaluate(broker, settings["search"], warm, "warm start")
@@ -198,18 +190,11 @@ class Run:
         if len(samples) == len(prompts):
             return samples
         width = max(1, 2 * self._rows // self._config.sampling.completions_per_prompt)
-        generators = start_generators(self._config, self._config.base_model, [])
-        batches = [
-            actor.sample.remote(prompts[start : start + width], self._config.sampling, self._config.seed)
-            for start, actor in zip(range(len(samples), len(prompts), width), cycle(generators), strict=False)
-        ]
         with tqdm(total=len(prompts), initial=len(samples), desc="sampling pairs", unit="prompt") as bar:
-            for batch in batches:
-                drawn = ray.get(batch)
+            for drawn in sample_all(self._config, prompts[len(samples) :], width):
                 store.append(drawn)
                 samples += drawn
                 bar.update(len(drawn))
-        _stop(generators)
         return samples
 
     def _scores(self, samples: Sequence[Sequence[Generation]]) -> dict[str, list[list[float]]]:
@@ -217,13 +202,12 @@ class Run:
         files = {value: self._dir / "scores" / f"{value}-{key}.json" for value, key in self._plan.scores.items()}
         scores: dict[str, list[list[float]]] = {value: read_json(path) or [] for value, path in files.items()}
         missing = [value for value, table in scores.items() if not table]
-        if missing:
-            actors = start_rewards(self._config)
+        texts = [(row.prompt, row.completion) for rows in samples for row in rows]
+        with scoring(self._config, missing, "the base model's samples") as score:
             for value in missing:
-                scores[value] = _score_samples(value, actors[value], samples)
+                numbers = iter(score(value, *zip(*texts, strict=True)))
+                scores[value] = [[next(numbers) for _ in rows] for rows in samples]
                 write_json(files[value], scores[value])
-            report_truncation(actors)
-            _stop(list(actors.values()))
         return scores
 
     def _report_conflict(self, scores: Mapping[str, list[list[float]]]) -> None:
@@ -297,10 +281,6 @@ class Run:
         """As many as fill the rows of every evaluator."""
         return self._config.search.evaluators * -(-self._rows // len(setting.prompts))
 
-    @property
-    def _measured_by_engine(self) -> set[str]:
-        return {"base_nll"} & self._config.constraints.keys()
-
     def _known(self, setting: EvaluationSetting) -> dict[Coefficients, Evaluation]:
         """Evaluations that need no repeating; a candidate that failed in an earlier run is tried again."""
         racing = self._config.search.racing is not None and setting.split == "search"
@@ -342,7 +322,7 @@ class Run:
         per_value = reference_candidates(len(self._config.values), convex_partitions)
         return [in_blocks(row, self._config.search.coefficients_per_value) for row in per_value]
 
-    def _search(self, broker: ActorHandle, setting: EvaluationSetting, warm: Sequence[Coefficients]) -> None:
+    def _search(self, broker: Broker, setting: EvaluationSetting, warm: Sequence[Coefficients]) -> None:
         search, searcher = self._config.search, self._searcher(setting, warm)
         with tqdm(total=search.candidates, desc="search", unit="candidate") as bar:
             more = searcher.replay()
@@ -350,7 +330,7 @@ class Run:
             if more:
                 ahead = 2 * self._candidates_at_once(setting)
                 run_search(searcher, broker, search.trials, ahead, self._dir / "ray", bar.update)
-        self._add_time("engine at work in the search", ray.get(broker.engine_seconds.remote()))
+        self._add_time("engine at work in the search", engine_seconds(broker))
         if searcher.too_many_failed:
             raise RunError(f"the search stopped: {searcher.too_many_failed}")
 
@@ -361,7 +341,7 @@ class Run:
         return list(dict.fromkeys(rounded(row) for row in [*references, *sorted(front)]))
 
     def _evaluate(
-        self, broker: ActorHandle, setting: EvaluationSetting, candidates: Sequence[Coefficients], what: str
+        self, broker: Broker, setting: EvaluationSetting, candidates: Sequence[Coefficients], what: str
     ) -> None:
         """Evaluate those that are not known yet; the broker records them."""
         known = self._known(setting)
@@ -412,17 +392,3 @@ def find_models(config: RunConfig, config_path: Path) -> None:
             problems.append(f"{setting}: {error}")
     if problems:
         raise ConfigError(str(config_path), problems)
-
-
-def _score_samples(value: str, actor: ActorHandle, samples: Sequence[Sequence[Generation]]) -> list[list[float]]:
-    flat = [generation for generations in samples for generation in generations]
-    scores = ray.get(actor.score.remote([row.prompt for row in flat], [row.completion for row in flat]))
-    if isinstance(scores, CandidateFailure):
-        raise RunError(f"the reward of '{value}' cannot score the base model's samples: {scores}")
-    numbers = iter(scores)
-    return [[next(numbers) for _ in generations] for generations in samples]
-
-
-def _stop(actors: Sequence[ActorHandle]) -> None:
-    for actor in actors:
-        ray.kill(actor)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import ray
 from numpy.typing import NDArray
 
 from mva_ray.adapters.hashes import delta_hash
@@ -18,9 +17,9 @@ from mva_ray.compare.ray_blends import Evaluations
 from mva_ray.compare.results import AdapterInterference, AlphaResult, Candidate, MethodResult, Rewards, SingleResult
 from mva_ray.compare.scoring import Scoring, rewards_by_value
 from mva_ray.config import RunConfig
-from mva_ray.errors import CandidateFailure, RunError
+from mva_ray.errors import RunError
 from mva_ray.evaluation.evaluate import EvaluationSetting
-from mva_ray.evaluation.ray_actors import start_rewards
+from mva_ray.evaluation.ray_actors import scoring
 from mva_ray.maths.consistency import reward_gaps
 from mva_ray.pipeline import Run, train_with_progress
 from mva_ray.plan.keys import key, make_plan
@@ -114,17 +113,12 @@ class _Seed:
         }
         tables: dict[str, Any] = {value: read_json(path) for value, path in files.items()}
         missing = [value for value, table in tables.items() if table is None]
-        actors = start_rewards(self._config) if missing else {}
-        for value in missing:
-            prompts = [plain_text(pair.prompt) for pair in pairs[value]]
-            sides = ([pair.chosen for pair in pairs[value]], [pair.rejected for pair in pairs[value]])
-            tables[value] = [
-                [_finite(name, ray.get(actor.score.remote(prompts, side))) for name, actor in actors.items()]
-                for side in sides
-            ]
-            write_json(files[value], tables[value])
-        for actor in actors.values():
-            ray.kill(actor)
+        with scoring(self._config, pairs if missing else (), "the preference pairs") as score:
+            for value in missing:
+                prompts = [plain_text(pair.prompt) for pair in pairs[value]]
+                sides = ([pair.chosen for pair in pairs[value]], [pair.rejected for pair in pairs[value]])
+                tables[value] = [[score(name, prompts, side) for name in pairs] for side in sides]
+                write_json(files[value], tables[value])
         return {value: reward_gaps(*(np.array(side).T for side in table)) for value, table in tables.items()}
 
     def _methods(self, ingredients: Ingredients) -> tuple[dict[str, Method], dict[str, str]]:
@@ -244,9 +238,3 @@ class _Seed:
 
 def _distinct(recipes: Iterable[Recipe]) -> list[Recipe]:
     return list({recipe.key: recipe for recipe in recipes}.values())
-
-
-def _finite(value: str, scores: list[float] | CandidateFailure) -> list[float]:
-    if isinstance(scores, CandidateFailure):
-        raise RunError(f"the reward of '{value}' cannot score the preference pairs: {scores}")
-    return scores
