@@ -7,7 +7,10 @@ from datetime import datetime
 SPLITS = ("train", "search", "held_out")
 DECIMALS = 4
 
-METRICS = ("tokens", "truncated", "repetition", "distinct", "base_nll")
+ENGINE_METRICS = ("base_nll",)
+"""What only our own engine measures of a completion, where a constraint asks for it (`evaluation/local.py`)."""
+
+METRICS = ("tokens", "truncated", "repetition", "distinct", *ENGINE_METRICS)
 """What is recorded of every candidate besides its rewards; `evaluation/metrics.py` defines them."""
 
 RESERVED_COLUMNS = frozenset(

@@ -10,7 +10,7 @@ from mva_ray.compare.scoring import Blend
 from mva_ray.config import RunConfig
 from mva_ray.evaluation.evaluate import EvaluationSetting
 from mva_ray.evaluation.known import KnownAnswers
-from mva_ray.evaluation.ray_actors import evaluate_all, evaluation_broker
+from mva_ray.evaluation.ray_broker import evaluate_all, evaluation_broker
 from mva_ray.records import AdapterRef, Evaluation
 from mva_ray.table import ParetoTable
 

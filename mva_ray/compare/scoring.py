@@ -77,7 +77,7 @@ class Scoring:
 
     @property
     def base(self) -> Rewards:
-        return rewards_of(self._held_out[frozenset()])
+        return rewards_by_value(self._held_out[frozenset()])
 
     def held_out(self, blend: Blend) -> Evaluation | None:
         """A blend's held-out evaluation, None where it failed or was not asked for."""
@@ -155,7 +155,7 @@ def convex_lattice(n_values: int, most: int) -> list[tuple[float, ...]]:
     return convex_candidates(n_values, partitions)
 
 
-def rewards_of(row: Evaluation) -> Rewards:
+def rewards_by_value(row: Evaluation) -> Rewards:
     """One number a prompt for every value."""
     return {value: [scored.rewards[value] for scored in row.generations] for value in row.reward_mean}
 
@@ -165,7 +165,7 @@ def _candidate(choice: _Choice, searched: Evaluation, row: Evaluation) -> Candid
         label=choice.label,
         coefficients=dict(choice.coefficients),
         preference=dict(choice.preference),
-        rewards=rewards_of(row),
+        rewards=rewards_by_value(row),
         search_means=searched.reward_mean,
         completions=[scored.generation.completion for scored in row.generations],
     )

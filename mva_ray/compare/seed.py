@@ -19,7 +19,7 @@ from mva_ray.compare.scoring import Scoring, rewards_of
 from mva_ray.config import RunConfig
 from mva_ray.errors import RunError
 from mva_ray.evaluation.evaluate import EvaluationSetting
-from mva_ray.evaluation.ray_sampling import scoring
+from mva_ray.evaluation.ray_actors import scoring
 from mva_ray.maths.consistency import reward_gaps
 from mva_ray.plan.keys import key, make_plan
 from mva_ray.records import AdapterRef, PreferencePair
@@ -116,10 +116,11 @@ class _Seed:
         tables: dict[str, Any] = {value: file.read_json() for value, file in files.items()}
         missing = [value for value, table in tables.items() if table is None]
         if missing:
-            with scoring(self._config, "the preference pairs") as score:
+            with scoring(self._config, pairs, "the preference pairs") as score:
                 for value in missing:
-                    sides = _sides(pairs[value])
-                    tables[value] = [[score(name, side) for name in self._config.value_names] for side in sides]
+                    prompts = [plain_text(pair.prompt) for pair in pairs[value]]
+                    sides = ([pair.chosen for pair in pairs[value]], [pair.rejected for pair in pairs[value]])
+                    tables[value] = [[score(name, prompts, side) for name in pairs] for side in sides]
                     files[value].write_json(tables[value])
         return {value: reward_gaps(*(np.array(side).T for side in table)) for value, table in tables.items()}
 
@@ -237,10 +238,3 @@ class _Seed:
 
 def _distinct(recipes: Iterable[Recipe]) -> list[Recipe]:
     return list({recipe.key: recipe for recipe in recipes}.values())
-
-
-def _sides(pairs: Sequence[PreferencePair]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """The chosen and the rejected completions, each with its prompt."""
-    prompts = [plain_text(pair.prompt) for pair in pairs]
-    chosen, rejected = [pair.chosen for pair in pairs], [pair.rejected for pair in pairs]
-    return list(zip(prompts, chosen, strict=True)), list(zip(prompts, rejected, strict=True))

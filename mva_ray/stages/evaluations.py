@@ -19,7 +19,7 @@ from mva_ray.stages.warm_start import earlier_runs
 from mva_ray.table import ParetoTable
 
 if TYPE_CHECKING:
-    from ray.actor import ActorHandle
+    from mva_ray.evaluation.ray_broker import Broker
 
 JUDGING = ("search", "held_out")
 """The splits that candidates are evaluated on."""
@@ -37,7 +37,7 @@ class Evaluations:
         self._run = run
         self._adapters = split_by_block(adapters, run.config.search.coefficients_per_value)
         self._stack = ExitStack()
-        self._broker: ActorHandle | None = None
+        self._broker: Broker | None = None
         self.table = ParetoTable(run.directory.path)
         self.settings = {split: self._setting(split) for split in JUDGING}
         self._save_state()
@@ -56,14 +56,14 @@ class Evaluations:
         self._stack.__exit__(kind, error, trace)
 
     @property
-    def broker(self) -> "ActorHandle":
+    def broker(self) -> "Broker":
         if self._broker is None:
-            from mva_ray.evaluation.ray_actors import evaluation_broker  # takes seconds, and may not be needed
+            from mva_ray.evaluation.ray_broker import evaluation_broker  # takes seconds, and may not be needed
 
             config = self._run.config
             self._run.start_ray()
             rows = [*self._earlier, *self.table.evaluations(with_generations=True)]
-            known = KnownAnswers(rows, {"base_nll"} & config.constraints.keys())
+            known = KnownAnswers(rows)
             actors = evaluation_broker(config, self._adapters, self.settings, self.table.append, known)
             self._broker = self._stack.enter_context(actors)
         return self._broker
@@ -88,7 +88,7 @@ class Evaluations:
     def evaluate(self, split: str, candidates: Sequence[Coefficients], what: str) -> None:
         """Evaluate those that are not known yet; the broker records them."""
         if missing := self.missing(split, candidates):
-            from mva_ray.evaluation.ray_actors import evaluate_all
+            from mva_ray.evaluation.ray_broker import evaluate_all
 
             done = evaluate_all(self.broker, split, missing)
             for _ in tqdm(done, total=len(missing), desc=what, unit="candidate"):

@@ -4,6 +4,7 @@ from tqdm.auto import tqdm
 
 from mva_ray.constraints import constraint_values
 from mva_ray.errors import RunError
+from mva_ray.evaluation.ray_broker import engine_seconds
 from mva_ray.records import Evaluation
 from mva_ray.search.proposer import make_proposer
 from mva_ray.search.racing import Race
@@ -35,9 +36,7 @@ def _search(run: Run, evaluations: Evaluations) -> None:
             ahead = 2 * evaluations.at_once("search")
             run_search(searcher, evaluations.broker, settings.trials, ahead, run.directory.ray, bar.update)
     if more:
-        import ray
-
-        run.add_time("engine at work in the search", ray.get(evaluations.broker.engine_seconds.remote()))
+        run.add_time("engine at work in the search", engine_seconds(evaluations.broker))
     if searcher.too_many_failed:
         raise RunError(f"the search stopped: {searcher.too_many_failed}")
 
