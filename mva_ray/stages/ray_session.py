@@ -1,17 +1,13 @@
-"""The Ray that a run lives in: joined or started, and asked whether it can ever do what the config wants."""
+"""The Ray that a run lives in: joined or started."""
 
 import logging
 import os
-from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
 import ray
-import torch
 from ray.exceptions import RayError
 
-from mva_ray.config import RunConfig
-from mva_ray.config.search import TRIAL_CPU
 from mva_ray.errors import MvaError, RunError, last_line
 
 ENVIRONMENT = {
@@ -33,23 +29,16 @@ class RaySession:
     third of a DPO step on CPU.
     """
 
-    def __init__(self, config: RunConfig) -> None:
-        self._config = config
+    def __init__(self) -> None:
         self._started = False
 
     def start(self) -> None:
-        """
-        Raises:
-            RunError: where a local Ray can never schedule what the config asks for.
-        """
         if self._started:
             return
         self._started = True
         for name, setting in ENVIRONMENT.items():
             os.environ.setdefault(name, setting)
         ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
-        if "RAY_ADDRESS" not in os.environ:
-            _check_resources(self._config)
 
     def __enter__(self) -> Self:
         return self
@@ -68,51 +57,3 @@ class RaySession:
             if isinstance(cause, MvaError):
                 raise cause from error
             raise RunError(f"a Ray process failed: {last_line(error)}") from error
-
-
-def _check_resources(config: RunConfig) -> None:
-    """Refuse what would wait without a word; a cluster may grow, and there it waits."""
-    if lines := shortages(config, ray.cluster_resources()):
-        raise RunError("; ".join(lines))
-
-
-def shortages(config: RunConfig, there: Mapping[str, float]) -> list[str]:
-    """One line for each resource (`CPU`, `GPU`) that the config asks for at once and that is not there."""
-    lines = []
-    for setting, resources in needed_resources(config).items():
-        for kind, amount in resources.items():
-            if amount > there.get(kind, 0):
-                lines.append(f"{setting} need {amount:g} {kind}, this machine has {there.get(kind, 0):g}")
-    return lines
-
-
-def needed_resources(config: RunConfig) -> dict[str, dict[str, float]]:
-    """What runs at the same time, by the settings that ask for it."""
-    search = config.search
-    rewards = [reward.resources for reward in config.rewards.values()]
-    concurrent = config.training.schedule == "concurrent"
-    training = "training.schedule: concurrent, with a worker for each value," if concurrent else "training.num_workers"
-    return {
-        training: {"CPU": config.training_workers},
-        "search.evaluators, the rewards' resources and the trials": {
-            "CPU": round(
-                search.evaluators * search.resources.num_cpus
-                + sum(reward.num_cpus for reward in rewards)
-                + search.trials * TRIAL_CPU,
-                2,
-            ),
-            "GPU": search.evaluators * search.resources.num_gpus + sum(reward.num_gpus for reward in rewards),
-        },
-    }
-
-
-def resources_there() -> dict[str, float]:
-    """What there is to run on: the cluster that RAY_ADDRESS names, else this machine, without starting Ray on it."""
-    if "RAY_ADDRESS" not in os.environ:
-        return {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}
-    ray.init(log_to_driver=False, logging_level=logging.ERROR)
-    try:
-        resources: dict[str, float] = ray.cluster_resources()
-        return resources
-    finally:
-        ray.shutdown()
