@@ -15,7 +15,7 @@ from mva_ray.compare.interference import interference, means
 from mva_ray.compare.methods import METHODS, NO_PENALTY, Ingredients, Method, Recipe
 from mva_ray.compare.ray_blends import Evaluations
 from mva_ray.compare.results import AdapterInterference, AlphaResult, Candidate, MethodResult, Rewards, SingleResult
-from mva_ray.compare.scoring import Scoring, rewards_of
+from mva_ray.compare.scoring import Scoring, rewards_by_value
 from mva_ray.config import RunConfig
 from mva_ray.errors import RunError
 from mva_ray.evaluation.evaluate import EvaluationSetting
@@ -210,7 +210,9 @@ class _Seed:
             return
         for value, recipe in zip(values, method.adapters, strict=True):
             if row := scoring.held_out({recipe.directory: 1.0}):
-                single = SingleResult(penalty=penalty, value=value, seed=self._config.seed, rewards=rewards_of(row))
+                single = SingleResult(
+                    penalty=penalty, value=value, seed=self._config.seed, rewards=rewards_by_value(row)
+                )
                 result.singles.append(single)
         for (first, one), (second, other) in combinations(zip(values, method.adapters, strict=True), 2):
             shared = interference(self._path(one.directory), self._path(other.directory))
@@ -224,7 +226,7 @@ class _Seed:
         own = {}
         for value, recipe in zip(self._config.value_names, method.adapters, strict=True):
             if row := scoring.held_out({recipe.directory: 1.0}):
-                own[value] = rewards_of(row)[value]
+                own[value] = rewards_by_value(row)[value]
         return AlphaResult(
             penalty=self._config.training.penalty.kind,
             alpha=alpha,
