@@ -1,6 +1,6 @@
 """From a method's adapters to its candidates: searched on the search prompts, its front scored on held-out ones."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -8,9 +8,11 @@ from mva_ray.compare.methods import Method
 from mva_ray.compare.results import Candidate, Rewards
 from mva_ray.config import RunConfig
 from mva_ray.maths.pareto import front_mask
-from mva_ray.records import Coefficients, Evaluation, Outcome
+from mva_ray.records import Evaluation
 from mva_ray.search.designs import convex_candidates, reference_candidates
-from mva_ray.search.proposer import make_proposer
+from mva_ray.search.proposer import Proposer, make_proposer
+from mva_ray.search.results import Reader
+from mva_ray.search.rounds import Rounds
 
 Blend = Mapping[str, float]
 """Coefficients by adapter; one that is not named has 0."""
@@ -41,6 +43,9 @@ class _Choice:
     preference: Mapping[str, float] = field(default_factory=dict)
 
 
+_Found = tuple[_Choice, Evaluation]
+
+
 class Scoring:
     """Every method gets `compare.candidates` blends at most, or the models it trained."""
 
@@ -53,13 +58,10 @@ class Scoring:
     def search(self, name: str, method: Method) -> None:
         """Evaluate a method's models on the search prompts, and those that none dominates on the held-out ones."""
         scored = self._methods[name] = Scored()
-        found: list[tuple[_Choice, Evaluation]] = []
-        for choices, tell in self._rounds(method):
-            rows = self._evaluations.evaluate("search", [choice.blend for choice in choices], name)
-            tell(rows)
-            found += zip(choices, rows, strict=True)
+        fixed = self._fixed(method)
+        found = self._searched(name, method, scored) if fixed is None else self._evaluate(name, fixed)
         scored.evaluations = len(found)
-        scored.failures = [f"{choice.label}: {row.failure}: {row.error}" for choice, row in found if row.failure]
+        scored.failures += [f"{choice.label}: {row.failure}: {row.error}" for choice, row in found if row.failure]
         best = self._front([(choice, row) for choice, row in found if row.status == "ok"])
         rows = self._score_held_out([choice.blend for choice, _ in best], name)
         for (choice, searched), row in zip(best, rows, strict=True):
@@ -87,47 +89,45 @@ class Scoring:
     def of(self, name: str) -> Scored:
         return self._methods.get(name, Scored())
 
-    def _rounds(self, method: Method) -> Iterator[tuple[list[_Choice], "Tell"]]:
-        """What to evaluate next, and whom to tell what came of it."""
+    def _fixed(self, method: Method) -> list[_Choice] | None:
+        """The models of a method that has no coefficients to search."""
         if method.models:
-            yield (
-                [
-                    _Choice(model.label, {model.recipe.directory: 1.0}, preference=model.preference)
-                    for model in method.models
-                ],
-                _ignore,
-            )
-            return
-        names = [recipe.directory for recipe in method.adapters]
-        values = self._config.value_names
-
-        def choice(row: Sequence[float]) -> _Choice:
-            label = ", ".join(f"{value} {number:g}" for value, number in zip(values, row, strict=True))
-            blend = {name: number for name, number in zip(names, row, strict=True) if number}
-            return _Choice(label, blend, coefficients=dict(zip(values, row, strict=True)))
-
+            return [_Choice(m.label, {m.recipe.directory: 1.0}, preference=m.preference) for m in method.models]
         if method.convex:
-            yield [choice(row) for row in convex_lattice(len(values), self._config.compare.candidates)], _ignore
-            return
-        search, budget = self._config.search, self._config.compare.candidates
+            lattice = convex_lattice(len(self._config.values), self._config.compare.candidates)
+            return [self._blend(method, row) for row in lattice]
+        return None
+
+    def _searched(self, name: str, method: Method, scored: Scored) -> list[_Found]:
+        """What the search of the coefficients evaluated; that it stopped early is a failure of the method."""
+        rounds, reader = Rounds(self._proposer()), Reader(tuple(self._config.value_names))
+        found: list[_Found] = []
+        while asked := [proposal.coefficients for proposal in rounds.ask()]:
+            new = self._evaluate(name, [self._blend(method, row) for row in asked])
+            for row, (_, evaluation) in zip(asked, new, strict=True):
+                rounds.tell(reader.result(row, evaluation))
+            found += new
+        if rounds.too_many_failed:
+            scored.failures.append(f"the search stopped: {rounds.too_many_failed}")
+        return found
+
+    def _proposer(self) -> Proposer:
+        search, budget, n_values = self._config.search, self._config.compare.candidates, len(self._config.values)
         settings = search.model_copy(update={"candidates": budget, "population": min(search.generation_size, budget)})
-        references = reference_candidates(len(values), search.convex_partitions)
-        proposer = make_proposer(settings, self._config.bounds, len(values), references, self._config.seed)
-        while asked := proposer.ask():
+        references = reference_candidates(n_values, search.convex_partitions)
+        return make_proposer(settings, self._config.bounds, n_values, references, self._config.seed)
 
-            def tell(rows: list[Evaluation], asked: list[Coefficients] = asked) -> None:
-                proposer.tell([self._outcome(*pair) for pair in zip(asked, rows, strict=True)])
+    def _blend(self, method: Method, row: Sequence[float]) -> _Choice:
+        names, values = [recipe.directory for recipe in method.adapters], self._config.value_names
+        label = ", ".join(f"{value} {number:g}" for value, number in zip(values, row, strict=True))
+        blend = {name: number for name, number in zip(names, row, strict=True) if number}
+        return _Choice(label, blend, coefficients=dict(zip(values, row, strict=True)))
 
-            yield [choice(row) for row in asked], tell
+    def _evaluate(self, name: str, choices: Sequence[_Choice]) -> list[_Found]:
+        rows = self._evaluations.evaluate("search", [choice.blend for choice in choices], name)
+        return list(zip(choices, rows, strict=True))
 
-    def _outcome(self, asked: Coefficients, row: Evaluation) -> Outcome:
-        if row.status != "ok":
-            return Outcome(asked, None)
-        values = self._config.value_names
-        means, errors = ([numbers[value] for value in values] for numbers in (row.reward_mean, row.reward_se))
-        return Outcome(asked, tuple(means), tuple(errors))
-
-    def _front(self, found: list[tuple[_Choice, Evaluation]]) -> list[tuple[_Choice, Evaluation]]:
+    def _front(self, found: Sequence[_Found]) -> list[_Found]:
         if not found:
             return []
         mask = front_mask([[row.reward_mean[value] for value in self._config.value_names] for _, row in found])
@@ -137,14 +137,6 @@ class Scoring:
         rows = self._evaluations.evaluate("held_out", blends, what)
         self._held_out |= {frozenset(blend.items()): row for blend, row in zip(blends, rows, strict=True)}
         return rows
-
-
-class Tell(Protocol):
-    def __call__(self, rows: list[Evaluation]) -> None: ...
-
-
-def _ignore(rows: list[Evaluation]) -> None:
-    """A fixed design learns nothing."""
 
 
 def convex_lattice(n_values: int, most: int) -> list[tuple[float, ...]]:

@@ -20,7 +20,9 @@ from mva_ray.evaluation.local import LocalGenerator
 from mva_ray.evaluation.ray_actors import start_rewards, stop
 from mva_ray.evaluation.ray_broker import Broker, engine_seconds, evaluate_all, evaluation_broker, start_broker
 from mva_ray.records import SPLITS, AdapterRef, Coefficients, Evaluation, Generation
-from mva_ray.search.ray_search import GenerationalSearcher, run_search
+from mva_ray.search.ray_search import run_search
+from mva_ray.search.results import Reader
+from mva_ray.search.rounds import Rounds
 from tests.support.brokers import CANDIDATES, PROMPTS, VALUES, make_setting
 from tests.support.generators import DyingWords, SlowWords, Words
 from tests.support.openai_server import MODEL, serving
@@ -199,11 +201,11 @@ def test_a_reward_that_keeps_dying_fails_candidates_and_not_the_run(
 def test_the_search_stops_when_most_candidates_fail(bench: Bench, tmp_path: Path) -> None:
     """More than half failing ends the search after the first generation, with the cause."""
     broker = bench.broker("broken", bench.generator(Words))
-    searcher = GenerationalSearcher(make_proposer("nsga2", [(0, 1.5)] * 2, 40, seed=3), lambda row: None)
+    rounds = Rounds(make_proposer("nsga2", [(0, 1.5)] * 2, 40, seed=3))
     seen: list[None] = []
-    run_search(searcher, broker, 2, 4, tmp_path, lambda: seen.append(None))
-    assert searcher.too_many_failed is not None
-    assert "RuntimeError: the scoring service is down" in searcher.too_many_failed
+    run_search(rounds, Reader(make_setting("broken").values), broker, 2, 4, tmp_path, lambda: seen.append(None))
+    assert rounds.too_many_failed is not None
+    assert "RuntimeError: the scoring service is down" in rounds.too_many_failed
     assert len(seen) < 40
 
 
