@@ -11,7 +11,7 @@ from mva_ray.adapters.parts import split_by_block
 from mva_ray.constraints import is_measured
 from mva_ray.evaluation.evaluate import EvaluationSetting
 from mva_ray.evaluation.known import KnownAnswers, earlier_candidates, summary
-from mva_ray.records import AdapterRef, Coefficients, Evaluation
+from mva_ray.records import AdapterRef, Coefficients, Evaluation, in_order
 from mva_ray.run_dir.run_state import RunState
 from mva_ray.search.designs import in_blocks, reference_candidates
 from mva_ray.stages.run import Run
@@ -73,7 +73,7 @@ class Evaluations:
         setting, racing = self.settings[split], self._run.config.search.racing is not None and split == "search"
         rows = self.table.evaluations(setting.context, split, with_generations=racing)
         return {
-            tuple(row.coefficients.values()): row
+            in_order(row.coefficients, setting.adapters): row
             for row in rows
             if row.prompts_hash == setting.prompts_hash
             and row.status in ("ok", "stopped")
