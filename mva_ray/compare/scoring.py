@@ -7,6 +7,7 @@ from typing import Protocol
 from mva_ray.compare.methods import Method
 from mva_ray.compare.results import Candidate, Rewards
 from mva_ray.config import RunConfig
+from mva_ray.constraints import Limits, violation
 from mva_ray.maths.pareto import front_mask
 from mva_ray.records import Evaluation
 from mva_ray.search.designs import convex_candidates, reference_candidates
@@ -47,11 +48,16 @@ _Found = tuple[_Choice, Evaluation]
 
 
 class Scoring:
-    """Every method gets `compare.candidates` blends at most, or the models it trained."""
+    """Every method gets `compare.candidates` blends at most, or the models it trained.
 
-    def __init__(self, config: RunConfig, evaluations: Evaluate) -> None:
+    Args:
+        limits: what a candidate has to keep to be on a front.
+    """
+
+    def __init__(self, config: RunConfig, evaluations: Evaluate, limits: Limits) -> None:
         self._config = config
         self._evaluations = evaluations
+        self._limits = limits
         self._methods: dict[str, Scored] = {}
         self._held_out: dict[frozenset[tuple[str, float]], Evaluation] = {}
 
@@ -61,12 +67,16 @@ class Scoring:
         fixed = self._fixed(method)
         found = self._searched(name, method, scored) if fixed is None else self._evaluate(name, fixed)
         scored.evaluations = len(found)
-        scored.failures += [f"{choice.label}: {row.failure}: {row.error}" for choice, row in found if row.failure]
-        best = self._front([(choice, row) for choice, row in found if row.status == "ok"])
+        scored.failures += [f"{choice.label}: {self._problem(row)}" for choice, row in found if row.failure]
+        succeeded = [(choice, row) for choice, row in found if row.status == "ok"]
+        feasible = [(choice, row) for choice, row in succeeded if not violation(row, self._limits)]
+        if succeeded and not feasible:
+            scored.failures.append(f"none of {len(succeeded)} candidates keeps the constraints")
+        best = self._front(feasible)
         rows = self._score_held_out([choice.blend for choice, _ in best], name)
         for (choice, searched), row in zip(best, rows, strict=True):
-            if row.failure:
-                scored.failures.append(f"{choice.label}: {row.failure}: {row.error}")
+            if problem := self._problem(row):
+                scored.failures.append(f"{choice.label}: {problem}")
             else:
                 scored.candidates.append(_candidate(choice, searched, row))
 
@@ -100,7 +110,7 @@ class Scoring:
 
     def _searched(self, name: str, method: Method, scored: Scored) -> list[_Found]:
         """What the search of the coefficients evaluated; that it stopped early is a failure of the method."""
-        rounds, reader = Rounds(self._proposer()), Reader(tuple(self._config.value_names))
+        rounds, reader = Rounds(self._proposer()), Reader(tuple(self._config.value_names), self._limits)
         found: list[_Found] = []
         while asked := [proposal.coefficients for proposal in rounds.ask()]:
             new = self._evaluate(name, [self._blend(method, row) for row in asked])
@@ -126,6 +136,13 @@ class Scoring:
     def _evaluate(self, name: str, choices: Sequence[_Choice]) -> list[_Found]:
         rows = self._evaluations.evaluate("search", [choice.blend for choice in choices], name)
         return list(zip(choices, rows, strict=True))
+
+    def _problem(self, row: Evaluation) -> str | None:
+        """Why a held-out evaluation is on no front."""
+        if row.failure:
+            return f"{row.failure}: {row.error}"
+        broken = violation(row, self._limits)
+        return f"infeasible on the {row.split} prompts: {broken}" if broken else None
 
     def _front(self, found: Sequence[_Found]) -> list[_Found]:
         if not found:

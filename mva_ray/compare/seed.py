@@ -79,7 +79,7 @@ class _Seed:
         adapters = [AdapterRef(name, str(self._path(name)), sha) for name, sha in settings["search"].adapters.items()]
         result = SeedResult(list(settings["held_out"].prompts), settings["held_out"].prompts_hash)
         with Evaluations(self._config, adapters, settings, ParetoTable(self._directory)) as evaluations:
-            scoring = Scoring(self._config, evaluations)
+            scoring = Scoring(self._config, evaluations, self._plan.constraints)
             for name, method in methods.items():
                 scoring.search(name, method)
             blended = {name: method for name, method in methods.items() if method.adapters and not method.convex}
@@ -183,6 +183,7 @@ class _Seed:
                 rewards=plan.rewards,
                 seed=self._config.seed,
                 generator=plan.generator,
+                constraints=plan.constraints,
             )
             for split in EVALUATED
         }
