@@ -92,9 +92,9 @@ def report(run: Run) -> None:
 @data.command()
 def check(config: Config) -> None:
     """Count pairs, bad rows, lengths, prompts in two places, and how often values prefer opposite answers."""
-    from mva_ray.checks.data_check import check_data
+    from mva_ray.checks.show_data import show_data
 
-    check_data(config, sys.stdout)
+    show_data(config, sys.stdout)
 
 
 def main() -> None:

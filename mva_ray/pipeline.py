@@ -3,11 +3,8 @@
 import logging
 from pathlib import Path
 
-from mva_ray.adapters.fetch import local_directory
-from mva_ray.checks.adapters import adapter_problems, fit_problems, other_bases
-from mva_ray.checks.data import data_problems
-from mva_ray.checks.models import find_models
-from mva_ray.config import read_config
+from mva_ray.checks.check import check
+from mva_ray.checks.subject import Purpose
 from mva_ray.plan.keys import make_plan
 from mva_ray.report import write_report
 from mva_ray.run_dir.layout import RunDirectory
@@ -18,7 +15,7 @@ from mva_ray.stages.pairs import preference_pairs
 from mva_ray.stages.ray_session import RaySession
 from mva_ray.stages.run import Run
 from mva_ray.stages.search import search
-from mva_ray.stages.warm_start import take_over, warm_start_problems
+from mva_ray.stages.warm_start import take_over
 
 log = logging.getLogger(__name__)
 
@@ -37,15 +34,12 @@ def explore(config_path: Path, run_dir: Path | None = None) -> Path:
         ConfigError: with everything that is wrong with the config.
         RunError: where the job cannot go on; what was computed until then is kept.
     """
-    draft = read_config(config_path)
-    config = draft.finish([*data_problems(draft), *adapter_problems(draft), *warm_start_problems(draft, run_dir)])
+    config, warnings = check(config_path, Purpose.EXPLORE, run_dir)
+    for line in warnings:
+        log.warning(line)
     directory = RunDirectory(run_dir or Path("runs") / config.name)
     directory.check_writable()
-    find_models(config, config_path)
-    draft.finish(list(fit_problems(draft, local_directory(config.base_model))))
-    for line in other_bases(config):
-        log.warning(line)
-    with directory.locked(), RaySession(config) as session:
+    with directory.locked(), RaySession() as session:
         run = Run(config, make_plan(config), directory, session.start)
         run.announce_changes()
         for line in take_over(run):

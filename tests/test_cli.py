@@ -141,7 +141,7 @@ def test_explore_fetch_and_report_pass_their_arguments_on(monkeypatch: pytest.Mo
 
 
 def test_data_check_passes_its_config_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_module(monkeypatch, "mva_ray.checks.data_check", check_data=lambda config, output: output.write(f"{config}\n"))
+    fake_module(monkeypatch, "mva_ray.checks.show_data", show_data=lambda config, output: output.write(f"{config}\n"))
     assert CliRunner().invoke(app, ["data", "check", "--config", "a.yaml"]).stdout == "a.yaml\n"
 
 

@@ -1,6 +1,5 @@
 """Load the base model: a hub id, a local directory, or a local .gguf. Safetensors only, no remote code."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +47,6 @@ def linear_shapes(model: nn.Module) -> dict[str, tuple[int, int]]:
         elif isinstance(module, Conv1D):
             shapes[name] = (module.nx, module.nf)
     return shapes
-
-
-def adapted(modules: Iterable[str], targets: Iterable[str]) -> list[str]:
-    """Those of the modules that PEFT adapts for these target names."""
-    ends = tuple(f".{target}" for target in targets)
-    return [name for name in modules if f".{name}".endswith(ends)]
 
 
 def allow_bfloat16_products() -> None:

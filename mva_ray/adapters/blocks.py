@@ -1,6 +1,5 @@
 """Value adapters in parts: contiguous blocks of decoder layers, each with a coefficient of its own."""
 
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -10,9 +9,8 @@ from transformers import AutoConfig
 
 from mva_ray.adapters.fetch import local_directory
 from mva_ray.adapters.lora import LoraFactors, load_factors
+from mva_ray.adapters.parts import block_of
 from mva_ray.records import AdapterRef
-
-_LAYER = re.compile(r"(?:^|\.)(\d+)(?:\.|$)")
 
 
 def load_adapters(base_model: str, adapters: Sequence[AdapterRef]) -> list[LoraFactors]:
@@ -26,16 +24,6 @@ def load_adapters(base_model: str, adapters: Sequence[AdapterRef]) -> list[LoraF
     """
     read = lru_cache(maxsize=1)(load_factors)
     return [_part(base_model, read(Path(adapter.path)), adapter.block) for adapter in adapters]
-
-
-def block_of(module: str, layers: int, blocks: int) -> int:
-    """The block, from 0, that a module belongs to: sizes differ by one layer at most.
-
-    Its layer is the first number in its name (`model.layers.7.self_attn.q_proj`, `transformer.h.7.attn.c_attn`).
-    Modules of no layer go with the last block, for they come after all layers or act on all of them.
-    """
-    found = _LAYER.search(module)
-    return int(found[1]) * blocks // layers if found else blocks - 1
 
 
 def _part(base_model: str, factors: LoraFactors, block: tuple[int, int] | None) -> LoraFactors:

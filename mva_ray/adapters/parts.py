@@ -1,10 +1,13 @@
-"""Adapters in parts, by name and hash alone. Light: imports no torch."""
+"""Adapters in parts, by names and hashes alone. Light: imports no torch."""
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 
 from mva_ray.records import AdapterRef, coefficient_names
+
+_LAYER = re.compile(r"(?:^|\.)(\d+)(?:\.|$)")
 
 
 def split_by_block(adapters: Iterable[AdapterRef], blocks: int) -> list[AdapterRef]:
@@ -18,6 +21,16 @@ def split_by_block(adapters: Iterable[AdapterRef], blocks: int) -> list[AdapterR
         for adapter in adapters
         for index, name in enumerate(names[adapter.value])
     ]
+
+
+def block_of(module: str, layers: int, blocks: int) -> int:
+    """The block, from 0, that a module belongs to: sizes differ by one layer at most.
+
+    Its layer is the first number in its name (`model.layers.7.self_attn.q_proj`, `transformer.h.7.attn.c_attn`).
+    Modules of no layer go with the last block, for they come after all layers or act on all of them.
+    """
+    found = _LAYER.search(module)
+    return int(found[1]) * blocks // layers if found else blocks - 1
 
 
 def _part_hash(sha256: str, index: int, blocks: int) -> str:

@@ -1,18 +1,25 @@
 """How a user's prompt becomes the tokens a model sees: one place for sampling, training and evaluation."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import PreTrainedTokenizerBase
 
 from mva_ray.records import PreferencePair, Prompt, Turn
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from mva_ray.adapters.tokenizer_file import FileTokenizer
+
+    AnyTokenizer: TypeAlias = PreTrainedTokenizerBase | FileTokenizer
 
 SPEAKERS = {"user": "Human", "assistant": "Assistant"}
 BATCH_TEXTS = 1024
 
 
-def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, system_prompt: str | None) -> str:
+def render_prompt(tokenizer: "AnyTokenizer", prompt: Prompt, system_prompt: str | None) -> str:
     """The prompt in the model's chat template. Where the tokenizer has none, a text is left as it is.
 
     A dialogue then becomes `\\n\\nHuman: ...\\n\\nAssistant:`, as in Anthropic's HH. `system_prompt=None` keeps the
@@ -39,20 +46,20 @@ def _as_text(turn: Turn) -> str:
     return text if role == "system" else f"\n\n{SPEAKERS[role]}: {text}"
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, system_prompt: str | None) -> list[int]:
+def prompt_ids(tokenizer: "AnyTokenizer", prompt: Prompt, system_prompt: str | None) -> list[int]:
     """Token ids of the rendered prompt; special tokens are added only where no template wrote them."""
     text = render_prompt(tokenizer, prompt, system_prompt)
     return list(tokenizer(text, add_special_tokens=tokenizer.chat_template is None)["input_ids"])
 
 
-def completion_ids(tokenizer: PreTrainedTokenizerBase, completion: str, finished: bool) -> list[int]:
+def completion_ids(tokenizer: "AnyTokenizer", completion: str, finished: bool) -> list[int]:
     """Token ids of a completion, with the end token only where the model ended it itself."""
     ids = list(tokenizer(completion, add_special_tokens=False)["input_ids"])
     return [*ids, tokenizer.eos_token_id] if finished else ids
 
 
 def pair_lengths(
-    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[PreferencePair], system_prompt: str | None
+    tokenizer: "AnyTokenizer", pairs: Sequence[PreferencePair], system_prompt: str | None
 ) -> NDArray[np.int64]:
     """Tokens as training counts them, [pairs, 3]: of the rendered prompt, of chosen and of rejected."""
     prompts = _lengths(
@@ -65,9 +72,7 @@ def pair_lengths(
     return np.stack([prompts, chosen, rejected], axis=1)
 
 
-def _lengths(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], add_special_tokens: bool = False
-) -> NDArray[np.int64]:
+def _lengths(tokenizer: "AnyTokenizer", texts: Sequence[str], add_special_tokens: bool = False) -> NDArray[np.int64]:
     starts = range(0, len(texts), BATCH_TEXTS)
     batches = (tokenizer(list(texts[i : i + BATCH_TEXTS]), add_special_tokens=add_special_tokens) for i in starts)
     return np.array([len(ids) for batch in batches for ids in batch["input_ids"]], dtype=np.int64)

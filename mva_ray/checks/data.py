@@ -1,4 +1,4 @@
-"""The whole check of a config before anything is computed: the file itself and the data files it names."""
+"""The prompts and pairs that a config names, also where the config itself is not right."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from mva_ray.config import Draft, RunConfig, read_config
+from mva_ray.checks.subject import Finding, Subject
+from mva_ray.config import Draft
 from mva_ray.config.document import Location, Problem
 from mva_ray.config.search import Racing
 from mva_ray.config.values import PairSource
@@ -24,28 +25,23 @@ FEWEST_PROMPTS = 2
 """A standard error needs two."""
 
 
-def load_checked_config(path: Path) -> RunConfig:
-    """Reads a config and checks it with its prompts and pairs.
-
-    Raises:
-        ConfigError: with every problem of the config and of the files, in the order of the config.
-    """
-    draft = read_config(path)
-    return draft.finish(data_problems(draft))
-
-
-def data_problems(draft: Draft, offline: bool = False) -> list[Problem]:
-    """What is wrong with the prompts and pairs that a config names, also where the config itself is not right.
-
-    Offline, data sets of the hub are passed over.
-    """
+def prompt_problems(subject: Subject) -> Iterator[Finding]:
+    """Files of prompts that cannot be read, are too small, or have prompts of another split."""
+    draft = subject.draft
     prompts, problems = _read_prompts(draft)
-    return [
-        *problems,
-        *_shared_prompts(draft, prompts),
-        *_pair_problems(draft, prompts, offline),
-        *_racing_problems(draft, prompts),
-    ]
+    yield from problems
+    yield from _shared_prompts(draft, prompts)
+    yield from _racing_problems(draft, prompts)
+
+
+def pair_problems(subject: Subject) -> Iterator[Finding]:
+    """Files of pairs that cannot be read, have too many bad rows or none, or prompts that a split judges by."""
+    return _pair_problems(subject.draft, on_hub=False)
+
+
+def hub_problems(subject: Subject) -> Iterator[Finding]:
+    """The same of data sets of the hub."""
+    return _pair_problems(subject.draft, on_hub=True)
 
 
 def _read_prompts(draft: Draft) -> tuple[dict[str, list[str]], list[Problem]]:
@@ -83,9 +79,10 @@ def _shared_prompts(draft: Draft, prompts: Mapping[str, Sequence[str]]) -> Itera
             yield draft.document.problem(("prompts", second, "path"), message)
 
 
-def _pair_problems(draft: Draft, prompts: Mapping[str, Sequence[str]], offline: bool) -> Iterator[Problem]:
+def _pair_problems(draft: Draft, on_hub: bool) -> Iterator[Problem]:
+    prompts, _ = _read_prompts(draft)
     for location, source in _pair_sources(draft):
-        if source.hub and offline:
+        if (source.hub is not None) != on_hub:
             continue
         try:
             data = read_source(source)

@@ -1,26 +1,29 @@
 """Models that a config names: brought to this machine."""
 
-from pathlib import Path
+from collections.abc import Iterator
 
 from mva_ray.adapters.fetch import local_directory
-from mva_ray.config import RunConfig
-from mva_ray.errors import ConfigError, RunError
+from mva_ray.checks.subject import Finding, Subject
+from mva_ray.config.document import Location
+from mva_ray.errors import MvaError
 
 
-def find_models(config: RunConfig, config_path: Path) -> None:
-    """Bring every model the config names to this machine before anything is computed.
-
-    Raises:
-        ConfigError: with all that cannot be had.
-    """
-    models = {"base_model": config.base_model}
-    models |= {f"values[{i}].reward.model": v.reward.model for i, v in enumerate(config.values) if v.reward.model}
-    models |= {f"constraints.{name}.reward.model": r.model for name, r in config.extra_rewards.items() if r.model}
-    problems = []
-    for setting, model in models.items():
+def find_models(subject: Subject) -> Iterator[Finding]:
+    """Brings every model that can be had, and yields those that cannot."""
+    for location, model in _models(subject).items():
         try:
             local_directory(model)
-        except RunError as error:
-            problems.append(f"{setting}: {error}")
-    if problems:
-        raise ConfigError(str(config_path), problems)
+        except MvaError as error:
+            yield subject.problem(location, str(error))
+
+
+def _models(subject: Subject) -> dict[Location, str]:
+    config = subject.config
+    models: dict[Location, str] = {("base_model",): config.base_model}
+    for index, value in enumerate(config.values):
+        if value.reward.model:
+            models["values", index, "reward", "model"] = value.reward.model
+    for name, reward in config.extra_rewards.items():
+        if reward.model:
+            models["constraints", name, "reward", "model"] = reward.model
+    return models

@@ -1,16 +1,14 @@
 """Methods x seeds on one config: train what they need, evaluate alike, write one report. Every step can be resumed."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
-from mva_ray.checks.data import data_problems
-from mva_ray.checks.models import find_models
+from mva_ray.checks.check import check
+from mva_ray.checks.subject import Purpose
 from mva_ray.compare.report import write_comparison
 from mva_ray.compare.results import ComparisonResult, write_result
 from mva_ray.compare.seed import SeedResult, compare_seed
 from mva_ray.compare.wins import judge_methods
-from mva_ray.config import Draft, RunConfig, read_config
-from mva_ray.config.document import Problem
+from mva_ray.config import RunConfig
 from mva_ray.run_dir.layout import RunDirectory
 from mva_ray.stages.ray_session import RaySession
 
@@ -31,18 +29,13 @@ def compare(config_path: Path, directory: Path | None = None) -> Path:
         ConfigError: with everything that is wrong with the config.
         RunError: where nothing can be compared, or the judge fails; what was computed until then is kept.
     """
-    draft = read_config(config_path)
-    brought = [
-        draft.document.problem(("values", index, "adapter"), "every method trains its own adapters; give pairs instead")
-        for index, value in enumerate(draft.config.values if draft.config else ())
-        if value.adapter
-    ]
-    config = draft.finish([*data_problems(draft), *brought, *_per_block(draft)])
+    config, warnings = check(config_path, Purpose.COMPARE, directory)
+    for line in warnings:
+        print(line)
     directory = (directory or Path("runs") / f"{config.name}_compare").absolute()
     place = RunDirectory(directory)
     place.check_writable()
-    find_models(config, config_path)
-    with place.locked(), RaySession(config) as session:
+    with place.locked(), RaySession() as session:
         session.start()
         seeds = [compare_seed(config, seed, directory) for seed in config.compare.seeds]
     result = _result(config, f"mva-ray compare --config {config_path}", seeds)
@@ -52,12 +45,6 @@ def compare(config_path: Path, directory: Path | None = None) -> Path:
         write_result(result, directory / RESULT_FILE)
     write_comparison(result, directory)
     return directory
-
-
-def _per_block(draft: Draft) -> Iterator[Problem]:
-    if draft.config and draft.config.search.coefficients != "per_value":
-        message = "every method is compared with one coefficient a value: leave it at per_value"
-        yield draft.document.problem(("search", "coefficients"), message)
 
 
 def _result(config: RunConfig, command: str, seeds: list[SeedResult]) -> ComparisonResult:

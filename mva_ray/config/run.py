@@ -78,11 +78,14 @@ class RunConfig(Section):
         return sorted(self.values, key=lambda value: value.adapter is None)
 
     @property
+    def trained_values(self) -> list[Value]:
+        """The values whose adapter is not brought."""
+        return [value for value in self.values if value.adapter is None]
+
+    @property
     def training_workers(self) -> int:
         """How many train at the same time."""
-        if self.training.schedule == "sequential":
-            return self.training.num_workers
-        return sum(value.adapter is None for value in self.values)
+        return self.training.num_workers if self.training.schedule == "sequential" else len(self.trained_values)
 
     def frozen_before(self, value: Value) -> list[Value]:
         """The values whose finished adapters are there when this one is trained: it is penalised against them."""
@@ -164,7 +167,7 @@ def _names_of_coefficients(document: Document, config: RunConfig) -> Iterator[Pr
 
 
 def load_config(path: Path) -> RunConfig:
-    """Reads a config whose data files need not exist (`mva_ray.data.check.load_checked_config` wants them too).
+    """Reads a config whose data files need not exist (`mva_ray.checks.check` wants them too).
 
     Raises:
         ConfigError: with every problem of the file.

@@ -8,6 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from mva_ray.adapters.fetch import known_directory
+from mva_ray.adapters.model_size import ModelSize
+from mva_ray.checks.ray_cluster import resources_there
+from mva_ray.checks.resources import shortages
 from mva_ray.config import RunConfig
 from mva_ray.config.engine import OpenAiServer
 from mva_ray.config.reward import Resources
@@ -15,7 +18,6 @@ from mva_ray.evaluation.row_limit import FIRST
 from mva_ray.plan.estimate import (
     BFLOAT16,
     FLOAT32,
-    ModelSize,
     adapter_parameters,
     classifier_parameters,
     generation_bytes,
@@ -23,8 +25,6 @@ from mva_ray.plan.estimate import (
     training_bytes,
 )
 from mva_ray.plan.forecast import Forecast, Lengths, make_forecast
-from mva_ray.stages.ray_session import resources_there, shortages
-from mva_ray.stages.warm_start import earlier_counts
 
 BYTES_A_TOKEN = 5
 """Of text on disk: four letters and their share of everything around them."""
@@ -171,11 +171,20 @@ def _notes(forecast: Forecast, there: Mapping[str, float]) -> Iterator[str]:
         yield f"the base model is not here: its parameters, memory and keys are unknown until `{fetch}`"
     if any(value.pairs and value.pairs.hub for value in forecast.config.values):
         yield "data sets of the hub are not read here, so there are no keys: `mva-ray data check` reads them"
-    for directory, count in earlier_counts(forecast.config).items():
+    for directory, count in _earlier_counts(forecast.config).items():
         yield f"warm start from {directory}: {count} evaluations; what they answer is not generated again"
     yield f"disk: about {readable(_disk(forecast))} in the run directory" + (
         "" if forecast.size else ", without adapters"
     )
+
+
+def _earlier_counts(config: RunConfig) -> dict[str, int]:
+    """How many evaluations each run to start from has."""
+    if not config.warm_start:
+        return {}
+    from mva_ray.table import ParetoTable
+
+    return {directory: len(ParetoTable(directory).evaluations()) for directory in config.warm_start}
 
 
 def _coefficients(config: RunConfig) -> str:

@@ -5,14 +5,9 @@ and LoRA, frozen weights and fused attention: the per-layer counting of Korthika
 4) for this case, without the attention scores (never formed) and the inputs of frozen weights (need no gradient).
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
-from transformers import AutoModelForSequenceClassification
-
-from mva_ray.adapters.base_model import adapted, linear_shapes, load_skeleton
+from mva_ray.adapters.model_size import ModelSize, stored_parameters
 from mva_ray.config.training import Lora
 
 FLOAT32, BFLOAT16 = 4, 2
@@ -22,58 +17,18 @@ _ADAM = 4 * FLOAT32
 """Bytes a trained parameter: itself, its gradient and Adam's two moments, all in float32 (PEFT keeps adapters so)."""
 
 
-@dataclass(frozen=True)
-class ModelSize:
-    """The sizes of a decoder: `attention` and `key_value` are heads times their width, `linear` (in, out) by name.
-
-    `window` is how many tokens back it attends, None for all.
-    """
-
-    parameters: int
-    layers: int
-    hidden: int
-    attention: int
-    key_value: int
-    intermediate: int
-    vocabulary: int
-    window: int | None
-    linear: Mapping[str, tuple[int, int]]
-
-    def adapted(self, targets: Iterable[str]) -> dict[str, tuple[int, int]]:
-        """(in, out) of the modules that PEFT adapts for these target names."""
-        return {name: self.linear[name] for name in adapted(self.linear, targets)}
-
-
-@lru_cache
-def model_size(directory: Path) -> ModelSize:
-    """Sizes by config.json.
-
-    Raises:
-        ValueError: transformers knows no such architecture.
-    """
-    model = load_skeleton(directory)
-    config = model.config.get_text_config()
-    heads = config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // heads
-    return ModelSize(
-        parameters=model.num_parameters(),
-        layers=config.num_hidden_layers,
-        hidden=config.hidden_size,
-        attention=heads * width,
-        key_value=(getattr(config, "num_key_value_heads", None) or heads) * width,
-        intermediate=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
-        vocabulary=config.vocab_size,
-        window=getattr(config, "sliding_window", None),
-        linear=linear_shapes(model),
-    )
-
-
 def classifier_parameters(directory: Path) -> int:
-    """Parameters of a reward model by its config.json.
+    """Parameters of a reward model; without its weights, by its config.json.
 
     Raises:
         ValueError: transformers knows no such architecture.
     """
+    if stored := stored_parameters(directory):
+        return stored
+    from transformers import AutoModelForSequenceClassification
+
+    from mva_ray.adapters.base_model import load_skeleton
+
     return int(load_skeleton(directory, AutoModelForSequenceClassification).num_parameters())
 
 

@@ -6,27 +6,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from mva_ray.adapters.base_model import load_tokenizer
 from mva_ray.adapters.fetch import known_directory
+from mva_ray.adapters.model_size import ModelSize, model_size
 from mva_ray.adapters.prompting import completion_ids, prompt_ids
-from mva_ray.checks.adapters import adapter_problems, fit_problems, other_bases
-from mva_ray.checks.data import data_problems
-from mva_ray.config import Draft, RunConfig, read_config
-from mva_ray.config.document import Problem
-from mva_ray.config.imports import did_you_mean
+from mva_ray.adapters.tokenizer_file import read_tokenizer
+from mva_ray.checks.check import check
+from mva_ray.checks.subject import Purpose
+from mva_ray.config import RunConfig
 from mva_ray.config.training import Training
 from mva_ray.config.values import Value
 from mva_ray.constraints import is_measured
 from mva_ray.data.files import read_prompts
 from mva_ray.data.source import read_pairs
-from mva_ray.errors import last_line
 from mva_ray.evaluation.evaluate import hash_prompts
-from mva_ray.plan.estimate import ModelSize, model_size
 from mva_ray.plan.keys import make_plan
 from mva_ray.records import SPLITS, PreferencePair, Prompt
 from mva_ray.run_dir.layout import RunDirectory
-from mva_ray.stages.warm_start import warm_start_problems
-from mva_ray.table import ParetoTable
 
 TOKENS_A_WORD = 4 / 3
 """Where there is no tokenizer: English prose has about three words in four tokens."""
@@ -199,8 +194,10 @@ class Forecast:
 
     def _kept(self, split: str) -> int:
         """Candidates of the table that need no repeating."""
-        if self.plan is None:
+        if self.plan is None or not RunDirectory(self.run_dir).table.is_dir():
             return 0
+        from mva_ray.table import ParetoTable
+
         rows = ParetoTable(self.run_dir).evaluations(self.plan.context, split)
         now = hash_prompts(self.plan.prompts[split])
         done = (row for row in rows if row.status == "ok" and is_measured(row, self.plan.constraints))
@@ -214,16 +211,11 @@ def make_forecast(config_path: Path, run_dir: Path | None) -> tuple[Forecast, li
     """Check a config whole and forecast its run; warnings come beside it.
 
     Raises:
-        ConfigError: with every problem of the config, its data, its adapters and (where its config.json is on this
-            machine) what they have to do with the base model.
+        ConfigError: with every problem that can be found offline.
     """
-    draft = read_config(config_path)
-    problems = [*data_problems(draft, offline=True), *adapter_problems(draft), *warm_start_problems(draft, run_dir)]
-    if draft.config and not problems and (base := known_directory(draft.config.base_model)):
-        problems += _model_problems(draft, draft.config, base)
-    config = draft.finish(problems)
+    config, warnings = check(config_path, Purpose.DRY_RUN, run_dir)
     forecast = Forecast(config, (run_dir or Path("runs") / config.name).absolute())
-    return forecast, [*other_bases(config), *_too_few(forecast)]
+    return forecast, [*warnings, *_too_few(forecast)]
 
 
 def _too_few(forecast: Forecast) -> Iterator[str]:
@@ -232,33 +224,6 @@ def _too_few(forecast: Forecast) -> Iterator[str]:
     for name, lengths in forecast.pairs.items():
         if lengths.number < step:
             yield f"'{name}' has at most {lengths.number} pairs, fewer than training.pairs_per_step ({step})"
-
-
-def _model_problems(draft: Draft, config: RunConfig, base: Path) -> list[Problem]:
-    try:
-        model_size(base)
-    except Exception as error:  # whatever transformers makes of somebody's config.json
-        message = f"{base / 'config.json'} describes no causal language model: {last_line(error)}"
-        return [draft.document.problem(("base_model",), message)]
-    return [*fit_problems(draft, base), *_target_problems(draft, config, base), *_window_problems(draft, config, base)]
-
-
-def _target_problems(draft: Draft, config: RunConfig, base: Path) -> Iterator[Problem]:
-    """Names that adapt no module: PEFT passes over them where others do."""
-    size = model_size(base)
-    for index, target in enumerate(config.training.lora.target_modules):
-        if not size.adapted([target]):
-            known = {name.rpartition(".")[2] for name in size.linear}
-            hint = did_you_mean(target, known) or f"; there are {', '.join(sorted(known))}"
-            location = ("training", "lora", "target_modules", index)
-            yield draft.document.problem(location, f"the base model has no linear layer {target!r}{hint}")
-
-
-def _window_problems(draft: Draft, config: RunConfig, base: Path) -> Iterator[Problem]:
-    window = model_size(base).window
-    if window and config.training.max_length > window:
-        message = f"{config.training.max_length} is beyond the base model's attention window of {window} tokens"
-        yield draft.document.problem(("training", "max_length"), message)
 
 
 def _prompts(config: RunConfig, split: str) -> list[str]:
@@ -272,9 +237,9 @@ def _has_tokenizer(base: Path | None) -> bool:
 
 def _counters(config: RunConfig, base: Path | None) -> tuple[Callable[[Prompt], int], Callable[[str], int]]:
     """Tokens of a prompt and of an answer: by the model's tokenizer where it is here, else by words."""
-    if not _has_tokenizer(base):
+    if base is None or not _has_tokenizer(base):
         return _by_words, _by_words
-    tokenizer, system_prompt = load_tokenizer(config.base_model), config.generation.system_prompt
+    tokenizer, system_prompt = read_tokenizer(base), config.generation.system_prompt
     return (
         lambda prompt: len(prompt_ids(tokenizer, prompt, system_prompt)),
         lambda answer: len(completion_ids(tokenizer, answer, finished=True)),

@@ -4,39 +4,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from mva_ray.config import Draft, RunConfig
-from mva_ray.config.document import Problem
-from mva_ray.errors import last_line
+from mva_ray.config import RunConfig
 from mva_ray.records import Evaluation
 from mva_ray.run_dir.files import publish
 from mva_ray.stages.run import Run
 from mva_ray.table import ParetoTable
-
-
-def warm_start_problems(draft: Draft, run_dir: Path | None) -> Iterator[Problem]:
-    """The runs whose tables cannot be read, and the run's own directory, which grows while it searches.
-
-    Args:
-        run_dir: where the run will be; `runs/<name of the config>` if None.
-    """
-    for index, directory in enumerate(draft.config.warm_start if draft.config else []):
-        own = (run_dir or Path("runs") / draft.config.name).absolute() if draft.config else None
-        if message := _own(Path(directory), own) or _unreadable(directory):
-            yield draft.document.problem(("warm_start", index), message)
-
-
-def _own(directory: Path, own: Path | None) -> str | None:
-    if own is None or directory.resolve() != own.resolve():
-        return None
-    return f"{directory} is this run's own directory: give the run that starts from it another name or --run"
-
-
-def _unreadable(directory: str) -> str | None:
-    try:
-        ParetoTable(directory).evaluations()
-    except Exception as error:  # whatever Delta, Parquet or the file system raise
-        return f"the table of {directory} cannot be read: {last_line(error)}"
-    return None
 
 
 def take_over(run: Run) -> Iterator[str]:
@@ -70,11 +42,6 @@ def _copy(earlier: Path, target: Path) -> bool:
     (shutil.copytree if source.is_dir() else shutil.copyfile)(source, scratch)
     publish(scratch, target)
     return True
-
-
-def earlier_counts(config: RunConfig) -> dict[str, int]:
-    """How many evaluations each run to start from has."""
-    return {directory: len(ParetoTable(directory).evaluations()) for directory in config.warm_start}
 
 
 def earlier_runs(config: RunConfig) -> dict[str, list[Evaluation]]:

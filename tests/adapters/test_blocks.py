@@ -16,10 +16,10 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 from transformers.pytorch_utils import Conv1D
 
 from mva_ray.adapters.blend import BlendedModel
-from mva_ray.adapters.blocks import block_of, load_adapters
+from mva_ray.adapters.blocks import load_adapters
 from mva_ray.adapters.export import concatenate
 from mva_ray.adapters.hashes import delta_hash
-from mva_ray.adapters.parts import split_by_block
+from mva_ray.adapters.parts import block_of, split_by_block
 from mva_ray.records import AdapterRef
 from tests.support.tiny import random_adapter
 

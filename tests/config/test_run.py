@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mva_ray.checks.data import load_checked_config
-from mva_ray.config import RunConfig, load_config
+from mva_ray.checks.data import pair_problems, prompt_problems
+from mva_ray.checks.subject import Subject
+from mva_ray.config import RunConfig, load_config, read_config
+from mva_ray.config.document import Problem
 from mva_ray.config.imports import import_function
 from mva_ray.config.reward import Resources
 from mva_ray.config.training import PenaltySettings, Training
@@ -54,6 +56,13 @@ def write(directory: Path, text: str) -> Path:
     path = directory / "run.yaml"
     path.write_text(text)
     return path
+
+
+def load_checked_config(path: Path) -> RunConfig:
+    """The config and its data files alone are looked at."""
+    subject = Subject(read_config(path))
+    found = [*prompt_problems(subject), *pair_problems(subject)]
+    return subject.draft.finish([problem for problem in found if isinstance(problem, Problem)])
 
 
 def problems_of(directory: Path, text: str) -> list[str]:

@@ -1,6 +1,8 @@
 """The dry run: every problem at once, the plan of a config by hand, what an earlier run left, and nothing written."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,12 @@ import ray
 import yaml
 from transformers import MistralConfig
 
+from mva_ray.checks.ray_cluster import resources_there
 from mva_ray.config.training import Training
 from mva_ray.errors import ConfigError
 from mva_ray.explore import main
 from mva_ray.plan.dry_run import dry_run
 from mva_ray.plan.forecast import Forecast, Lengths, make_forecast
-from mva_ray.stages.ray_session import resources_there
 from tests.support.evaluations import make_run, trade_off
 from tests.support.tiny import load, make_classifier, random_adapter
 
@@ -287,6 +289,17 @@ def test_this_machine_is_asked_without_starting_ray(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     assert resources_there()["CPU"] >= 1
     assert not ray.is_initialized()
+
+
+def test_nothing_of_the_models_code_is_loaded(tmp_path: Path, settings: dict[str, Any]) -> None:
+    """It takes seconds and half a gigabyte; an adapter's numbers are looked at with torch, so none is brought here."""
+    settings["values"].pop()
+    script = "import sys; from mva_ray.explore import show_plan; from pathlib import Path; show_plan(Path(sys.argv[1]))"
+    script += "; print(sorted({'torch', 'transformers', 'peft', 'pandas', 'datasets'} & set(sys.modules)))"
+    command = [sys.executable, "-c", script, str(write(tmp_path, settings))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[2])
+    assert "by the model's tokenizer" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
 
 
 def test_steps_need_no_number_of_pairs(tmp_path: Path, settings: dict[str, Any]) -> None:

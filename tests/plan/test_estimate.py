@@ -9,6 +9,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForSequenceClassification, LlamaConfig, LlamaForCausalLM
 
+from mva_ray.adapters.model_size import model_size
 from mva_ray.config.training import Lora
 from mva_ray.plan.estimate import (
     BFLOAT16,
@@ -17,7 +18,6 @@ from mva_ray.plan.estimate import (
     adapter_parameters,
     classifier_parameters,
     generation_bytes,
-    model_size,
     readable,
     training_bytes,
 )

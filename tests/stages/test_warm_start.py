@@ -1,14 +1,14 @@
-"""The runs to start from: read whole, and a table that cannot be read is a problem of the config."""
+"""The runs to start from: read whole, and what they have is taken over."""
 
 from pathlib import Path
 
-import pytest
-
+from mva_ray.checks.runs import warm_start_problems
+from mva_ray.checks.subject import Subject
 from mva_ray.config import RunConfig, read_config
 from mva_ray.plan.keys import Plan
 from mva_ray.run_dir.layout import RunDirectory
 from mva_ray.stages.run import Run
-from mva_ray.stages.warm_start import earlier_runs, take_over, warm_start_problems
+from mva_ray.stages.warm_start import earlier_runs, take_over
 from tests.support.evaluations import VALUES, make_run, trade_off
 from tests.support.malformed_configs import GOOD
 
@@ -23,7 +23,7 @@ def test_all_rows_of_every_run_are_read_with_their_texts(tmp_path: Path) -> None
     for name in ("one", "two"):
         make_run(tmp_path / name, trade_off(2), VALUES[:2])
     draft = read_config(draft_of(tmp_path, "one", "two"))
-    assert list(warm_start_problems(draft, None)) == []
+    assert list(warm_start_problems(Subject(draft))) == []
     found = earlier_runs(draft.finish())
     assert list(found) == [str(tmp_path / "one"), str(tmp_path / "two")]
     assert [row.candidate for row in found[str(tmp_path / "one")]] == [row.candidate for row in trade_off(2)]
@@ -33,36 +33,12 @@ def test_all_rows_of_every_run_are_read_with_their_texts(tmp_path: Path) -> None
 def test_a_run_that_has_evaluated_nothing_is_no_problem(tmp_path: Path) -> None:
     make_run(tmp_path / "one", [], VALUES[:2])
     draft = read_config(draft_of(tmp_path, "one"))
-    assert list(warm_start_problems(draft, None)) == []
+    assert list(warm_start_problems(Subject(draft))) == []
     assert earlier_runs(draft.finish()) == {str(tmp_path / "one"): []}
-
-
-@pytest.mark.parametrize("pattern", ["_delta_log/*.json", "*.parquet"])
-def test_a_broken_table_is_one_line_in_the_config(tmp_path: Path, pattern: str) -> None:
-    for name in ("one", "two"):
-        make_run(tmp_path / name, trade_off(2), VALUES[:2])
-    for file in (tmp_path / "two" / "table").rglob(pattern):
-        file.write_bytes(b"broken")
-    (problem,) = warm_start_problems(read_config(draft_of(tmp_path, "one", "two")), None)
-    assert problem.text.startswith(f"line 16, warm_start[1]: the table of {tmp_path / 'two'} cannot be read: ")
-    assert "\n" not in problem.text
 
 
 def test_without_earlier_runs_there_is_nothing_to_read(tmp_path: Path) -> None:
     assert earlier_runs(RunConfig.model_construct(warm_start=[])) == {}
-
-
-def test_a_run_does_not_start_from_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its table grows, so that what it proposes would depend on when it was killed."""
-    make_run(tmp_path / "runs" / "demo", trade_off(2), VALUES[:2])
-    draft = read_config(draft_of(tmp_path, "runs/demo"))
-    monkeypatch.chdir(tmp_path)
-    for run_dir in (None, Path("runs/../runs/demo"), tmp_path / "runs" / "demo"):
-        (problem,) = warm_start_problems(draft, run_dir)
-        assert problem.text.endswith(
-            "is this run's own directory: give the run that starts from it another name or --run"
-        )
-    assert list(warm_start_problems(draft, tmp_path / "runs" / "other")) == []
 
 
 PLAN = Plan(

@@ -10,7 +10,7 @@ import yaml
 
 from mva_ray.adapters.base_model import load_tokenizer
 from mva_ray.adapters.prompting import pair_lengths
-from mva_ray.checks.data_check import check_data
+from mva_ray.checks.show_data import show_data
 from mva_ray.errors import ConfigError
 from mva_ray.records import PreferencePair
 
@@ -43,7 +43,7 @@ def check(settings: dict[str, Any], directory: Path) -> tuple[list[str], list[li
     (directory / "run.yaml").write_text(yaml.safe_dump(settings))
     output, problems = io.StringIO(), []
     try:
-        check_data(directory / "run.yaml", output)
+        show_data(directory / "run.yaml", output)
     except ConfigError as error:
         problems = [problem.replace(str(directory), "DIR") for problem in error.problems]
     lines = output.getvalue().splitlines()

@@ -9,7 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from mva_ray.checks.data import data_problems
+from mva_ray.adapters.fetch import local_directory
+from mva_ray.adapters.prompting import pair_lengths
+from mva_ray.adapters.tokenizer_file import read_tokenizer
+from mva_ray.checks.check import examine
+from mva_ray.checks.subject import Purpose
 from mva_ray.config import RunConfig, read_config
 from mva_ray.data.files import read_prompts
 from mva_ray.data.source import PairData, read_source
@@ -20,17 +24,20 @@ from mva_ray.records import SPLITS
 ON_POLICY = "pairs made by explore, from the base model's own samples and the value's reward"
 
 
-def check_data(path: Path, output: TextIO) -> None:
+def show_data(path: Path, output: TextIO) -> None:
     """Print tables of all that can be read.
 
     Raises:
         ConfigError: with every problem of the config and its data, after the tables.
     """
     draft = read_config(path)
-    problems = data_problems(draft)
+    found = examine(draft, Purpose.DATA_CHECK)
     if draft.config is not None:
-        _print_tables(draft.config, Console(file=output, highlight=False))
-    draft.finish(problems)
+        console = Console(file=output, highlight=False)
+        _print_tables(draft.config, console)
+        for line in found.warnings:
+            console.print(f"- {line}", markup=False)
+    found.finish()
 
 
 def _print_tables(config: RunConfig, console: Console) -> None:
@@ -79,9 +86,6 @@ def _print_lengths(config: RunConfig, data: Mapping[str, PairData], console: Con
 
 
 def _lengths(config: RunConfig, data: Mapping[str, PairData]) -> dict[str, NDArray[np.int64]]:
-    from mva_ray.adapters.base_model import load_tokenizer
-    from mva_ray.adapters.prompting import pair_lengths
-
-    tokenizer = load_tokenizer(config.base_model)
+    tokenizer = read_tokenizer(local_directory(config.base_model))
     system_prompt = config.generation.system_prompt
     return {value: pair_lengths(tokenizer, of_value.pairs, system_prompt) for value, of_value in data.items()}

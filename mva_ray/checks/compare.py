@@ -1,0 +1,34 @@
+"""What `compare` does not take from a config: refused where it would change what is compared, else said."""
+
+from collections.abc import Iterator
+
+from mva_ray.checks.subject import Finding, Subject
+from mva_ray.config.document import Location
+
+
+def compare_problems(subject: Subject) -> Iterator[Finding]:
+    config = subject.config
+    refused: dict[Location, tuple[bool, str]] = {
+        ("search", "coefficients"): (
+            config.search.coefficients != "per_value",
+            "every method is compared with one coefficient a value: leave it at per_value",
+        ),
+        ("search", "racing"): (
+            config.search.racing is not None,
+            "every candidate of a comparison sees all prompts: leave racing out",
+        ),
+        ("warm_start",): (bool(config.warm_start), "every method of a comparison starts anew: leave warm_start out"),
+        ("training", "schedule"): (
+            config.training.schedule != "sequential",
+            "adapters of a comparison build on each other: leave it at sequential",
+        ),
+    }
+    for index, value in enumerate(config.values):
+        trained = "every method trains its own adapters; give pairs instead"
+        refused["values", index, "adapter"] = (value.adapter is not None, trained)
+    for location, (is_there, message) in refused.items():
+        if is_there:
+            yield subject.problem(location, message)
+    for written, used in ((("seed",), "compare.seeds"), (("search", "candidates"), "compare.candidates")):
+        if subject.draft.document.get(*written) is not None:
+            yield f"{'.'.join(written)} is not used by compare: {used} is"

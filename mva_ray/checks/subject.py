@@ -1,0 +1,59 @@
+"""What the checks look at: a config as far as it could be understood, and what it is wanted for."""
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from mva_ray.config import Draft, RunConfig
+from mva_ray.config.document import Location, Problem
+
+Finding = Problem | str
+"""A problem, for which the config is refused, or a line that its user should read."""
+
+
+class Purpose(Enum):
+    """Who asks; the dry run alone is offline."""
+
+    EXPLORE = "explore"
+    DRY_RUN = "explore --dry-run"
+    COMPARE = "compare"
+    DATA_CHECK = "data check"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A config under examination.
+
+    Args:
+        draft: the config as far as it could be understood.
+        purpose: what it is wanted for.
+        given_run_dir: where the run will be, if that was said.
+        base_directory: the base model's, where it is on this machine.
+    """
+
+    draft: Draft
+    purpose: Purpose = Purpose.EXPLORE
+    given_run_dir: Path | None = None
+    base_directory: Path | None = None
+
+    @property
+    def config(self) -> RunConfig:
+        """For checks that need one: they are left out where the file could not be understood."""
+        assert self.draft.config is not None
+        return self.draft.config
+
+    @property
+    def base(self) -> Path:
+        """For checks that need the base model's directory: they are left out where it is not on this machine."""
+        assert self.base_directory is not None
+        return self.base_directory
+
+    @property
+    def run_dir(self) -> Path:
+        """Where the run will be."""
+        suffix = "_compare" if self.purpose is Purpose.COMPARE else ""
+        return (self.given_run_dir or Path("runs") / f"{self.config.name}{suffix}").absolute()
+
+    def problem(self, location: Location, message: str) -> Problem:
+        """A problem with the line and the path of the entry that it is about."""
+        return self.draft.document.problem(location, message)

@@ -1,0 +1,188 @@
+"""One list of checks: what one caller refuses all refuse, in the same words and before anything is made."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mva_ray.checks.check import CHECKS, Needs, check, examine
+from mva_ray.checks.show_data import show_data
+from mva_ray.checks.subject import Purpose
+from mva_ray.compare.ray_compare import compare
+from mva_ray.config import read_config
+from mva_ray.errors import ConfigError
+from mva_ray.pipeline import explore
+from mva_ray.plan.dry_run import dry_run
+from tests.support.tiny import random_adapter
+
+CALLERS: dict[Purpose, Callable[[Path, Path], object]] = {
+    Purpose.EXPLORE: explore,
+    Purpose.DRY_RUN: dry_run,
+    Purpose.COMPARE: compare,
+    Purpose.DATA_CHECK: lambda config, run_dir: show_data(config, io.StringIO()),
+}
+
+
+@pytest.fixture
+def settings(tiny_model: Path, tmp_path: Path) -> dict[str, Any]:
+    for split in ("train", "search", "held_out"):
+        rows = [json.dumps({"prompt": f"{split} {number}"}) for number in range(4)]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(rows))
+    return {
+        "name": "demo",
+        "base_model": str(tiny_model),
+        "prompts": {split: {"path": f"{split}.jsonl"} for split in ("train", "search", "held_out")},
+        "values": [
+            {"name": "brief", "reward": "mva_ray.rewards:brief"},
+            {"name": "warm", "reward": "mva_ray.rewards:positive"},
+        ],
+        "search": {"resources": {"num_cpus": 0.5}},
+    }
+
+
+def write(directory: Path, settings: dict[str, Any]) -> Path:
+    path = directory / "demo.yaml"
+    path.write_text(yaml.safe_dump(settings, sort_keys=False))
+    return path
+
+
+def problems_of(directory: Path, settings: dict[str, Any], purpose: Purpose) -> list[str]:
+    found = examine(read_config(write(directory, settings)), purpose, directory / "run")
+    return [problem.text.partition(", ")[2] for problem in found.problems]
+
+
+@pytest.mark.parametrize("purpose", Purpose)
+def test_a_config_that_is_right_is_right_for_all(tmp_path: Path, settings: dict[str, Any], purpose: Purpose) -> None:
+    config, warnings = check(write(tmp_path, settings), purpose)
+    assert (config.name, warnings) == ("demo", [])
+
+
+@pytest.mark.parametrize("purpose", Purpose)
+def test_what_one_refuses_all_refuse(
+    tmp_path: Path, settings: dict[str, Any], purpose: Purpose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of every kind one, at once: data, adapters, modules, runs and where the run would be."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "held_out.jsonl").write_text('{"prompt": "search 1"}\n{"prompt": "p"}\n')
+    settings["values"].append({"name": "mine", "reward": "mva_ray.rewards:plain", "adapter": "nowhere"})
+    settings["training"] = {"lora": {"target_modules": ["q_proj", "v_porj"]}}
+    with pytest.raises(ConfigError) as caught:
+        CALLERS[purpose](write(tmp_path, settings), tmp_path / "file" / "run")
+    assert caught.value.exit_code == 2
+    refused = [problem.partition(": ")[0].partition(", ")[2] for problem in caught.value.problems]
+    expected = ["prompts.held_out.path", "values[2].adapter", "training.lora.target_modules[1]"]
+    assert [location for location in refused if location] == (
+        expected if purpose is not Purpose.COMPARE else expected[:1] + expected[1:2] * 2 + expected[2:]
+    )
+    unplaced = any("the run directory" in problem for problem in caught.value.problems)
+    assert unplaced is (purpose is not Purpose.DATA_CHECK)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("purpose", [Purpose.EXPLORE, Purpose.DRY_RUN, Purpose.DATA_CHECK])
+def test_where_nothing_is_trained_its_settings_do_not_matter(
+    tmp_path: Path, settings: dict[str, Any], purpose: Purpose, tiny_gpt2: Path
+) -> None:
+    """GPT-2 has none of the modules that training adapts by default."""
+    trained = settings | {"base_model": str(tiny_gpt2)}
+    assert len(problems_of(tmp_path, trained, purpose)) == 4
+    for value in settings["values"]:
+        directory = tmp_path / value["name"]
+        random_adapter(directory, tiny_gpt2, 1, r=2, alpha=4, target_modules=["c_attn"])
+        value["adapter"] = str(directory)
+    assert problems_of(tmp_path, settings | {"base_model": str(tiny_gpt2)}, purpose) == []
+
+
+@pytest.mark.parametrize(
+    ("section", "written", "refused"),
+    [
+        ("search", {"racing": {"block": 2}}, "search.racing: every candidate of a comparison sees all prompts"),
+        ("training", {"schedule": "concurrent"}, "training.schedule: adapters of a comparison build on each other"),
+        (
+            "search",
+            {"coefficients": "per_value_and_block", "blocks": 2},
+            "search.coefficients: every method is compared with one coefficient a value",
+        ),
+    ],
+)
+def test_what_would_change_a_comparison_is_refused(
+    tmp_path: Path, settings: dict[str, Any], section: str, written: dict[str, Any], refused: str
+) -> None:
+    settings[section] = settings.get(section, {}) | written
+    (problem,) = problems_of(tmp_path, settings, Purpose.COMPARE)
+    assert problem.startswith(refused)
+    assert problems_of(tmp_path, settings, Purpose.EXPLORE) == []
+
+
+def test_earlier_runs_are_nothing_to_a_comparison(tmp_path: Path, settings: dict[str, Any]) -> None:
+    (tmp_path / "earlier").mkdir()
+    (tmp_path / "earlier" / "run.json").write_text("{}")
+    problems = problems_of(tmp_path, settings | {"warm_start": ["earlier"]}, Purpose.COMPARE)
+    assert "warm_start: every method of a comparison starts anew: leave warm_start out" in problems
+
+
+def test_what_a_comparison_has_settings_of_its_own_for_is_said(tmp_path: Path, settings: dict[str, Any]) -> None:
+    settings |= {"seed": 3, "constraints": {"tokens": {"max": 30}}}
+    settings["search"]["candidates"] = 30
+    _, warnings = check(write(tmp_path, settings), Purpose.COMPARE)
+    assert warnings == [
+        "seed is not used by compare: compare.seeds is",
+        "search.candidates is not used by compare: compare.candidates is",
+    ]
+
+
+@pytest.fixture
+def no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MVA_RAY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+@pytest.mark.usefixtures("no_hub")
+def test_models_that_cannot_be_had_are_problems_where_they_are_written(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    settings["base_model"] = "org/absent"
+    settings["values"][1]["reward"] = {"model": "org/judge"}
+    settings["constraints"] = {"fluency": {"min": 0, "reward": {"model": "org/fluency"}}}
+    computing = problems_of(tmp_path, settings, Purpose.EXPLORE)
+    assert [problem.partition(": model")[0] for problem in computing] == [
+        "base_model",
+        "values[1].reward.model",
+        "constraints.fluency.reward.model",
+    ]
+    assert computing == problems_of(tmp_path, settings, Purpose.COMPARE)
+    for purpose in (Purpose.DRY_RUN, Purpose.DATA_CHECK):
+        assert problems_of(tmp_path, settings, purpose) == []
+
+
+@pytest.mark.usefixtures("no_hub")
+def test_models_are_brought_for_a_config_that_is_right_so_far(tmp_path: Path, settings: dict[str, Any]) -> None:
+    settings |= {"base_model": "org/absent", "warm_start": ["nowhere"]}
+    (problem,) = problems_of(tmp_path, settings, Purpose.EXPLORE) or ["nothing but what the config says itself"]
+    assert problem == "nothing but what the config says itself"
+    (tmp_path / "train.jsonl").write_text("")
+    del settings["warm_start"]
+    assert [problem.partition(":")[0] for problem in problems_of(tmp_path, settings, Purpose.EXPLORE)] == [
+        "prompts.train.path"
+    ]
+
+
+def test_more_than_this_machine_has_is_refused(
+    tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster may grow, and there it waits."""
+    settings["search"]["evaluators"] = 10_000
+    (problem,) = examine(read_config(write(tmp_path, settings)), Purpose.EXPLORE).problems
+    assert "search.evaluators, the rewards' resources and the trials need 5000.22 CPU, this machine has" in problem.text
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert examine(read_config(write(tmp_path, settings)), Purpose.EXPLORE).problems == []
+
+
+def test_the_base_model_is_looked_at_after_its_directory() -> None:
+    order = list(Needs)
+    assert [check.needs for check in CHECKS] == sorted((check.needs for check in CHECKS), key=order.index)
