@@ -2,8 +2,10 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import ray
@@ -48,7 +50,7 @@ def train_on_ray(jobs: Sequence[TrainingJob], storage: Path, on_step: OnStep) ->
     trainer = _trainer(jobs, log, storage)
     with Follower(lambda seen: ray.get(log.since.remote(seen)), on_step):
         try:
-            trainer.fit()
+            _in_a_thread(trainer.fit)
         except Exception as error:
             names = " and ".join(f"'{name}'" for name in ray.get(log.running.remote()))
             raise RunError(f"training of {names} failed: {innermost(error)}") from error
@@ -58,6 +60,20 @@ def train_on_ray(jobs: Sequence[TrainingJob], storage: Path, on_step: OnStep) ->
     for job in missing:
         if job.partial.is_dir():
             publish(job.partial, Path(job.output))
+
+
+def _in_a_thread(call: Callable[[], object]) -> None:
+    """In the main thread Ray Train takes Ctrl-C over, and ends the process with exit code 0."""
+    future: Future[object] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    future.result()
 
 
 def _trainer(jobs: Sequence[TrainingJob], log: ActorHandle, storage: Path) -> DataParallelTrainer:

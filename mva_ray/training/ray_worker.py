@@ -13,7 +13,7 @@ import ray
 import ray.train
 from ray.actor import ActorHandle
 
-from mva_ray.errors import MvaError, RunError
+from mva_ray.errors import NO_SPACE, MvaError, RunError, out_of_space
 from mva_ray.run_dir.files import publish
 from mva_ray.training.job import TrainingJob, jobs_key
 
@@ -83,10 +83,13 @@ def _reporting_failure(job: TrainingJob, log: ActorHandle) -> Iterator[None]:
     """Write down that the job itself is at fault, so that it is not tried again."""
     try:
         yield
-    except MvaError as error:
-        message = str(error) if isinstance(error, RunError) else f"training of '{job.name}' failed: {error}"
+    except Exception as error:
+        fault = RunError(NO_SPACE) if out_of_space(error) else error
+        if not isinstance(fault, MvaError):
+            raise
+        message = str(error) if isinstance(error, RunError) else f"training of '{job.name}' failed: {fault}"
         ray.get(log.fail.remote(job.name, message))
-        raise
+        raise fault from error
 
 
 def _train(job: TrainingJob, log: ActorHandle, first: bool = True, exchange: "Exchange | None" = None) -> None:
