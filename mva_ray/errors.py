@@ -67,8 +67,11 @@ def told(error: MvaError | Interrupted) -> str:
 def out_of_space(error: BaseException) -> bool:
     """Whether an error, or what caused it, is a disk that is full; libraries say so in many classes of their own."""
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    cause = error.__cause__ or error.__context__
-    return full or NO_SPACE.lower() in str(error).lower() or (cause is not None and out_of_space(cause))
+    return (
+        full
+        or NO_SPACE.lower() in str(error).lower()
+        or (error.__cause__ is not None and out_of_space(error.__cause__))
+    )
 
 
 class DamagedFile(RunError):

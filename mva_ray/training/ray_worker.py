@@ -89,6 +89,8 @@ def _reporting_failure(job: TrainingJob, log: ActorHandle) -> Iterator[None]:
             raise
         message = str(error) if isinstance(error, RunError) else f"training of '{job.name}' failed: {fault}"
         ray.get(log.fail.remote(job.name, message))
+        if fault is error:
+            raise
         raise fault from error
 
 
