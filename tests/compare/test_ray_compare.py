@@ -7,7 +7,7 @@ import pytest
 from mva_ray.compare.ray_compare import RESULT_FILE, compare
 from mva_ray.compare.results import ComparisonResult, read_result
 from mva_ray.errors import ConfigError
-from tests.test_pipeline import VALUES, write_config
+from tests.test_pipeline import SEARCH, VALUES, write_config
 
 METHODS = ["mva", "mva_no_hsic", "soup", "dpo_lw", "vc_soup"]
 pytestmark = pytest.mark.timeout(400)
@@ -24,7 +24,8 @@ def config(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "consistency": 1.0,
         "alphas": [0.5],
     }
-    return write_config(tmp_path_factory.mktemp("compared"), tiny_model, compare=settings)
+    search = {name: setting for name, setting in SEARCH.items() if name != "racing"}
+    return write_config(tmp_path_factory.mktemp("compared"), tiny_model, compare=settings, search=search)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ def test_values_that_bring_an_adapter_cannot_be_compared(config: Path, tmp_path:
 
 
 def test_coefficients_per_block_are_refused(tiny_model: Path, tmp_path: Path) -> None:
-    config = write_config(tmp_path, tiny_model, search={"coefficients": "per_value_and_block"})
+    config = write_config(tmp_path, tiny_model, search={"coefficients": "per_value_and_block", "blocks": 2})
     with pytest.raises(ConfigError) as caught:
         compare(config, tmp_path / "out")
     (problem,) = caught.value.problems
