@@ -47,7 +47,7 @@ class PairData:
     """What a source has.
 
     `rows` are all of its rows, `rejected` those that could not be used. `ties` are prompts of rated responses that
-    gave no pair, `unrated` responses without a score.
+    gave no pair, `unrated` responses without a score. `columns` are those of the first row that has any.
     """
 
     format: str
@@ -56,6 +56,7 @@ class PairData:
     rejected: tuple[Rejected, ...]
     ties: int = 0
     unrated: int = 0
+    columns: tuple[str, ...] = ()
 
 
 def read_source(source: PairSource) -> PairData:
@@ -110,7 +111,7 @@ def _read(source: PairSource, stamp: object) -> PairData:
     if data.rejected and not too_many_bad(source, data):
         lines = "; ".join(first_of(data.rejected))
         log.warning("%s: %d of %d rows left out: %s", source.name, len(data.rejected), data.rows, lines)
-    return replace(data, pairs=data.pairs[: source.limit])
+    return replace(data, pairs=data.pairs[: source.limit], columns=tuple(first))
 
 
 def _other_columns(source: PairSource, data: PairData, first: Mapping[str, Any]) -> str | None:
