@@ -9,10 +9,11 @@ from pydantic import ValidationError
 
 from mva_ray.checks.subject import Finding, Subject
 from mva_ray.config import Draft
-from mva_ray.config.document import Location, Problem
+from mva_ray.config.document import Location, Problem, as_written
 from mva_ray.config.search import Racing
 from mva_ray.config.values import PairSource
 from mva_ray.data.conflict import shared_prompts
+from mva_ray.data.doubts import doubts
 from mva_ray.data.files import read_prompts
 from mva_ray.data.source import read_source, too_many_bad
 from mva_ray.errors import ConfigError
@@ -30,12 +31,16 @@ def prompt_problems(subject: Subject) -> Iterator[Finding]:
     draft = subject.draft
     prompts, problems = _read_prompts(draft)
     yield from problems
+    yield from _repeated_prompts(prompts)
     yield from _shared_prompts(draft, prompts)
     yield from _racing_problems(draft, prompts)
 
 
 def pair_problems(subject: Subject) -> Iterator[Finding]:
-    """Files of pairs that cannot be read, have too many bad rows or none, or prompts that a split judges by."""
+    """Files of pairs that cannot be read, have too many bad rows or none, or prompts that a split judges by.
+
+    A line for each kind of thing in them that their user may not mean.
+    """
     return _pair_problems(subject.draft, on_hub=False)
 
 
@@ -71,6 +76,12 @@ def _size_problems(draft: Draft, split: str, file: Path, size: int) -> Iterator[
         yield draft.document.problem(("prompts", split, "count"), f"{count} is more than the {size} prompts of {file}")
 
 
+def _repeated_prompts(prompts: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    for split, own in prompts.items():
+        if again := len(own) - len(shared_prompts(own, own)):
+            yield f"{again:,} of {len(own):,} prompts in prompts.{split} are there before: they count as often as that"
+
+
 def _shared_prompts(draft: Draft, prompts: Mapping[str, Sequence[str]]) -> Iterator[Problem]:
     """A prompt in two splits would let the search, or the training, see what it is judged on."""
     for (first, earlier), (second, later) in combinations(prompts.items(), 2):
@@ -79,7 +90,7 @@ def _shared_prompts(draft: Draft, prompts: Mapping[str, Sequence[str]]) -> Itera
             yield draft.document.problem(("prompts", second, "path"), message)
 
 
-def _pair_problems(draft: Draft, on_hub: bool) -> Iterator[Problem]:
+def _pair_problems(draft: Draft, on_hub: bool) -> Iterator[Finding]:
     prompts, _ = _read_prompts(draft)
     for location, source in _pair_sources(draft):
         if (source.hub is not None) != on_hub:
@@ -96,6 +107,7 @@ def _pair_problems(draft: Draft, on_hub: bool) -> Iterator[Problem]:
             if shared := shared_prompts([pair.prompt for pair in data.pairs], prompts.get(split, ())):
                 message = f"{source.name} trains on prompts that prompts.{split} judges by: {_listed(shared)}"
                 yield draft.document.problem(location, message)
+        yield from (f"{as_written(location)}, {source.name}: {line}" for line in doubts(data))
 
 
 def _racing_problems(draft: Draft, prompts: Mapping[str, Sequence[str]]) -> Iterator[Problem]:

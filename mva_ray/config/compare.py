@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field
 
 from mva_ray.config.engine import Endpoint
-from mva_ray.config.fields import Index, NonNegative, Section, Several
+from mva_ray.config.fields import MOST_CANDIDATES, Index, NonNegative, Section, Several, at_most
 
 
 class JudgeSettings(Endpoint):
@@ -43,8 +43,8 @@ class Compare(Section):
         list[Annotated[MethodName, Field(description=", ".join(get_args(MethodName)))]],
         Field(min_length=1, description="a list of methods"),
     ] = Field(default_factory=lambda: list(get_args(MethodName)))
-    candidates: Several = 12
-    weight_partitions: Several = 4
+    candidates: Annotated[Several, MOST_CANDIDATES] = 12
+    weight_partitions: Annotated[Several, at_most(100, "a model is trained for every point of the lattice")] = 4
     consistency: Annotated[float, Field(ge=-1, le=1, description="a number from -1 to 1")] = 0.0
     alphas: list[NonNegative] = Field(default_factory=list)
     judge: JudgeSettings | None = None

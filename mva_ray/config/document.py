@@ -70,6 +70,20 @@ RESOLVERS = {None: [(f"tag:yaml.org,2002:{kind}", re.compile(rf"{form}\Z")) for 
 """In PyYAML's form: None stands for every first character."""
 
 
+LARGEST_FILE = 100_000
+"""Bytes: thirty values are a tenth of that, and PyYAML reads that much in a second."""
+
+MOST_ENTRIES = 20_000
+"""Aliases count as often as they are used: a few lines of them can stand for billions of entries."""
+
+LONGEST_NUMBER = 400
+"""Characters: more than any number has that could be meant."""
+
+
+class _Unreadable(Exception):
+    """YAML that would never end, or only after long."""
+
+
 def read_yaml(path: Path) -> Document:
     """Reads one YAML mapping.
 
@@ -82,12 +96,14 @@ def read_yaml(path: Path) -> Document:
         loader = yaml.SafeLoader(text)
         loader.yaml_implicit_resolvers = RESOLVERS
         node = loader.get_single_node()
-        _note_lines(node, (), document)
+        _note_lines(node, (), document, frozenset())
         data = None if node is None else loader.construct_document(node)
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(str(path), [_yaml_problem(error)]) from error
+    except _Unreadable as error:
+        raise ConfigError(str(path), [str(error)]) from error
     except RecursionError as error:
-        raise ConfigError(str(path), ["an entry contains itself (an alias inside its own anchor)"]) from error
+        raise ConfigError(str(path), ["entries are nested too deeply"]) from error
     if data is None:
         raise ConfigError(str(path), ["the file is empty; expected the keys of a run, such as name and base_model"])
     if not isinstance(data, dict):
@@ -98,9 +114,19 @@ def read_yaml(path: Path) -> Document:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise ConfigError(str(path), ["is a pipe or a device; expected a YAML file"])
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
     except OSError as error:
         raise ConfigError(str(path), [f"cannot be read: {error.strerror}"]) from error
+    if len(content) > LARGEST_FILE:
+        problem = (
+            f"has {path.stat().st_size:,} bytes; expected a config of at most {LARGEST_FILE:,} (data go into files)"
+        )
+        raise ConfigError(str(path), [problem])
+    try:
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(str(path), ["not UTF-8 text; expected a YAML file"]) from error
 
@@ -111,12 +137,19 @@ def _yaml_problem(error: Exception) -> str:
     return f"not valid YAML: {str(error).splitlines()[0]}"
 
 
-def _note_lines(node: yaml.Node | None, location: Location, document: Document) -> None:
-    """Notes the line of each entry below a node, and the keys that a mapping has twice."""
+def _note_lines(node: yaml.Node | None, location: Location, document: Document, above: frozenset[int]) -> None:
+    """Notes the line of each entry below a node, and the keys that a mapping has twice.
+
+    Args:
+        above: the nodes that this one is in.
+    """
+    if id(node) in above:
+        raise _Unreadable("an entry contains itself (an alias inside its own anchor)")
+    above |= {id(node)}
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
-            document.lines[*location, index] = item.start_mark.line + 1
-            _note_lines(item, (*location, index), document)
+            _note(item, (*location, index), document, item.start_mark.line + 1)
+            _note_lines(item, (*location, index), document, above)
     elif isinstance(node, yaml.MappingNode):
         first_lines: dict[Location, int] = {}
         for key, value in node.value:
@@ -125,5 +158,17 @@ def _note_lines(node: yaml.Node | None, location: Location, document: Document) 
                 text = f"line {line}, {as_written(below)}: given twice, first on line {first_lines[below]}; keep one"
                 document.repeated.append(Problem(line, text))
             first_lines.setdefault(below, line)
-            document.lines[below] = line
-            _note_lines(value, below, document)
+            _note(value, below, document, line)
+            _note_lines(value, below, document, above)
+
+
+def _note(node: yaml.Node, location: Location, document: Document, line: int) -> None:
+    """
+    Raises:
+        _Unreadable: it would take long to go on.
+    """
+    document.lines[location] = line
+    if len(document.lines) > MOST_ENTRIES:
+        raise _Unreadable(f"line {line}: more than {MOST_ENTRIES:,} entries, those that aliases repeat among them")
+    if node.tag.endswith((":int", ":float")) and len(node.value) > LONGEST_NUMBER:
+        raise _Unreadable(f"line {line}, {as_written(location)}: a number of {len(node.value):,} digits")

@@ -5,7 +5,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
-from mva_ray.config.fields import Count, Positive, Section, Text, absolute_path
+from mva_ray.config.fields import Count, Positive, Section, Text, absolute_path, at_most
+
+THREADS = at_most(10_000, "each is a thread")
+A_DAY = at_most(86_400, "seconds to wait for an answer: a day")
 
 
 class Endpoint(Section):
@@ -14,9 +17,9 @@ class Endpoint(Section):
     base_url: Annotated[str, Field(pattern=r"^https?://\S+$", description="a URL such as https://host/v1")]
     model: Text
     api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$", description="an environment variable")] | None = None
-    concurrency: Count = 4
-    timeout: Positive = 60.0
-    attempts: Count = 5
+    concurrency: Annotated[Count, THREADS] = 4
+    timeout: Annotated[Positive, A_DAY] = 60.0
+    attempts: Annotated[Count, at_most(1000, "up to a minute passes between two")] = 5
 
 
 def check_shared_directory(path: str, info: ValidationInfo) -> str:
@@ -41,10 +44,10 @@ class OpenAiServer(Endpoint):
     """
 
     adapters_dir: SharedDirectory
-    max_loras: Count = 8
+    max_loras: Annotated[Count, THREADS] = 8
     max_lora_rank: Count = 16
-    concurrency: Count = 64
-    timeout: Positive = 600.0
+    concurrency: Annotated[Count, THREADS] = 64
+    timeout: Annotated[Positive, A_DAY] = 600.0
 
 
 class Engine(Section):

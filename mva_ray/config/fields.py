@@ -21,6 +21,9 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
+LARGEST_COEFFICIENT, NARROWEST = 100, 0.01
+
+
 class Section(BaseModel):
     """A part of the config: unknown keys are errors, nothing changes after loading."""
 
@@ -38,11 +41,31 @@ def check_value_name(name: str) -> str:
 
 
 def check_bounds(bounds: tuple[float, float]) -> tuple[float, float]:
-    """Refuses an empty interval."""
+    """Refuses an interval that is empty, has no room for two coefficients or holds some that break every model."""
     lower, upper = bounds
     if lower >= upper:
         raise ValueError(f"the lower bound {lower:g} must be below the upper bound {upper:g}")
+    if max(-lower, upper) > LARGEST_COEFFICIENT:
+        raise ValueError(
+            f"[{lower:g}, {upper:g}] goes beyond {LARGEST_COEFFICIENT}: an adapter is trained to be added once, and no "
+            "model is left of so many times that"
+        )
+    if upper - lower < NARROWEST:
+        raise ValueError(f"[{lower:g}, {upper:g}] is narrower than {NARROWEST}: coefficients have four decimals")
     return bounds
+
+
+def at_most(limit: float, why: str) -> AfterValidator:
+    """Refuses numbers beyond a limit, and says why there is one."""
+
+    def check(number: float) -> float:
+        if number > limit:
+            digits = str(number)
+            shown = digits if len(digits) <= 24 else f"{digits[:21]}..."
+            raise ValueError(f"expected at most {limit:,}, got {shown}: {why}")
+        return number
+
+    return AfterValidator(check)
 
 
 def absolute_path(path: str, info: ValidationInfo) -> str:
@@ -129,11 +152,17 @@ NAME = r"^[a-z][a-z0-9_]{0,31}$"
 
 Name = Annotated[str, Field(pattern=NAME, description=A_NAME)]
 Text = Annotated[str, Field(min_length=1, description="a text")]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, description="a number > 0")]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, description="a number >= 0")]
-Index = Annotated[int, Field(ge=0, description="a whole number >= 0")]
-Count = Annotated[int, Field(ge=1, description="a whole number >= 1")]
-Several = Annotated[int, Field(ge=2, description="a whole number >= 2")]
+MOST_CANDIDATES = at_most(100_000, "each is a model to be evaluated on every search prompt")
+MOST_STEPS = at_most(10_000_000, "at milliseconds each that is weeks for one adapter")
+MOST_PROCESSES = at_most(10_000, "each is a process of its own")
+MOST_TOKENS = at_most(1_000_000, "no model has so many positions")
+WHOLE, REAL = at_most(2**31 - 1, "more than 31 bits"), at_most(1e9, "nothing here is that large")
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, description="a number > 0"), REAL]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, description="a number >= 0"), REAL]
+Index = Annotated[int, Field(ge=0, description="a whole number >= 0"), WHOLE]
+Count = Annotated[int, Field(ge=1, description="a whole number >= 1"), WHOLE]
+Several = Annotated[int, Field(ge=2, description="a whole number >= 2"), WHOLE]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Interval = Annotated[
     tuple[Finite, Finite],

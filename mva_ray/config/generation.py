@@ -1,10 +1,23 @@
 """The config's prompts, and how answers and samples are drawn: sections `prompts`, `generation` and `sampling`."""
 
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import model_validator
 
-from mva_ray.config.fields import Count, FilePath, Index, NonNegative, Positive, Section, Several, Text
+from mva_ray.config.fields import (
+    MOST_TOKENS,
+    Count,
+    FilePath,
+    Index,
+    NonNegative,
+    Positive,
+    Section,
+    Several,
+    Text,
+    at_most,
+)
+
+HOTTEST = at_most(100, "all tokens are equally likely long before")
 
 
 class PromptFile(Section):
@@ -29,11 +42,11 @@ class GenerationSettings(Section):
     `batch_size` rows are answered at once; where it is not given, the engine finds what is fast (and fits, on a GPU).
     """
 
-    max_new_tokens: Count = 40
+    max_new_tokens: Annotated[Count, MOST_TOKENS] = 40
     system_prompt: Text | None = None
-    temperature: NonNegative = 0.0
+    temperature: Annotated[NonNegative, HOTTEST] = 0.0
     top_k: Index = 0
-    batch_size: Count | None = None
+    batch_size: Annotated[Count, at_most(65_536, "rows that are decoded at once")] | None = None
 
     @model_validator(mode="after")
     def _top_k_of_samples(self) -> Self:
@@ -45,6 +58,6 @@ class GenerationSettings(Section):
 class Sampling(Section):
     """How preference pairs are sampled from the base model: among the `top_k` likeliest tokens, 0 for all."""
 
-    completions_per_prompt: Several = 4
-    temperature: Positive = 1.0
+    completions_per_prompt: Annotated[Several, at_most(10_000, "each is an answer, and two of them make a pair")] = 4
+    temperature: Annotated[Positive, HOTTEST] = 1.0
     top_k: Index = 50

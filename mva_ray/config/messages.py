@@ -41,7 +41,12 @@ def _explain(details: ErrorDetails, config: Section, document: Document) -> Prob
     return document.problem(location, f"expected {expected}, got {_shown(document.get(*document.written(location)))}")
 
 
+MERGE_KEY = "a merge key of YAML 1.1, which is not read: write the keys out, or alias the whole mapping (*name)"
+
+
 def _unknown(key: str, known: list[str]) -> str:
+    if key == "<<":
+        return MERGE_KEY
     return "unknown key" + (did_you_mean(key, known) or f"; known keys: {', '.join(known)}")
 
 

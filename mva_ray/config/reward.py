@@ -1,20 +1,31 @@
 """The config section `reward`: what scores completions, and the resources of the actor that does."""
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import PrivateAttr, ValidationInfo, model_validator
 
-from mva_ray.config.fields import Count, Function, Index, Model, NonNegative, Section, directory_of
+from mva_ray.config.fields import (
+    MOST_TOKENS,
+    Count,
+    Function,
+    Index,
+    Model,
+    NonNegative,
+    Section,
+    at_most,
+    directory_of,
+)
 
+MOST_OF_A_NODE = at_most(10_000, "no machine has so many for one process")
 A_REWARD = "package.module:function or a mapping with function or model"
 
 
 class Resources(Section):
     """What one Ray actor reserves."""
 
-    num_cpus: NonNegative = 0.1
-    num_gpus: NonNegative = 0.0
+    num_cpus: Annotated[NonNegative, MOST_OF_A_NODE] = 0.1
+    num_gpus: Annotated[NonNegative, MOST_OF_A_NODE] = 0.0
 
 
 class RewardSettings(Section):
@@ -27,8 +38,8 @@ class RewardSettings(Section):
     function: Function | None = None
     model: Model | None = None
     label: Index = 0
-    batch_size: Count = 16
-    max_length: Count = 512
+    batch_size: Annotated[Count, at_most(65_536, "texts that are scored at once")] = 16
+    max_length: Annotated[Count, MOST_TOKENS] = 512
     resources: Resources = Resources()
     _directory: Path | None = PrivateAttr(default=None)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import (
+    AfterValidator,
     Field,
     ValidationError,
     model_validator,
@@ -25,6 +26,17 @@ from mva_ray.config.values import Value
 from mva_ray.errors import ConfigError
 from mva_ray.records import coefficient_names
 
+MOST_VALUES = 32
+
+
+def _few_enough(values: list[Value]) -> list[Value]:
+    if len(values) > MOST_VALUES:
+        raise ValueError(
+            f"expected at most {MOST_VALUES} values, got {len(values)}: every candidate blends an adapter of each, and "
+            "between more than a few, nearly every candidate is on the front"
+        )
+    return values
+
 
 class RunConfig(Section):
     """Everything a run depends on. Paths in it are absolute after `load_config`."""
@@ -39,6 +51,7 @@ class RunConfig(Section):
     values: Annotated[
         list[Value],
         Field(min_length=2, description="a list of at least 2 values, each with name and reward"),
+        AfterValidator(_few_enough),
     ]
     training: Training = Training()
     search: Search = Search()

@@ -5,7 +5,16 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from mva_ray.config.fields import Count, Interval, Probability, Section, Several
+from mva_ray.config.fields import (
+    MOST_CANDIDATES,
+    MOST_PROCESSES,
+    Count,
+    Interval,
+    Probability,
+    Section,
+    Several,
+    at_most,
+)
 from mva_ray.config.reward import Resources
 
 DIRECTED = ("nsga3", "unsga3", "rvea", "ctaea")
@@ -84,17 +93,17 @@ class Search(Section):
     """
 
     method: MethodName = "surrogate"
-    candidates: Count = 24
+    candidates: Annotated[Count, MOST_CANDIDATES] = 24
     population: Count | None = None
     operators: Operators = Operators()
     bounds: Interval = (0.0, 1.5)
-    convex_partitions: Count = 4
+    convex_partitions: Annotated[Count, at_most(1000, "coefficients have four decimals")] = 4
     coefficients: Annotated[
         Literal["per_value", "per_value_and_block"], Field(description="per_value or per_value_and_block")
     ] = "per_value"
     blocks: Several = 3
     racing: Racing | None = None
-    evaluators: Count = 1
+    evaluators: Annotated[Count, MOST_PROCESSES] = 1
     resources: Resources = Resources(num_cpus=1.0)
 
     @model_validator(mode="after")

@@ -4,12 +4,24 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mva_ray.config.fields import Count, Index, NonNegative, Positive, Section, Share, Text
+from mva_ray.config.fields import (
+    MOST_PROCESSES,
+    MOST_STEPS,
+    MOST_TOKENS,
+    Count,
+    Index,
+    NonNegative,
+    Positive,
+    Section,
+    Share,
+    Text,
+    at_most,
+)
 
 
 class Lora(Section):
-    r: Count = 16
-    alpha: Count = 32
+    r: Annotated[Count, at_most(65_536, "no layer is that wide")] = 16
+    alpha: Annotated[Count, at_most(1_000_000, "it scales by alpha / r")] = 32
     dropout: Share = 0.0
     target_modules: Annotated[list[Text], Field(min_length=1, description="a list of module names")] = Field(
         default_factory=lambda: ["q_proj", "k_proj", "v_proj", "o_proj"]
@@ -33,12 +45,12 @@ class PenaltySettings(Section):
         Literal["hsic", "paper", "orthogonal", "none"], Field(description="hsic, paper, orthogonal or none")
     ] = "hsic"
     weight: NonNegative = PENALTY_WEIGHTS["hsic"]
-    ramp_steps: Index = 0
+    ramp_steps: Annotated[Index, MOST_STEPS] = 0
     kernel: Annotated[Literal["linear", "rbf"], Field(description="linear or rbf")] = "linear"
     sigma: Annotated[Positive | Literal["median"], Field(description="a number > 0 or median")] = "median"
     normalised: Annotated[bool, Field(description="true or false")] = True
     on: Annotated[Literal["lora_a", "delta"], Field(description="lora_a or delta")] = "delta"
-    rows: Annotated[int, Field(ge=4, description="a whole number >= 4")] = 256
+    rows: Annotated[int, Field(ge=4, description="a whole number >= 4"), at_most(65_536, "no layer is that wide")] = 256
 
     @model_validator(mode="before")
     @classmethod
@@ -75,15 +87,15 @@ class Training(Section):
     steps ago. Every `checkpoint_steps` steps, what a killed training needs to go on is stored.
     """
 
-    steps: Count = 24
-    epochs: Positive | None = None
+    steps: Annotated[Count, MOST_STEPS] = 24
+    epochs: Annotated[Positive, at_most(10_000, "pairs that are seen so often are learned by heart")] | None = None
     pairs_per_step: Count = 4
-    learning_rate: Positive = 5e-4
-    beta: Positive = 0.1
+    learning_rate: Annotated[Positive, at_most(1, "Adam moves every weight by about that much a step")] = 5e-4
+    beta: Annotated[Positive, at_most(1000, "at that, the loss is zero or endless")] = 0.1
     penalty: Annotated[PenaltySettings, Field(description=A_PENALTY)] = PenaltySettings()
-    max_length: Count = 512
+    max_length: Annotated[Count, MOST_TOKENS] = 512
     lora: Lora = Lora()
-    num_workers: Count = 1
+    num_workers: Annotated[Count, MOST_PROCESSES] = 1
     checkpoint_steps: Count = 10
     schedule: Annotated[Literal["sequential", "concurrent"], Field(description="sequential or concurrent")] = (
         "sequential"

@@ -1,11 +1,11 @@
-"""Rows of data files: JSONL, JSON, CSV (each also as .gz) and Parquet, each with the place where it stands."""
+"""Rows of data files: JSONL, JSON, CSV, TSV (each also as .gz) and Parquet, each with the place where it stands."""
 
 import csv
 import gzip
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -48,19 +48,21 @@ class Rejected(NamedTuple):
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """The rows of a data file; empty lines are passed over. What is not called .json, .csv or .parquet is JSONL.
+    """The rows of a data file; empty lines are passed over. What is not called .json, .csv, .tsv or .parquet is JSONL.
 
     Raises:
         ConfigError: while iterating, where the file cannot be read.
     """
     kinds = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
-    read = {".parquet": _parquet_rows, ".csv": _csv_rows, ".json": _json_rows}.get("".join(kinds[-1:]), _jsonl_rows)
+    read = _READERS.get("".join(kinds[-1:]), _jsonl_rows)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ConfigError(str(path), ["is a pipe or a device; expected a file, which is read more than once"])
     try:
         yield from read(path)
     except FileNotFoundError as error:
         raise ConfigError(str(path), ["no such file"]) from error
     except UnicodeDecodeError as error:
-        raise ConfigError(str(path), [f"not UTF-8 text; expected {_KINDS.get(read, 'JSONL')}"]) from error
+        raise ConfigError(str(path), [f"not UTF-8 text; expected {_NAMES.get(read, 'JSONL')}"]) from error
     except OSError as error:
         raise ConfigError(str(path), [f"cannot be read: {error.strerror or error}"]) from error
     except (EOFError, zlib.error) as error:
@@ -74,14 +76,26 @@ def read_prompts(path: Path) -> list[str]:
         ConfigError: the file cannot be read, or has bad rows: the first five are listed, the others counted.
     """
     prompts, rejected = [], []
+    columns: Mapping[str, Any] = {}
     for row in read_rows(path):
+        columns = columns or (row.content if not isinstance(row.content, BadRow) else {})
         try:
             prompts.append(text_of(content_of(row), "prompt"))
         except BadRow as error:
             rejected.append(Rejected(row.place, error.reason, str(error)))
+    if rejected and not prompts and (line := other_columns(columns, ("prompt",))):
+        raise ConfigError(str(path), [line])
     if rejected:
         raise ConfigError(str(path), first_of(rejected))
     return prompts
+
+
+def other_columns(columns: Iterable[str], wanted: Sequence[str]) -> str | None:
+    """What there is in place of what is wanted; None where nothing is missing, or nothing else is there."""
+    found = [str(column) for column in columns]
+    if set(wanted) <= set(found) or set(found) <= set(wanted):
+        return None
+    return f"its columns are {', '.join(found)[:200]}; expected {', '.join(wanted)}"
 
 
 def first_of(rejected: Sequence[Rejected]) -> list[str]:
@@ -181,17 +195,29 @@ def _json_rows(path: Path) -> Iterator[Row]:
         yield Row(f"entry {number}", _object(entry))
 
 
-def _csv_rows(path: Path) -> Iterator[Row]:
+def _csv_rows(path: Path, delimiter: str = ",") -> Iterator[Row]:
     csv.field_size_limit(LONGEST_FIELD)
     with _open(path, "") as file:
-        reader = csv.DictReader(file, strict=True)
+        reader = csv.DictReader(file, strict=True, delimiter=delimiter)
         before = 1
         try:
+            _check_separator(path, reader.fieldnames or ())
             for row in reader:
                 yield Row(f"line {before + 1}", _columns(row))
                 before = reader.line_num
         except csv.Error as error:
             raise ConfigError(str(path), [f"line {before + 1}: not valid CSV: {error}"]) from error
+
+
+def _tsv_rows(path: Path) -> Iterator[Row]:
+    return _csv_rows(path, delimiter="\t")
+
+
+def _check_separator(path: Path, names: Sequence[str]) -> None:
+    """A header that is one name with separators of another kind in it: every row would be one field."""
+    if len(names) == 1 and any(other in names[0] for other in ";\t|,"):
+        wanted = "tabs" if ".tsv" in path.suffixes else "commas (tabs in a file called .tsv)"
+        raise ConfigError(str(path), [f"its only column is {shown(names[0])}: separate columns by {wanted}"])
 
 
 def _columns(row: dict[str | Any, Any]) -> Mapping[str, Any] | BadRow:
@@ -211,4 +237,10 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
         raise ConfigError(str(path), [f"not a readable Parquet file: {error}"]) from error
 
 
-_KINDS = {_csv_rows: "CSV", _json_rows: "JSON"}
+_READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
+    ".parquet": _parquet_rows,
+    ".csv": _csv_rows,
+    ".tsv": _tsv_rows,
+    ".json": _json_rows,
+}
+_NAMES: dict[Callable[[Path], Iterator[Row]], str] = {_csv_rows: "CSV", _tsv_rows: "TSV", _json_rows: "JSON"}

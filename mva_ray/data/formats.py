@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from mva_ray.data.dialogues import helpsteer_prompt, hh_turns, make_pair, message_turns, pair_of_dialogues
+from mva_ray.data.dialogues import HH_TURN, helpsteer_prompt, hh_turns, make_pair, message_turns, pair_of_dialogues
 from mva_ray.data.files import BadRow, shown, text_of
 from mva_ray.data.pairs import best_and_worst
 from mva_ray.records import PreferencePair, Prompt
@@ -29,9 +29,21 @@ def detect_format(row: Columns) -> str:
         return "safe_rlhf"
     if "completions" in row or ("response" in row and "chosen" not in row):
         return "scores"
-    if "prompt" not in row and isinstance(row.get("chosen"), str):
+    if "prompt" not in row and _is_dialogue(row):
         return "dialogues"
     return "pairs"
+
+
+def wanted_columns(found: str, row: Columns, preference: str | None, attribute: str | None) -> tuple[str, ...]:
+    """The columns of a format, with other names that a row has for them."""
+    if found == "scores":
+        prompt = "instruction" if "instruction" in row else "prompt"
+        return (prompt, "completions") if "completions" in row else (prompt, "response", str(attribute))
+    return {
+        "pairs": ("prompt", "chosen", "rejected"),
+        "dialogues": ("chosen", "rejected"),
+        "safe_rlhf": ("prompt", "response_0", "response_1", f"{preference}_response_id"),
+    }[found]
 
 
 def pair_of_row(row: Columns) -> PreferencePair:
@@ -107,6 +119,11 @@ def best_against_worst_rated(rated: Iterable[Rated], min_difference: float) -> I
     for prompt, responses in of_prompt.items():
         found = best_and_worst([score for _, score in responses], min_difference)
         yield _rated_pair(prompt, *(responses[index] for index in found)) if found else None
+
+
+def _is_dialogue(row: Columns) -> bool:
+    chosen = row.get("chosen")
+    return isinstance(chosen, str) and (HH_TURN.match(chosen) is not None or row.keys() <= {"chosen", "rejected"})
 
 
 def _rated_pair(prompt: Prompt, best: tuple[str, float], worst: tuple[str, float]) -> PreferencePair | None:

@@ -11,7 +11,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mva_ray.config.values import PairSource
-from mva_ray.data.files import BATCH_ROWS, BadRow, Rejected, Row, arrow_rows, content_of, first_of, read_rows
+from mva_ray.data.files import (
+    BATCH_ROWS,
+    BadRow,
+    Rejected,
+    Row,
+    arrow_rows,
+    content_of,
+    first_of,
+    other_columns,
+    read_rows,
+)
 from mva_ray.data.formats import (
     best_against_worst_rated,
     detect_format,
@@ -19,6 +29,7 @@ from mva_ray.data.formats import (
     pair_of_row,
     pair_of_safe_rlhf,
     rated_responses,
+    wanted_columns,
 )
 from mva_ray.errors import ConfigError, last_line
 from mva_ray.records import PreferencePair
@@ -36,7 +47,7 @@ class PairData:
     """What a source has.
 
     `rows` are all of its rows, `rejected` those that could not be used. `ties` are prompts of rated responses that
-    gave no pair, `unrated` responses without a score.
+    gave no pair, `unrated` responses without a score. `columns` are those of the first row that has any.
     """
 
     format: str
@@ -45,6 +56,7 @@ class PairData:
     rejected: tuple[Rejected, ...]
     ties: int = 0
     unrated: int = 0
+    columns: tuple[str, ...] = ()
 
 
 def read_source(source: PairSource) -> PairData:
@@ -94,10 +106,19 @@ def _read(source: PairSource, stamp: object) -> PairData:
     rows, first = _peek(read_rows(Path(source.path)) if source.path else _hub_rows(source))
     found = _format(source, first)
     data = _rated(rows, source) if found == "scores" else _paired(rows, found, source)
+    if line := _other_columns(source, data, first):
+        raise ConfigError(source.name, [line])
     if data.rejected and not too_many_bad(source, data):
         lines = "; ".join(first_of(data.rejected))
         log.warning("%s: %d of %d rows left out: %s", source.name, len(data.rejected), data.rows, lines)
-    return replace(data, pairs=data.pairs[: source.limit])
+    return replace(data, pairs=data.pairs[: source.limit], columns=tuple(first))
+
+
+def _other_columns(source: PairSource, data: PairData, first: Mapping[str, Any]) -> str | None:
+    """What there is in place of what is wanted, where every row lacks it."""
+    if data.pairs or not data.rejected or not all(row.text.endswith("it is missing") for row in data.rejected):
+        return None
+    return other_columns(first, wanted_columns(data.format, first, source.preference, source.attribute))
 
 
 def _peek(rows: Iterator[Row]) -> tuple[Iterator[Row], Mapping[str, Any]]:

@@ -18,7 +18,8 @@ from mva_ray.config.training import PenaltySettings, Training
 from mva_ray.config.values import PairSource
 from mva_ray.errors import ConfigError
 from mva_ray.run_dir.layout import RunDirectory
-from tests.support.malformed_configs import A_MODEL, GOOD, MALFORMED
+from tests.support.malformed import MALFORMED
+from tests.support.malformed.good import A_MODEL, GOOD
 
 PROMPTS = {
     "train.jsonl": '{"prompt": "a"}\n{"prompt": "b"}\n{"prompt": "c"}\n',

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -131,8 +132,48 @@ def test_lines_of_csv_are_those_where_the_rows_begin(tmp_path: Path) -> None:
         "line 5: expected a non-empty text for 'prompt', got \"\"",
         "line 8: more fields than the header has columns (2)",
     ]
-    path.write_text("topic\nb\n")
-    assert problems_of(path) == ["line 2: expected a non-empty text for 'prompt', it is missing"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", "topic\nb\n", "its columns are topic; expected prompt"),
+        ("a.jsonl", '{"question": "b", "id": 1}\n{"question": "c"}', "its columns are question, id; expected prompt"),
+        (
+            "a.csv",
+            "prompt;topic\nb, or c;1\n",
+            'its only column is "prompt;topic": separate columns by commas (tabs in a file called .tsv)',
+        ),
+        (
+            "a.csv.gz",
+            "prompt\ttopic\nb\t1\n",
+            r'its only column is "prompt\ttopic": separate columns by commas (tabs in a file called .tsv)',
+        ),
+        ("a.tsv", "prompt,topic\nb,1\n", 'its only column is "prompt,topic": separate columns by tabs'),
+    ],
+)
+def test_columns_found_are_named(tmp_path: Path, name: str, content: str, message: str) -> None:
+    packed = gzip.compress(content.encode()) if name.endswith(".gz") else content.encode()
+    (tmp_path / name).write_bytes(packed)
+    assert problems_of(tmp_path / name) == [message]
+
+
+def test_what_one_row_lacks_is_said_of_the_row(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"question": "b"}\n{"prompt": "c"}')
+    assert problems_of(tmp_path / "a.jsonl") == ["line 1: expected a non-empty text for 'prompt', it is missing"]
+
+
+def test_tabs_separate_columns_of_tsv(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text('prompt\tx\nb, "or" c\t1\n"two\nlines"\t2\n')
+    assert read_prompts(tmp_path / "a.tsv") == ['b, "or" c', "two\nlines"]
+    (tmp_path / "b.tsv.gz").write_bytes(gzip.compress((tmp_path / "a.tsv").read_bytes()))
+    assert read_prompts(tmp_path / "b.tsv.gz") == ['b, "or" c', "two\nlines"]
+
+
+def test_pipes_and_devices_are_refused_unread(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    for path in (tmp_path / "pipe.jsonl", Path("/dev/zero")):
+        assert problems_of(path) == ["is a pipe or a device; expected a file, which is read more than once"]
 
 
 def test_a_long_field_is_read(tmp_path: Path) -> None:

@@ -270,6 +270,38 @@ def test_missing_columns_are_named(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            {"question": "a", "chosen": "b", "rejected": "c"},
+            "its columns are question, chosen, rejected; expected prompt, chosen, rejected",
+        ),
+        (
+            {"prompt": "a", "good": "b", "bad": "c"},
+            "its columns are prompt, good, bad; expected prompt, chosen, rejected",
+        ),
+        (
+            {"prompt": "a", "response_0": "b", "response_1": "c", "better": 0},
+            "its columns are prompt, response_0, response_1, better; expected prompt, response_0, response_1, "
+            "better_response_id",
+        ),
+    ],
+)
+def test_columns_under_other_names_are_named(tmp_path: Path, row: Row, message: str) -> None:
+    """One line for the file, in place of one for every row."""
+    path = write_lines(tmp_path / "pairs.jsonl", [row] * 7)
+    source = PairSource(path=str(path), preference="better" if "better" in row else None)
+    with pytest.raises(ConfigError) as caught:
+        read_source(source)
+    assert caught.value.problems == [message]
+
+
+def test_texts_without_prompts_are_taken_for_dialogues(read: Any) -> None:
+    data = read([{"chosen": "b", "rejected": "c"}])
+    assert bad(data)[0][1] == "no dialogue"
+
+
 def some_bad(tmp_path: Path, count: int) -> str:
     good = [{"prompt": f"p{i}", "chosen": "c", "rejected": "r"} for i in range(20 - count)]
     return str(write_lines(tmp_path / "a.jsonl", [*good, *[{"prompt": "p", "chosen": "c", "rejected": "c"}] * count]))

@@ -10,7 +10,7 @@ from mva_ray.run_dir.layout import RunDirectory
 from mva_ray.stages.run import Run
 from mva_ray.stages.warm_start import earlier_runs, take_over
 from tests.support.evaluations import VALUES, make_run, trade_off
-from tests.support.malformed_configs import GOOD
+from tests.support.malformed.good import GOOD
 
 
 def draft_of(directory: Path, *runs: str) -> Path:

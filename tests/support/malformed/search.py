@@ -1,0 +1,54 @@
+"""Configs with one mistake each and the messages that they get: coefficients and runs to start from."""
+
+from tests.support.malformed.good import GOOD
+
+SEARCH = {
+    # Coefficients
+    "unknown coefficients": (
+        "candidates: 16",
+        "coefficients: per_layer",
+        "line 15, search.coefficients: expected per_value or per_value_and_block, got 'per_layer'",
+    ),
+    "one block": (
+        "candidates: 16",
+        "coefficients: per_value_and_block\n  blocks: 1",
+        "line 16, search.blocks: expected a whole number >= 2, got 1",
+    ),
+    "blocks without their coefficients": (
+        "candidates: 16",
+        "blocks: 2",
+        "line 14, search: blocks belongs to coefficients: per_value_and_block",
+    ),
+    "blocks of one coefficient": (
+        "candidates: 16",
+        "coefficients: per_value\n  blocks: 2",
+        "line 14, search: blocks belongs to coefficients: per_value_and_block",
+    ),
+    "value under the name of a coefficient": (
+        GOOD,
+        GOOD.replace("name: short", "name: warm_block2") + "  coefficients: per_value_and_block\n",
+        "line 10, values[1].name: 'warm_block2' is the name of a coefficient of 'warm', one for each block; choose "
+        "another name",
+    ),
+    # Warm start
+    "warm start that is a text": (
+        "search:\n",
+        "warm_start: runs/earlier\nsearch:\n",
+        "line 14, warm_start: expected a list of run directories, got 'runs/earlier'",
+    ),
+    "warm start with a number": (
+        "search:\n",
+        "warm_start: [7]\nsearch:\n",
+        "line 14, warm_start: expected a list of run directories, got [7]",
+    ),
+    "warm start from nowhere": (
+        "search:\n",
+        "warm_start: [runs/earlier]\nsearch:\n",
+        "line 14, warm_start[0]: DIR/runs/earlier is no run directory: there is no such directory",
+    ),
+    "warm start from no run": (
+        "search:\n",
+        "warm_start: [model]\nsearch:\n",
+        "line 14, warm_start[0]: DIR/model is no run directory: it has no run.json",
+    ),
+}
