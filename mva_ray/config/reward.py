@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from pydantic import PrivateAttr, ValidationInfo, model_validator
 
-from mva_ray.config.fields import Count, Function, Index, Model, NonNegative, Section, directory_of
+from mva_ray.config.fields import Count, Function, Index, Model, NonNegative, Positive, Section, directory_of
 
 A_REWARD = "package.module:function or a mapping with function or model"
 
@@ -20,8 +20,8 @@ class Resources(Section):
 class RewardSettings(Section):
     """`function: package.module:function` (TRL's signature) or `model:` (sequence classifier, hub id or directory).
 
-    Higher is better. `label` is the logit used where the classifier has several. A text in place of the mapping
-    is the function.
+    Higher is better. `label` is the logit used where the classifier has several. A call, of 64 texts at most, may take
+    `timeout` seconds. A text in place of the mapping is the function.
     """
 
     function: Function | None = None
@@ -29,6 +29,7 @@ class RewardSettings(Section):
     label: Index = 0
     batch_size: Count = 16
     max_length: Count = 512
+    timeout: Positive = 300.0
     resources: Resources = Resources()
     _directory: Path | None = PrivateAttr(default=None)
 
