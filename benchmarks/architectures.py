@@ -266,7 +266,7 @@ def compare(name: str, model: PreTrainedModel, adapters: Sequence[LoraFactors], 
     draw = torch.Generator().manual_seed(7)
     prompts = [tuple(torch.randint(2, VOCABULARY, (n,), generator=draw).tolist()) for n in (longest, 1, 9, 17)]
     requests = [Request(prompt, w) for w in CANDIDATES for prompt in prompts]
-    models = {w: merged(model, adapters, w) for w in CANDIDATES}
+    models: dict[tuple[float, ...], Any] = {w: merged(model, adapters, w) for w in CANDIDATES}
     answers = [greedy(models[request.coefficients], request.tokens) for request in requests]
     *rows, beyond = engine.answer([*requests, replace(requests[0], tokens=(2, *prompts[0]))])
     scored = [
