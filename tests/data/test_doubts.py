@@ -2,7 +2,7 @@
 
 from mva_ray.data.doubts import contradicted, doubts, echoing, repeated, written_dialogues
 from mva_ray.data.source import PairData
-from mva_ray.records import PreferencePair
+from mva_ray.records import PreferencePair, Prompt
 
 ONE = PreferencePair("Why is the sky blue?", "Because.", "No idea.")
 REVERSED = PreferencePair("Why is the sky blue?", "No idea.", "Because.")
@@ -31,7 +31,7 @@ def test_prompts_in_both_answers_are_counted() -> None:
 
 
 def test_dialogues_in_one_text_are_counted() -> None:
-    prompts = [
+    prompts: list[Prompt] = [
         "\n\nHuman: Hi\n\nAssistant:",
         "Human: Hi\n\nAssistant: Yes?\n\nHuman: No",
         "A Human: no",
