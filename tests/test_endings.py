@@ -13,7 +13,7 @@ from tests.support.disks import fill, small_disk
 from tests.test_pipeline import PATIENCE_S, brought, evaluations_made, start, table_of, wait_until, write_config
 
 pytestmark = pytest.mark.timeout(600)
-SEARCH = {"candidates": 40, "population": 4, "convex_partitions": 1}
+SEARCH = {"candidates": 16, "population": 4, "convex_partitions": 1}
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
