@@ -37,8 +37,7 @@ class Evaluations:
         self._known = {split: self._read(split) for split in settings}
 
     def __enter__(self) -> Self:
-        rows = self._table.evaluations(with_generations=True)
-        known = KnownAnswers(rows, {"base_nll"} & self._config.constraints.keys())
+        known = KnownAnswers(self._table.evaluations(with_generations=True))
         self._actors = evaluation_broker(self._config, self._adapters, self._settings, self._table.append, known)
         self._broker = self._actors.__enter__()
         return self
