@@ -14,6 +14,7 @@ from mva_ray.checks.data import hub_problems, pair_problems, prompt_problems
 from mva_ray.checks.models import find_models
 from mva_ray.checks.resources import resource_problems
 from mva_ray.checks.runs import run_dir_problems, warm_start_problems
+from mva_ray.checks.search import search_problems
 from mva_ray.checks.subject import Finding, Purpose, Subject
 from mva_ray.config import Draft, RunConfig, read_config
 from mva_ray.config.document import Problem
@@ -52,6 +53,7 @@ CHECKS = (
     Check(hub_problems, Needs.FILE, network=True),
     Check(adapter_problems, Needs.FILE),
     Check(compare_problems, Needs.CONFIG, purposes=frozenset({Purpose.COMPARE})),
+    Check(search_problems, Needs.CONFIG),
     Check(warm_start_problems, Needs.CONFIG),
     Check(run_dir_problems, Needs.CONFIG),
     Check(resource_problems, Needs.CONFIG, purposes=COMPUTING),

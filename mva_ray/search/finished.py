@@ -13,8 +13,11 @@ def is_finished(file: File, key: str, known: Container[Coefficients]) -> bool:
         key: hashes everything that proposals depend on besides the results of these candidates.
         known: those that need not be evaluated (again).
     """
-    content = file.read_json()
-    return content is not None and content["key"] == key and all(tuple(row) in known for row in content["candidates"])
+    try:
+        content = file.read_json() or {"key": None}
+        return bool(content["key"] == key and all(tuple(row) in known for row in content["candidates"]))
+    except (ValueError, KeyError, TypeError):  # damaged: the search is proposed again, and the file replaced
+        return False
 
 
 def note_finished(file: File, key: str, candidates: Sequence[Coefficients]) -> None:
