@@ -85,8 +85,8 @@ def _say(loss: float) -> None:
 
 def _train_ours(arguments: argparse.Namespace, output: str) -> None:
     from mva_ray.config.training import Training
-    from mva_ray.training.dpo import train_adapter
     from mva_ray.training.job import TrainingJob
+    from mva_ray.training.train import train_adapter
 
     pairs = read_pairs(PairSource(path=str(arguments.pairs)))
     job = TrainingJob("step", arguments.model, None, pairs, (), Training(steps=arguments.steps), 0, f"{output}/adapter")

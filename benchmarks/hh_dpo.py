@@ -25,9 +25,10 @@ from mva_ray.config.training import Training
 from mva_ray.config.values import PairSource
 from mva_ray.data.source import read_pairs
 from mva_ray.records import PreferencePair
-from mva_ray.training.dpo import tokenise, train_adapter
+from mva_ray.training.dpo import tokenise
 from mva_ray.training.job import TrainingJob
 from mva_ray.training.packing import completion_logps, pack
+from mva_ray.training.train import train_adapter
 
 BATCH = 8
 

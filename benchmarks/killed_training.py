@@ -20,7 +20,7 @@ from mva_ray.config.training import Lora, Training
 from mva_ray.config.values import PairSource
 from mva_ray.data.source import read_pairs
 from mva_ray.records import PreferencePair
-from mva_ray.training import ray_training
+from mva_ray.training import log, ray_training
 from mva_ray.training.job import METRICS_FILE, TrainingJob
 from tests.support.kill import checkpoint_step, kill_training_worker
 from tests.support.tiny import make_llama
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=Path, help="JSONL with prompt, chosen, rejected")
     arguments = parser.parse_args()
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
-    ray_training._POLL_S = 0.02
+    log.POLL_S = 0.02
     with tempfile.TemporaryDirectory() as directory:
         compare(arguments, Path(directory))
 

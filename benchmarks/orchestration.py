@@ -22,7 +22,9 @@ import ray
 
 from mva_ray.evaluation.evaluate import EvaluationSetting, succeeded
 from mva_ray.records import Coefficients, Evaluation, Generation, Outcome
-from mva_ray.search.ray_search import GenerationalSearcher, run_search
+from mva_ray.search.ray_search import run_search
+from mva_ray.search.results import Reader
+from mva_ray.search.rounds import Rounds
 from mva_ray.stages.ray_session import ENVIRONMENT
 
 SETTING = EvaluationSetting("bench", "search", ("p",), ("a", "b"), "none", {"a": "1", "b": "2"}, {}, 0)
@@ -61,7 +63,7 @@ class InstantBroker:
         self._busy += now - self._since if self._inside else 0.0
         self._inside, self._since = self._inside + count, now
 
-    async def busy(self) -> float:
+    async def engine_seconds(self) -> float:
         """Seconds with at least one candidate."""
         return self._busy
 
@@ -105,15 +107,22 @@ def main() -> None:
 
 def measure(trials: int, generation: int, concurrency: int, ahead: int, seconds: float) -> dict[str, float]:
     broker = ray.remote(InstantBroker).options(num_cpus=0, max_concurrency=10_000).remote(seconds)
-    ray.get(broker.busy.remote())
-    searcher = GenerationalSearcher(Counting(trials, generation), lambda row: None)
+    ray.get(broker.engine_seconds.remote())
+    rounds = Rounds(Counting(trials, generation))
     done: list[float] = []
     with tempfile.TemporaryDirectory() as storage:
         started, cpu = time.monotonic(), time.process_time()
-        run_search(searcher, broker, concurrency, ahead, Path(storage), lambda: done.append(time.monotonic()))
+        busy = run_search(
+            rounds,
+            Reader(SETTING.values),
+            broker,
+            concurrency,
+            ahead,
+            Path(storage),
+            lambda: done.append(time.monotonic()),
+        )
         ended = time.monotonic()
     assert len(done) == trials
-    busy = ray.get(broker.busy.remote())
     return {
         "trials": trials,
         "generation": generation,

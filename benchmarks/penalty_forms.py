@@ -22,8 +22,8 @@ from mva_ray.config.values import Value
 from mva_ray.data.source import read_pairs
 from mva_ray.maths.interference import delta_cka, delta_cosine
 from mva_ray.records import PreferencePair
-from mva_ray.training.dpo import train_adapter
 from mva_ray.training.job import METRICS_FILE, TrainingJob
+from mva_ray.training.train import train_adapter
 
 FORMS: dict[str, Any] = {
     "none (hsic, weight 0)": {"weight": 0.0},

@@ -28,10 +28,12 @@ from tqdm.auto import tqdm
 
 from mva_ray.config.search import Search
 from mva_ray.maths.pareto import front_mask, hypervolume
-from mva_ray.records import Coefficients, Outcome
+from mva_ray.records import Coefficients, Outcome, Proposal
 from mva_ray.search.designs import reference_candidates
-from mva_ray.search.proposer import batches, make_proposer
+from mva_ray.search.proposer import make_proposer
 from mva_ray.search.racing import Race
+from mva_ray.search.results import Result
+from mva_ray.search.rounds import Rounds
 
 Array = NDArray[np.float64]
 Answer = Callable[[Coefficients], tuple[Array, Array]]
@@ -125,33 +127,29 @@ class Record:
 
 
 def search(method: str, budget: int, k: int, seed: int, answer: Answer, race: Race) -> dict[Coefficients, Record]:
-    """A search as `GenerationalSearcher` runs it; a race without looks stops nobody."""
+    """A search as runs have it; a race without looks stops nobody."""
     settings = Search(method=method, candidates=budget, population=8)  # type: ignore[arg-type]
     proposer = make_proposer(settings, [(0, UPPER)] * k, k, reference_candidates(k, 4), seed)
-    records: dict[Coefficients, Record] = {}
-
-    def judge(rows: Sequence[Coefficients]) -> list[Outcome]:
-        complete = {row: records[row].rewards.tolist() for row in rows if not records[row].stopped}
-        race.admit(complete, list(complete))
-        return [outcome(row, records[row]) for row in rows]
-
-    for rows in batches(proposer, judge):
-        race.enter(rows)
-        raced = bool(records)
-        records |= {row: evaluate(row, answer, race, raced) for row in rows}
+    rounds, records = Rounds(proposer, race=race), dict[Coefficients, Record]()
+    while asked := rounds.ask():
+        for proposal in asked:
+            record = records[proposal.coefficients] = evaluate(proposal, answer, race)
+            rounds.tell(result(proposal.coefficients, record))
     return records
 
 
-def evaluate(row: Coefficients, answer: Answer, race: Race, raced: bool) -> Record:
+def evaluate(proposal: Proposal, answer: Answer, race: Race) -> Record:
+    row = proposal.coefficients
     rewards, tokens = answer(row)
-    looks = race.looks if raced else ()
+    looks = [look for look in proposal.looks if look is not None]
     stops = (look for look in looks if race.dominating(row, rewards[:look].tolist()) is not None)
-    return Record(rewards, tokens, next(stops, len(rewards)), raced)
+    return Record(rewards, tokens, next(stops, len(rewards)), bool(looks))
 
 
-def outcome(row: Coefficients, record: Record) -> Outcome:
+def result(row: Coefficients, record: Record) -> Result:
     seen = record.rewards[: record.given]
-    return Outcome(row, tuple(seen.mean(axis=0)), tuple(seen.std(axis=0, ddof=1) / np.sqrt(len(seen))))
+    outcome = Outcome(row, tuple(seen.mean(axis=0)), tuple(seen.std(axis=0, ddof=1) / np.sqrt(len(seen))))
+    return Result(outcome, seen.tolist(), not record.stopped)
 
 
 def compare(method: str, budget: int, k: int, seed: int, answer: Answer, race: Race) -> dict[str, float]:

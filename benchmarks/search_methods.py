@@ -27,7 +27,9 @@ from mva_ray.config.search import POPULATIONS, Search
 from mva_ray.maths.pareto import front_mask, hypervolume
 from mva_ray.records import Coefficients, Outcome, rounded
 from mva_ray.search.designs import reference_candidates
-from mva_ray.search.proposer import DESIGNS, batches, make_proposer
+from mva_ray.search.proposer import DESIGNS, make_proposer
+from mva_ray.search.results import Result
+from mva_ray.search.rounds import Rounds
 
 OURS = (*POPULATIONS, *DESIGNS)
 OVERLAPPING = "surrogate_3"
@@ -150,14 +152,13 @@ def our_batches(method: str, surface: Surface, budget: int, seed: int) -> Iterat
     n_values, measured = len(surface.bounds), surface.measured(seed)
     name, pending = ("surrogate", 4) if method == OVERLAPPING else (method, 0)
     settings = Search(method=name, candidates=budget)  # type: ignore[arg-type]
-    proposer = make_proposer(settings, surface.bounds, n_values, reference_candidates(n_values, 2), seed, pending)
-
-    def judge(rows: Sequence[Coefficients]) -> list[Outcome]:
-        w = np.array(rows)
-        told = zip(rows, measured(w).tolist(), surface.errors(w).tolist(), strict=True)
-        return [Outcome(row, tuple(means), tuple(errors)) for row, means, errors in told]
-
-    return batches(proposer, judge)
+    references = reference_candidates(n_values, 2)
+    rounds = Rounds(make_proposer(settings, surface.bounds, n_values, references, seed, pending))
+    while asked := [proposal.coefficients for proposal in rounds.ask()]:
+        yield asked
+        w = np.array(asked)
+        for row, means, errors in zip(asked, measured(w).tolist(), surface.errors(w).tolist(), strict=True):
+            rounds.tell(Result(Outcome(row, tuple(means), tuple(errors))))
 
 
 def optuna_batches(method: str, surface: Surface, budget: int, seed: int) -> Iterator[list[Coefficients]]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mva_ray.records import Evaluation
+from mva_ray.records import Evaluation, in_order
 from mva_ray.table import ParetoTable
 
 
@@ -33,7 +33,7 @@ def main() -> None:
 def recorded_row(row: Evaluation, values: Sequence[str]) -> dict[str, Any]:
     """Means over the prompts and their standard errors, and what each prompt had: rewards [n][k] and tokens [n]."""
     return {
-        "w": list(row.coefficients.values()),
+        "w": in_order(row.coefficients, values),
         "mean": [round(row.reward_mean[value], 4) for value in values],
         "se": [round(row.reward_se[value], 4) for value in values],
         "rewards": [[round(scored.rewards[value], 3) for value in values] for scored in row.generations],

@@ -7,7 +7,10 @@ from datetime import datetime
 SPLITS = ("train", "search", "held_out")
 DECIMALS = 4
 
-METRICS = ("tokens", "truncated", "repetition", "distinct", "base_nll")
+ENGINE_METRICS = ("base_nll",)
+"""What only our own engine measures of a completion, where a constraint asks for it (`evaluation/local.py`)."""
+
+METRICS = ("tokens", "truncated", "repetition", "distinct", *ENGINE_METRICS)
 """What is recorded of every candidate besides its rewards; `evaluation/metrics.py` defines them."""
 
 RESERVED_COLUMNS = frozenset(
@@ -53,6 +56,11 @@ def coefficient_names(values: Sequence[str], blocks: int = 1) -> dict[str, tuple
     }
 
 
+def in_order(numbers: Mapping[str, float], names: Iterable[str]) -> tuple[float, ...]:
+    """The number of each name, in the order of the names: a mapping's own order is whatever its writer had."""
+    return tuple(numbers[name] for name in names)
+
+
 def rounded(coefficients: Iterable[float]) -> Coefficients:
     """Coefficients as candidates carry them everywhere: four decimals, no negative zero."""
     return tuple(round(float(number), DECIMALS) + 0.0 for number in coefficients)
@@ -70,6 +78,19 @@ class Outcome:
     rewards: tuple[float, ...] | None
     errors: tuple[float, ...] = ()
     constraints: tuple[float, ...] = ()
+
+    @property
+    def is_feasible(self) -> bool:
+        """Whether it has rewards and keeps all constraints."""
+        return self.rewards is not None and all(number <= 0 for number in self.constraints)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A candidate to evaluate. It reports after so many prompts of each look; None stands for all of them."""
+
+    coefficients: Coefficients
+    looks: tuple[int | None, ...] = (None,)
 
 
 @dataclass(frozen=True)

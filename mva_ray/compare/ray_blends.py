@@ -8,9 +8,10 @@ from tqdm.auto import tqdm
 
 from mva_ray.compare.scoring import Blend
 from mva_ray.config import RunConfig
+from mva_ray.constraints import is_measured
 from mva_ray.evaluation.evaluate import EvaluationSetting
 from mva_ray.evaluation.known import KnownAnswers
-from mva_ray.evaluation.ray_actors import evaluate_all, evaluation_broker
+from mva_ray.evaluation.ray_broker import evaluate_all, evaluation_broker
 from mva_ray.records import AdapterRef, Evaluation
 from mva_ray.table import ParetoTable
 
@@ -36,7 +37,8 @@ class Evaluations:
         self._known = {split: self._read(split) for split in settings}
 
     def __enter__(self) -> Self:
-        known = KnownAnswers(self._table.evaluations(with_generations=True))
+        rows = self._table.evaluations(with_generations=True)
+        known = KnownAnswers(rows, {"base_nll"} & self._config.constraints.keys())
         self._actors = evaluation_broker(self._config, self._adapters, self._settings, self._table.append, known)
         self._broker = self._actors.__enter__()
         return self
@@ -60,13 +62,13 @@ class Evaluations:
         return [known.get(_identity(blend)) or failed[_identity(blend)] for blend in blends]
 
     def _read(self, split: str) -> dict[frozenset[tuple[str, float]], Evaluation]:
-        """Every successful evaluation there is, by its coefficients other than 0."""
+        """Every successful evaluation there is, measured on every limit, by its coefficients other than 0."""
         setting = self._settings[split]
         rows = self._table.evaluations(setting.context, split, with_generations=True)
         return {
             _identity(row.coefficients): row
             for row in rows
-            if row.prompts_hash == setting.prompts_hash and row.status == "ok"
+            if row.prompts_hash == setting.prompts_hash and row.status == "ok" and is_measured(row, setting.constraints)
         }
 
 

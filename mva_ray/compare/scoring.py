@@ -1,16 +1,19 @@
 """From a method's adapters to its candidates: searched on the search prompts, its front scored on held-out ones."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from mva_ray.compare.methods import Method
 from mva_ray.compare.results import Candidate, Rewards
 from mva_ray.config import RunConfig
+from mva_ray.constraints import Limits, violation
 from mva_ray.maths.pareto import front_mask
-from mva_ray.records import Coefficients, Evaluation, Outcome
+from mva_ray.records import Evaluation
 from mva_ray.search.designs import convex_candidates, reference_candidates
-from mva_ray.search.proposer import make_proposer
+from mva_ray.search.proposer import Proposer, make_proposer
+from mva_ray.search.results import Reader
+from mva_ray.search.rounds import Rounds
 
 Blend = Mapping[str, float]
 """Coefficients by adapter; one that is not named has 0."""
@@ -41,30 +44,39 @@ class _Choice:
     preference: Mapping[str, float] = field(default_factory=dict)
 
 
-class Scoring:
-    """Every method gets `compare.candidates` blends at most, or the models it trained."""
+_Found = tuple[_Choice, Evaluation]
 
-    def __init__(self, config: RunConfig, evaluations: Evaluate) -> None:
+
+class Scoring:
+    """Every method gets `compare.candidates` blends at most, or the models it trained.
+
+    Args:
+        limits: what a candidate has to keep to be on a front.
+    """
+
+    def __init__(self, config: RunConfig, evaluations: Evaluate, limits: Limits) -> None:
         self._config = config
         self._evaluations = evaluations
+        self._limits = limits
         self._methods: dict[str, Scored] = {}
         self._held_out: dict[frozenset[tuple[str, float]], Evaluation] = {}
 
     def search(self, name: str, method: Method) -> None:
         """Evaluate a method's models on the search prompts, and those that none dominates on the held-out ones."""
         scored = self._methods[name] = Scored()
-        found: list[tuple[_Choice, Evaluation]] = []
-        for choices, tell in self._rounds(method):
-            rows = self._evaluations.evaluate("search", [choice.blend for choice in choices], name)
-            tell(rows)
-            found += zip(choices, rows, strict=True)
+        fixed = self._fixed(method)
+        found = self._searched(name, method, scored) if fixed is None else self._evaluate(name, fixed)
         scored.evaluations = len(found)
-        scored.failures = [f"{choice.label}: {row.failure}: {row.error}" for choice, row in found if row.failure]
-        best = self._front([(choice, row) for choice, row in found if row.status == "ok"])
+        scored.failures += [f"{choice.label}: {self._problem(row)}" for choice, row in found if row.failure]
+        succeeded = [(choice, row) for choice, row in found if row.status == "ok"]
+        feasible = [(choice, row) for choice, row in succeeded if not violation(row, self._limits)]
+        if succeeded and not feasible:
+            scored.failures.append(f"none of {len(succeeded)} candidates keeps the constraints")
+        best = self._front(feasible)
         rows = self._score_held_out([choice.blend for choice, _ in best], name)
         for (choice, searched), row in zip(best, rows, strict=True):
-            if row.failure:
-                scored.failures.append(f"{choice.label}: {row.failure}: {row.error}")
+            if problem := self._problem(row):
+                scored.failures.append(f"{choice.label}: {problem}")
             else:
                 scored.candidates.append(_candidate(choice, searched, row))
 
@@ -77,7 +89,7 @@ class Scoring:
 
     @property
     def base(self) -> Rewards:
-        return rewards_of(self._held_out[frozenset()])
+        return rewards_by_value(self._held_out[frozenset()])
 
     def held_out(self, blend: Blend) -> Evaluation | None:
         """A blend's held-out evaluation, None where it failed or was not asked for."""
@@ -87,47 +99,52 @@ class Scoring:
     def of(self, name: str) -> Scored:
         return self._methods.get(name, Scored())
 
-    def _rounds(self, method: Method) -> Iterator[tuple[list[_Choice], "Tell"]]:
-        """What to evaluate next, and whom to tell what came of it."""
+    def _fixed(self, method: Method) -> list[_Choice] | None:
+        """The models of a method that has no coefficients to search."""
         if method.models:
-            yield (
-                [
-                    _Choice(model.label, {model.recipe.directory: 1.0}, preference=model.preference)
-                    for model in method.models
-                ],
-                _ignore,
-            )
-            return
-        names = [recipe.directory for recipe in method.adapters]
-        values = self._config.value_names
-
-        def choice(row: Sequence[float]) -> _Choice:
-            label = ", ".join(f"{value} {number:g}" for value, number in zip(values, row, strict=True))
-            blend = {name: number for name, number in zip(names, row, strict=True) if number}
-            return _Choice(label, blend, coefficients=dict(zip(values, row, strict=True)))
-
+            return [_Choice(m.label, {m.recipe.directory: 1.0}, preference=m.preference) for m in method.models]
         if method.convex:
-            yield [choice(row) for row in convex_lattice(len(values), self._config.compare.candidates)], _ignore
-            return
-        search, budget = self._config.search, self._config.compare.candidates
+            lattice = convex_lattice(len(self._config.values), self._config.compare.candidates)
+            return [self._blend(method, row) for row in lattice]
+        return None
+
+    def _searched(self, name: str, method: Method, scored: Scored) -> list[_Found]:
+        """What the search of the coefficients evaluated; that it stopped early is a failure of the method."""
+        rounds, reader = Rounds(self._proposer()), Reader(tuple(self._config.value_names), self._limits)
+        found: list[_Found] = []
+        while asked := [proposal.coefficients for proposal in rounds.ask()]:
+            new = self._evaluate(name, [self._blend(method, row) for row in asked])
+            for row, (_, evaluation) in zip(asked, new, strict=True):
+                rounds.tell(reader.result(row, evaluation))
+            found += new
+        if rounds.too_many_failed:
+            scored.failures.append(f"the search stopped: {rounds.too_many_failed}")
+        return found
+
+    def _proposer(self) -> Proposer:
+        search, budget, n_values = self._config.search, self._config.compare.candidates, len(self._config.values)
         settings = search.model_copy(update={"candidates": budget, "population": min(search.generation_size, budget)})
-        references = reference_candidates(len(values), search.convex_partitions)
-        proposer = make_proposer(settings, self._config.bounds, len(values), references, self._config.seed)
-        while asked := proposer.ask():
+        references = reference_candidates(n_values, search.convex_partitions)
+        return make_proposer(settings, self._config.bounds, n_values, references, self._config.seed)
 
-            def tell(rows: list[Evaluation], asked: list[Coefficients] = asked) -> None:
-                proposer.tell([self._outcome(*pair) for pair in zip(asked, rows, strict=True)])
+    def _blend(self, method: Method, row: Sequence[float]) -> _Choice:
+        names, values = [recipe.directory for recipe in method.adapters], self._config.value_names
+        label = ", ".join(f"{value} {number:g}" for value, number in zip(values, row, strict=True))
+        blend = {name: number for name, number in zip(names, row, strict=True) if number}
+        return _Choice(label, blend, coefficients=dict(zip(values, row, strict=True)))
 
-            yield [choice(row) for row in asked], tell
+    def _evaluate(self, name: str, choices: Sequence[_Choice]) -> list[_Found]:
+        rows = self._evaluations.evaluate("search", [choice.blend for choice in choices], name)
+        return list(zip(choices, rows, strict=True))
 
-    def _outcome(self, asked: Coefficients, row: Evaluation) -> Outcome:
-        if row.status != "ok":
-            return Outcome(asked, None)
-        values = self._config.value_names
-        means, errors = ([numbers[value] for value in values] for numbers in (row.reward_mean, row.reward_se))
-        return Outcome(asked, tuple(means), tuple(errors))
+    def _problem(self, row: Evaluation) -> str | None:
+        """Why a held-out evaluation is on no front."""
+        if row.failure:
+            return f"{row.failure}: {row.error}"
+        broken = violation(row, self._limits)
+        return f"infeasible on the {row.split} prompts: {broken}" if broken else None
 
-    def _front(self, found: list[tuple[_Choice, Evaluation]]) -> list[tuple[_Choice, Evaluation]]:
+    def _front(self, found: Sequence[_Found]) -> list[_Found]:
         if not found:
             return []
         mask = front_mask([[row.reward_mean[value] for value in self._config.value_names] for _, row in found])
@@ -139,14 +156,6 @@ class Scoring:
         return rows
 
 
-class Tell(Protocol):
-    def __call__(self, rows: list[Evaluation]) -> None: ...
-
-
-def _ignore(rows: list[Evaluation]) -> None:
-    """A fixed design learns nothing."""
-
-
 def convex_lattice(n_values: int, most: int) -> list[tuple[float, ...]]:
     """The finest simplex lattice of at most so many points, and never coarser than the single adapters."""
     partitions = 1
@@ -155,7 +164,7 @@ def convex_lattice(n_values: int, most: int) -> list[tuple[float, ...]]:
     return convex_candidates(n_values, partitions)
 
 
-def rewards_of(row: Evaluation) -> Rewards:
+def rewards_by_value(row: Evaluation) -> Rewards:
     """One number a prompt for every value."""
     return {value: [scored.rewards[value] for scored in row.generations] for value in row.reward_mean}
 
@@ -165,7 +174,7 @@ def _candidate(choice: _Choice, searched: Evaluation, row: Evaluation) -> Candid
         label=choice.label,
         coefficients=dict(choice.coefficients),
         preference=dict(choice.preference),
-        rewards=rewards_of(row),
+        rewards=rewards_by_value(row),
         search_means=searched.reward_mean,
         completions=[scored.generation.completion for scored in row.generations],
     )

@@ -15,11 +15,11 @@ from mva_ray.compare.interference import interference, means
 from mva_ray.compare.methods import METHODS, NO_PENALTY, Ingredients, Method, Recipe
 from mva_ray.compare.ray_blends import Evaluations
 from mva_ray.compare.results import AdapterInterference, AlphaResult, Candidate, MethodResult, Rewards, SingleResult
-from mva_ray.compare.scoring import Scoring, rewards_of
+from mva_ray.compare.scoring import Scoring, rewards_by_value
 from mva_ray.config import RunConfig
 from mva_ray.errors import RunError
 from mva_ray.evaluation.evaluate import EvaluationSetting
-from mva_ray.evaluation.ray_sampling import scoring
+from mva_ray.evaluation.ray_actors import scoring
 from mva_ray.maths.consistency import reward_gaps
 from mva_ray.plan.keys import key, make_plan
 from mva_ray.records import AdapterRef, PreferencePair
@@ -79,7 +79,7 @@ class _Seed:
         adapters = [AdapterRef(name, str(self._path(name)), sha) for name, sha in settings["search"].adapters.items()]
         result = SeedResult(list(settings["held_out"].prompts), settings["held_out"].prompts_hash)
         with Evaluations(self._config, adapters, settings, ParetoTable(self._directory)) as evaluations:
-            scoring = Scoring(self._config, evaluations)
+            scoring = Scoring(self._config, evaluations, self._plan.constraints)
             for name, method in methods.items():
                 scoring.search(name, method)
             blended = {name: method for name, method in methods.items() if method.adapters and not method.convex}
@@ -116,10 +116,11 @@ class _Seed:
         tables: dict[str, Any] = {value: file.read_json() for value, file in files.items()}
         missing = [value for value, table in tables.items() if table is None]
         if missing:
-            with scoring(self._config, "the preference pairs") as score:
+            with scoring(self._config, pairs, "the preference pairs") as score:
                 for value in missing:
-                    sides = _sides(pairs[value])
-                    tables[value] = [[score(name, side) for name in self._config.value_names] for side in sides]
+                    prompts = [plain_text(pair.prompt) for pair in pairs[value]]
+                    sides = ([pair.chosen for pair in pairs[value]], [pair.rejected for pair in pairs[value]])
+                    tables[value] = [[score(name, prompts, side) for name in pairs] for side in sides]
                     files[value].write_json(tables[value])
         return {value: reward_gaps(*(np.array(side).T for side in table)) for value, table in tables.items()}
 
@@ -182,6 +183,7 @@ class _Seed:
                 rewards=plan.rewards,
                 seed=self._config.seed,
                 generator=plan.generator,
+                constraints=plan.constraints,
             )
             for split in EVALUATED
         }
@@ -209,7 +211,9 @@ class _Seed:
             return
         for value, recipe in zip(values, method.adapters, strict=True):
             if row := scoring.held_out({recipe.directory: 1.0}):
-                single = SingleResult(penalty=penalty, value=value, seed=self._config.seed, rewards=rewards_of(row))
+                single = SingleResult(
+                    penalty=penalty, value=value, seed=self._config.seed, rewards=rewards_by_value(row)
+                )
                 result.singles.append(single)
         for (first, one), (second, other) in combinations(zip(values, method.adapters, strict=True), 2):
             shared = interference(self._path(one.directory), self._path(other.directory))
@@ -223,7 +227,7 @@ class _Seed:
         own = {}
         for value, recipe in zip(self._config.value_names, method.adapters, strict=True):
             if row := scoring.held_out({recipe.directory: 1.0}):
-                own[value] = rewards_of(row)[value]
+                own[value] = rewards_by_value(row)[value]
         return AlphaResult(
             penalty=self._config.training.penalty.kind,
             alpha=alpha,
@@ -237,10 +241,3 @@ class _Seed:
 
 def _distinct(recipes: Iterable[Recipe]) -> list[Recipe]:
     return list({recipe.key: recipe for recipe in recipes}.values())
-
-
-def _sides(pairs: Sequence[PreferencePair]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """The chosen and the rejected completions, each with its prompt."""
-    prompts = [plain_text(pair.prompt) for pair in pairs]
-    chosen, rejected = [pair.chosen for pair in pairs], [pair.rejected for pair in pairs]
-    return list(zip(prompts, chosen, strict=True)), list(zip(prompts, rejected, strict=True))

@@ -10,7 +10,7 @@ from mva_ray.config.document import Document, Problem
 from mva_ray.config.fields import A_NAME, NAME, Finite, Section, check_value_name
 from mva_ray.config.imports import did_you_mean
 from mva_ray.config.reward import A_REWARD, RewardSettings
-from mva_ray.records import METRICS
+from mva_ray.records import ENGINE_METRICS, METRICS
 
 Bound = Annotated[Finite, Field(description="a number")]
 
@@ -43,7 +43,7 @@ def constraint_problems(document: Document) -> Iterator[Problem]:
         brings_reward = document.get("constraints", name, "reward") is not None
         if message := (_taken if brings_reward else _unknown)(name, values):
             yield document.problem(("constraints", name), message)
-        elif name == "base_nll" and document.get("engine", "openai") is not None:
+        elif name in ENGINE_METRICS and document.get("engine", "openai") is not None:
             yield document.problem(("constraints", name), "only our own engine measures it: leave 'engine.openai' out")
 
 

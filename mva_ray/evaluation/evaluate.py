@@ -12,7 +12,7 @@ from typing import Any
 from mva_ray.constraints import Limits
 from mva_ray.errors import CandidateFailure
 from mva_ray.evaluation.metrics import text_metrics
-from mva_ray.records import Evaluation, Generation, ScoredGeneration, rounded
+from mva_ray.records import ENGINE_METRICS, Evaluation, Generation, ScoredGeneration, rounded
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,11 @@ class EvaluationSetting:
     def extra_rewards(self) -> dict[str, str]:
         """Name and version of the rewards that are only constraints."""
         return {name: limit.reward for name, limit in self.constraints.items() if limit.reward is not None}
+
+    @property
+    def engine_metrics(self) -> list[str]:
+        """The metrics that the engine has to measure, since a constraint is on them."""
+        return [name for name in ENGINE_METRICS if name in self.constraints]
 
     @property
     def prompts_hash(self) -> str:

@@ -29,6 +29,26 @@ class Generator(Protocol):
         ...
 
 
+class GeneratorClient(Protocol):
+    """A generator in a process of its own, as the broker asks it. Any number of calls may wait at once.
+
+    Every call raises `CandidateFailure` where the process died or the generator raised, `RunError` where no call can
+    be answered.
+    """
+
+    async def answer(self, requests: Sequence[tuple[Coefficients, str]]) -> list[Answer]:
+        """As `Generator.answer`."""
+        ...
+
+    async def measure(self, metrics: Sequence[str], generations: Sequence[Generation]) -> list[dict[str, float]]:
+        """The named engine metrics of each generation (`records.ENGINE_METRICS`)."""
+        ...
+
+    async def busy_seconds(self) -> float:
+        """Seconds that it has worked so far."""
+        ...
+
+
 def make_generator(config: RunConfig, base_model: str, adapters: Sequence[AdapterRef]) -> Generator:
     """Our own engine, which holds the model, or one that asks `engine.openai`. Loads no torch before it is called."""
     if config.engine.openai:

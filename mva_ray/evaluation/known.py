@@ -1,13 +1,13 @@
 """What earlier evaluations answer already: nothing is generated or scored twice, in this run or in those before it."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from mva_ray.evaluation.evaluate import EvaluationSetting
-from mva_ray.records import METRICS, Coefficients, Evaluation, Generation, rounded
+from mva_ray.records import ENGINE_METRICS, Coefficients, Evaluation, Generation, rounded
 
-Blend = frozenset[tuple[str, float]]
+BlendKey = frozenset[tuple[str, float]]
 """A candidate by what it is made of: the hash of each adapter and its coefficient, where that is not 0."""
 
 BASE_MODEL = "of another base model"
@@ -31,13 +31,12 @@ class KnownAnswers:
     whatever the bounds, the names of the values or the run that evaluated it. Not safe for threads.
 
     Args:
-        evaluations: with their generations; where two answer the same prompt, the later one counts.
-        needs: metrics that an answer must bring, such as base_nll; without them it is not known.
+        evaluations: with their generations; where two answer the same prompt, the later one counts, unless only the
+            earlier one has the engine's metrics.
     """
 
-    def __init__(self, evaluations: Iterable[Evaluation] = (), needs: Collection[str] = ()) -> None:
-        self._needs = frozenset(needs)
-        self._answers: dict[tuple[str, Blend], dict[str, KnownAnswer]] = {}
+    def __init__(self, evaluations: Iterable[Evaluation] = ()) -> None:
+        self._answers: dict[tuple[str, BlendKey], dict[str, KnownAnswer]] = {}
         self._rewards: dict[tuple[str, str, str], float] = {}
         for evaluation in evaluations:
             self.learn(evaluation)
@@ -47,19 +46,20 @@ class KnownAnswers:
         answers = self._answers.setdefault((evaluation.generator, _blend_in(evaluation)), {})
         for row in evaluation.generations:
             prompt, completion = row.generation.prompt, row.generation.completion
-            if self._needs <= row.metrics.keys():
-                kept = {name: number for name, number in row.metrics.items() if name in METRICS}
+            kept = {name: number for name, number in row.metrics.items() if name in ENGINE_METRICS}
+            if prompt not in answers or answers[prompt].metrics.keys() <= kept.keys():
                 answers[prompt] = KnownAnswer(row.generation, kept)
             for name, number in (row.metrics | row.rewards).items():
                 if version := evaluation.rewards.get(name):
                     self._rewards[version, prompt, completion] = number
 
     def answers(self, setting: EvaluationSetting, coefficients: Sequence[float]) -> Mapping[str, KnownAnswer]:
-        """The known answers of a candidate by prompt, of any split."""
+        """The answers of a candidate by prompt, of any split, that have all engine metrics of the setting."""
         if not setting.generator:
             return {}
         blend = blend_of(zip(setting.adapters.values(), coefficients, strict=True))
-        return self._answers.get((setting.generator, blend), {})
+        answers, needs = self._answers.get((setting.generator, blend), {}), set(setting.engine_metrics)
+        return {prompt: answer for prompt, answer in answers.items() if needs <= answer.metrics.keys()}
 
     def keep_answer(self, setting: EvaluationSetting, coefficients: Sequence[float], answer: KnownAnswer) -> None:
         """Remember what a candidate has just answered."""
@@ -74,7 +74,7 @@ class KnownAnswers:
         return self._rewards.get((version, prompt, completion))
 
 
-def blend_of(coefficients: Iterable[tuple[str, float]]) -> Blend:
+def blend_of(coefficients: Iterable[tuple[str, float]]) -> BlendKey:
     """Adapters' hashes with coefficients, as a key that every run has: what is left out and the order do not count."""
     total: dict[str, float] = {}
     for sha, coefficient in coefficients:
@@ -123,5 +123,5 @@ def _coefficients(setting: EvaluationSetting, row: Evaluation) -> Coefficients:
     return rounded(left.pop(sha, 0.0) for sha in setting.adapters.values())
 
 
-def _blend_in(row: Evaluation) -> Blend:
+def _blend_in(row: Evaluation) -> BlendKey:
     return blend_of((row.adapters[name], coefficient) for name, coefficient in row.coefficients.items())

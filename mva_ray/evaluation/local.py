@@ -1,7 +1,7 @@
 """Completions by many candidates at once: from prompts to requests of the engine, and from its tokens to text."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -19,6 +19,11 @@ from mva_ray.evaluation.row_limit import MOST, RowLimit, rows_that_fit
 from mva_ray.records import AdapterRef, Coefficients, Generation
 
 T = TypeVar("T")
+
+MEASURES: Mapping[str, Callable[[Sequence[float]], float]] = {
+    "base_nll": lambda log_probabilities: -sum(log_probabilities) / len(log_probabilities)
+}
+"""Every engine metric: from the log-probabilities of a completion's tokens under the base model, in nats."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +91,12 @@ class LocalGenerator:
         """
         return self._finish(self.begin_samples(prompts, sampling, seed))
 
-    def base_nll(self, generations: Sequence[Generation]) -> list[float]:
-        """The mean negative log-likelihood of each completion's tokens under the base model, in nats a token.
+    def measure(self, metrics: Sequence[str], generations: Sequence[Generation]) -> list[dict[str, float]]:
+        """The named engine metrics of each completion, all by one pass of the base model over it.
 
         The end token counts where the model ended the completion, so that an empty one has a likelihood too.
         """
-        return self._finish(self.begin_base_nll(generations))
+        return self._finish(self.begin_measure(metrics, generations))
 
     def begin_answers(self, requests: Sequence[tuple[Coefficients, str]]) -> Pending[list[Answer]]:
         rows = self._engine.submit(
@@ -116,9 +121,11 @@ class LocalGenerator:
 
         return Pending(rows, read)
 
-    def begin_base_nll(self, generations: Sequence[Generation]) -> Pending[list[float]]:
+    def begin_measure(
+        self, metrics: Sequence[str], generations: Sequence[Generation]
+    ) -> Pending[list[dict[str, float]]]:
         rows = self._engine.submit([self._scoring(generation) for generation in generations])
-        return Pending(rows, lambda done: [_mean_nll(row) for row in done])
+        return Pending(rows, lambda done: [_measured(metrics, row) for row in done])
 
     def _finish(self, pending: Pending[T]) -> T:
         while not pending.is_done():
@@ -159,7 +166,7 @@ def _most_rows(model: Any, max_new_tokens: int) -> int:
     return rows_that_fit(free, model.config.get_text_config(), length, model.dtype.itemsize)
 
 
-def _mean_nll(row: Row) -> float:
+def _measured(metrics: Sequence[str], row: Row) -> dict[str, float]:
     if row.failure:
-        raise CandidateFailure("generation_raised", f"base_nll: {row.failure}")
-    return -sum(row.log_probabilities) / len(row.log_probabilities)
+        raise CandidateFailure("generation_raised", f"{', '.join(metrics)}: {row.failure}")
+    return {name: MEASURES[name](row.log_probabilities) for name in metrics}

@@ -88,7 +88,7 @@ def _pair_grid(points: Points, names: CoefficientNames, title: str) -> Figure:
         handles=_legend(points, alone), loc="outside lower center", ncols=4 if alone else 7, frameon=False, fontsize=9
     )
     figure.suptitle(title, fontsize=12)
-    renderer = FigureCanvasAgg(figure).get_renderer()
+    renderer: RendererBase = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     figure.draw(renderer)  # lays it out: names need to know where the points are
     for axes, (x, y) in zip(grid, pairs, strict=False):
         _name_single_adapters(axes, points, names, x, y, renderer)

@@ -43,11 +43,7 @@ class Ledger:
     @property
     def front(self) -> list[Coefficients]:
         """Those that are feasible and that no other feasible one dominates."""
-        feasible = {
-            told.coefficients: told.rewards
-            for told in self.succeeded
-            if told.rewards is not None and all(number <= 0 for number in told.constraints)
-        }
+        feasible = {told.coefficients: told.rewards for told in self.succeeded if told.rewards and told.is_feasible}
         mask = front_mask(list(feasible.values())) if feasible else np.zeros(0, bool)
         return [row for row, on_front in zip(feasible, mask, strict=True) if on_front]
 

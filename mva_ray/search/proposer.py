@@ -1,7 +1,6 @@
 """One way in to every search method."""
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from mva_ray.config.search import Search
@@ -67,25 +66,6 @@ def make_proposer(
     from mva_ray.search.evolution import EvolutionaryProposer
 
     return EvolutionaryProposer(settings, ledger, bounds, n_values, seed)
-
-
-def batches(
-    proposer: Proposer, judge: Callable[[Sequence[Coefficients]], Sequence[Outcome]]
-) -> Iterator[list[Coefficients]]:
-    """All batches of a search in one process: each is asked for as soon as it can be, and told when it has to be.
-
-    Args:
-        judge: the outcomes of a batch; called when the batch is told, after it was yielded.
-    """
-    pending: deque[list[Coefficients]] = deque()
-    while True:
-        if proposer.ready:
-            pending.append(proposer.ask())
-            if not pending[-1]:
-                return
-            yield pending[-1]
-        else:
-            proposer.tell(judge(pending.popleft()))
 
 
 DESIGNS = {"grid": grid, "random": random, "sobol": sobol}

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -11,15 +10,7 @@ from ray.exceptions import RayTaskError
 from ray.tune import Trainable
 
 from mva_ray.errors import RunError
-from mva_ray.records import Coefficients
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """A candidate to evaluate. It reports after so many prompts of each look; None stands for all of them."""
-
-    coefficients: Coefficients
-    looks: tuple[int | None, ...] = (None,)
+from mva_ray.records import Proposal
 
 
 class ProposalQueue:

@@ -27,7 +27,7 @@ def value_adapters(run: Run, pairs: Pairs) -> list[AdapterRef]:
 
             copy_adapter(Path(value.adapter), directories[value.name])
     jobs = _training_jobs(run, pairs, directories)
-    if any(not Path(job.output).is_dir() for job in jobs):
+    if not all(job.is_done for job in jobs):
         run.start_ray()
         for name, seconds in train_with_progress(jobs, run.directory.ray).items():
             run.add_time(f"adapter '{name}'", seconds)
@@ -64,13 +64,13 @@ def train_with_progress(jobs: Sequence[TrainingJob], storage: Path) -> dict[str,
 
     seconds: dict[str, float] = defaultdict(float)
     before = time.monotonic()
-    steps = sum(job.training.steps for job in jobs if not Path(job.output).is_dir())
+    steps = sum(job.training.steps for job in jobs if not job.is_done)
     with tqdm(total=steps, desc="training", unit="step") as bar:
 
         def on_step(name: str, row: Mapping[str, float]) -> None:
             nonlocal before
             bar.set_description(f"training '{name}'")
-            bar.set_postfix(loss=f"{row['loss']:.3f}", accuracy=f"{row['reward_accuracy']:.2f}")
+            bar.set_postfix({metric: f"{number:.2f}" for metric, number in row.items() if metric != "step"})
             bar.update()
             now = time.monotonic()
             seconds[name] += now - before

@@ -11,7 +11,7 @@ from mva_ray.adapters.parts import split_by_block
 from mva_ray.constraints import is_measured
 from mva_ray.evaluation.evaluate import EvaluationSetting
 from mva_ray.evaluation.known import KnownAnswers, earlier_candidates, summary
-from mva_ray.records import AdapterRef, Coefficients, Evaluation
+from mva_ray.records import AdapterRef, Coefficients, Evaluation, in_order
 from mva_ray.run_dir.run_state import RunState
 from mva_ray.search.designs import in_blocks, reference_candidates
 from mva_ray.stages.run import Run
@@ -19,7 +19,7 @@ from mva_ray.stages.warm_start import earlier_runs
 from mva_ray.table import ParetoTable
 
 if TYPE_CHECKING:
-    from ray.actor import ActorHandle
+    from mva_ray.evaluation.ray_broker import Broker
 
 JUDGING = ("search", "held_out")
 """The splits that candidates are evaluated on."""
@@ -37,7 +37,7 @@ class Evaluations:
         self._run = run
         self._adapters = split_by_block(adapters, run.config.search.coefficients_per_value)
         self._stack = ExitStack()
-        self._broker: ActorHandle | None = None
+        self._broker: Broker | None = None
         self.table = ParetoTable(run.directory.path)
         self.settings = {split: self._setting(split) for split in JUDGING}
         self._save_state()
@@ -56,14 +56,14 @@ class Evaluations:
         self._stack.__exit__(kind, error, trace)
 
     @property
-    def broker(self) -> "ActorHandle":
+    def broker(self) -> "Broker":
         if self._broker is None:
-            from mva_ray.evaluation.ray_actors import evaluation_broker  # takes seconds, and may not be needed
+            from mva_ray.evaluation.ray_broker import evaluation_broker  # takes seconds, and may not be needed
 
             config = self._run.config
             self._run.start_ray()
             rows = [*self._earlier, *self.table.evaluations(with_generations=True)]
-            known = KnownAnswers(rows, {"base_nll"} & config.constraints.keys())
+            known = KnownAnswers(rows)
             actors = evaluation_broker(config, self._adapters, self.settings, self.table.append, known)
             self._broker = self._stack.enter_context(actors)
         return self._broker
@@ -73,7 +73,7 @@ class Evaluations:
         setting, racing = self.settings[split], self._run.config.search.racing is not None and split == "search"
         rows = self.table.evaluations(setting.context, split, with_generations=racing)
         return {
-            tuple(row.coefficients.values()): row
+            in_order(row.coefficients, setting.adapters): row
             for row in rows
             if row.prompts_hash == setting.prompts_hash
             and row.status in ("ok", "stopped")
@@ -88,7 +88,7 @@ class Evaluations:
     def evaluate(self, split: str, candidates: Sequence[Coefficients], what: str) -> None:
         """Evaluate those that are not known yet; the broker records them."""
         if missing := self.missing(split, candidates):
-            from mva_ray.evaluation.ray_actors import evaluate_all
+            from mva_ray.evaluation.ray_broker import evaluate_all
 
             done = evaluate_all(self.broker, split, missing)
             for _ in tqdm(done, total=len(missing), desc=what, unit="candidate"):

@@ -50,7 +50,7 @@ def _samples(run: Run) -> list[list[Generation]]:
     samples = store.read()
     if len(samples) == len(prompts):
         return samples
-    from mva_ray.evaluation.ray_sampling import sample_all  # Ray takes seconds to import, and may not be needed
+    from mva_ray.evaluation.ray_actors import sample_all  # Ray takes seconds to import, and may not be needed
 
     run.start_ray()
     width = max(1, 2 * run.rows // run.config.sampling.completions_per_prompt)
@@ -67,13 +67,13 @@ def _scores(run: Run, samples: Sequence[Sequence[Generation]]) -> Scores:
     scores: Scores = {value: file.read_json() or [] for value, file in files.items()}
     missing = [value for value, table in scores.items() if not table]
     if missing:
-        from mva_ray.evaluation.ray_sampling import scoring
+        from mva_ray.evaluation.ray_actors import scoring
 
         run.start_ray()
-        texts = [(row.prompt, row.completion) for generations in samples for row in generations]
-        with scoring(run.config, "the base model's samples") as score:
+        prompts, completions = zip(*((row.prompt, row.completion) for rows in samples for row in rows), strict=True)
+        with scoring(run.config, missing, "the base model's samples") as score:
             for value in missing:
-                numbers = iter(score(value, texts))
+                numbers = iter(score(value, prompts, completions))
                 scores[value] = [[next(numbers) for _ in generations] for generations in samples]
                 files[value].write_json(scores[value])
     return scores

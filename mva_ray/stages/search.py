@@ -1,13 +1,17 @@
 """Stage 3, the search: coefficients are proposed and evaluated on the search prompts until the budget is spent."""
 
+from collections.abc import Iterable, Mapping
+
 from tqdm.auto import tqdm
 
-from mva_ray.constraints import constraint_values
 from mva_ray.errors import RunError
-from mva_ray.records import Evaluation
+from mva_ray.plan.keys import key
+from mva_ray.records import Coefficients, Evaluation
+from mva_ray.search.finished import is_finished, note_finished
 from mva_ray.search.proposer import make_proposer
 from mva_ray.search.racing import Race
-from mva_ray.search.ray_search import GenerationalSearcher, outcome_of, run_search
+from mva_ray.search.results import Reader, Result
+from mva_ray.search.rounds import Rounds
 from mva_ray.stages.evaluations import Evaluations
 from mva_ray.stages.run import Run
 
@@ -18,42 +22,71 @@ def search(run: Run, evaluations: Evaluations) -> None:
     Raises:
         RunError: most candidates failed, or none can be evaluated any more; what was evaluated is kept.
     """
-    warm = evaluations.warm
-    if not evaluations.missing("search", warm) and not _searcher(run, evaluations).replay():
+    if evaluations.missing("search", evaluations.warm):
+        with run.timed("search"):
+            evaluations.evaluate("search", evaluations.warm, "warm start")
+    known = evaluations.known("search")
+    told = {row: known[row] for row in evaluations.warm if row in known and known[row].status == "ok"}
+    search_key = _key(run, evaluations, told)
+    if is_finished(run.directory.search, search_key, known):
         return
-    with run.timed("search"):
-        evaluations.evaluate("search", warm, "warm start")
-        _search(run, evaluations)
+    rounds = _rounds(run, evaluations, known, told)
+    if rounds.replay():
+        with run.timed("search"):
+            _run_trials(run, evaluations, rounds)
+    if rounds.too_many_failed:
+        raise RunError(f"the search stopped: {rounds.too_many_failed}")
+    note_finished(run.directory.search, search_key, rounds.candidates)
 
 
-def _search(run: Run, evaluations: Evaluations) -> None:
-    settings, searcher = run.config.search, _searcher(run, evaluations)
-    with tqdm(total=settings.candidates, desc="search", unit="candidate") as bar:
-        more = searcher.replay()
-        bar.update(searcher.evaluated)
-        if more:
-            ahead = 2 * evaluations.at_once("search")
-            run_search(searcher, evaluations.broker, settings.trials, ahead, run.directory.ray, bar.update)
-    if more:
-        import ray
-
-        run.add_time("engine at work in the search", ray.get(evaluations.broker.engine_seconds.remote()))
-    if searcher.too_many_failed:
-        raise RunError(f"the search stopped: {searcher.too_many_failed}")
+def _key(run: Run, evaluations: Evaluations, told: Iterable[Coefficients]) -> str:
+    """Of everything that proposals depend on besides the rewards of those proposed."""
+    config, setting = run.config, evaluations.settings["search"]
+    limits = [(name, limit.min, limit.max, limit.reward) for name, limit in setting.constraints.items()]
+    proposing = [config.search.model_dump(exclude={"resources"}), config.bounds, config.seed]
+    judging = [setting.context, setting.prompts_hash, setting.values, limits]
+    return key(proposing, judging, list(told), evaluations.at_once("search"))
 
 
-def _searcher(run: Run, evaluations: Evaluations) -> GenerationalSearcher:
-    """A searcher that was told the candidates of earlier runs, as far as they did not fail here."""
-    config, setting, known = run.config, evaluations.settings["search"], evaluations.known("search")
+def _rounds(
+    run: Run,
+    evaluations: Evaluations,
+    known: Mapping[Coefficients, Evaluation],
+    told: Mapping[Coefficients, Evaluation],
+) -> Rounds:
+    """The search of a proposer that was told the candidates of earlier runs, as far as they did not fail here."""
+    config, setting = run.config, evaluations.settings["search"]
+    reader = _reader(evaluations)
 
-    def constraints_of(evaluation: Evaluation) -> tuple[float, ...]:
-        return constraint_values(evaluation, setting.constraints)
+    def known_result(row: Coefficients) -> Result | None:
+        return reader.result(row, known[row]) if row in known else None
 
     references = evaluations.references(config.search.convex_partitions)
     pending = evaluations.at_once("search")
     proposer = make_proposer(config.search, config.bounds, len(config.values), references, config.seed, pending)
-    rows = {row: known[row] for row in evaluations.warm if row in known and known[row].status == "ok"}
-    proposer.tell([outcome_of(row, evaluation, constraints_of(evaluation)) for row, evaluation in rows.items()])
+    proposer.tell([reader.result(row, evaluation).outcome for row, evaluation in told.items()])
     racing = config.search.racing
     race = Race(len(setting.prompts), racing.block, racing.error_rate) if racing else None
-    return GenerationalSearcher(proposer, known.get, constraints_of, race)
+    return Rounds(proposer, known_result, race)
+
+
+def _run_trials(run: Run, evaluations: Evaluations, rounds: Rounds) -> None:
+    from mva_ray.search.ray_search import run_search  # takes seconds, and may not be needed
+
+    settings, ahead = run.config.search, 2 * evaluations.at_once("search")
+    with tqdm(total=settings.candidates, initial=rounds.evaluated, desc="search", unit="candidate") as bar:
+        seconds = run_search(
+            rounds,
+            _reader(evaluations),
+            evaluations.broker,
+            settings.trials,
+            ahead,
+            run.directory.ray,
+            bar.update,
+        )
+    run.add_time("engine at work in the search", seconds)
+
+
+def _reader(evaluations: Evaluations) -> Reader:
+    setting = evaluations.settings["search"]
+    return Reader(setting.values, setting.constraints)

@@ -9,22 +9,15 @@ from transformers import TrainerCallback
 
 from mva_ray.errors import RunError
 
-_COLUMNS = {
-    "loss": "dpo_loss",
-    "hsic": "hsic",
-    "reward_accuracy": "rewards/accuracies",
-    "reward_margin": "rewards/margins",
-    "staleness": "staleness",
-}
 _SHOWN_PROMPTS, _SHOWN_CHARACTERS = 8, 60
 
 
-def step_rows(history: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
-    """The metrics of every step in a trainer's log history, which a checkpoint brings along."""
+def step_rows(history: Sequence[Mapping[str, float]], columns: Mapping[str, str]) -> list[dict[str, float]]:
+    """The metrics of every step in a trainer's log history, which a checkpoint brings along, by a method's columns."""
     return [
-        {"step": logs["step"]} | {name: logs[key] for name, key in _COLUMNS.items() if key in logs}
+        {"step": logs["step"]} | {name: logs[key] for name, key in columns.items() if key in logs}
         for logs in history
-        if "dpo_loss" in logs
+        if columns["loss"] in logs
     ]
 
 
@@ -33,23 +26,29 @@ class StepMetrics(TrainerCallback):
 
     Args:
         name: of the job.
+        columns: of the job's method.
         on_step: called with each step's row.
-        prompts: of the step's pairs, on all workers; called on all of them when training diverges.
+        prompts: of the step, on all workers; called on all of them when training diverges.
     """
 
     def __init__(
-        self, name: str, on_step: Callable[[Mapping[str, float]], None], prompts: Callable[[], list[str]]
+        self,
+        name: str,
+        columns: Mapping[str, str],
+        on_step: Callable[[Mapping[str, float]], None],
+        prompts: Callable[[], list[str]],
     ) -> None:
         self._name = name
+        self._columns = columns
         self._on_step = on_step
         self._prompts = prompts
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        for row in step_rows(state.log_history):
+        for row in step_rows(state.log_history, self._columns):
             self._on_step(row)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
-        for row in step_rows([{**(logs or {}), "step": state.global_step}]):
+        for row in step_rows([{**(logs or {}), "step": state.global_step}], self._columns):
             checked = row | {"grad_norm": (logs or {}).get("grad_norm", 0.0)}
             broken = [name for name, number in checked.items() if not isfinite(number)]
             if broken:

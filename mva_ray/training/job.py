@@ -3,7 +3,8 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from mva_ray.config.training import Training
 from mva_ray.records import PreferencePair
@@ -32,8 +33,28 @@ class TrainingJob:
     output: str
     start: str | None = None
 
+    @property
+    def is_done(self) -> bool:
+        return Path(self.output).is_dir()
+
+    @property
+    def partial(self) -> Path:
+        """Where the output grows until it is complete."""
+        return Path(f"{self.output}.partial")
+
+    @property
+    def scratch(self) -> Path:
+        """The trainer's own files, gone when the output is complete."""
+        return Path(self.output, "trainer")
+
 
 def jobs_key(jobs: Sequence[TrainingJob]) -> str:
     """A short content hash: a checkpoint under it is one of exactly these jobs."""
     content = [{**asdict(job), "training": job.training.model_dump()} for job in jobs]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def against_finished(jobs: Sequence[TrainingJob]) -> list[TrainingJob]:
+    """The jobs to train at once; where a kill came between publishing one output and the next, those are frozen."""
+    finished = tuple(job.output for job in jobs if job.is_done)
+    return [replace(job, earlier=job.earlier + finished) for job in jobs if not job.is_done]

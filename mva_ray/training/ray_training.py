@@ -2,9 +2,7 @@
 
 import os
 import shutil
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +12,13 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-from mva_ray.errors import RunError, last_line
-from mva_ray.training.job import TrainingJob, jobs_key
+from mva_ray.errors import RunError
+from mva_ray.run_dir.files import publish
+from mva_ray.training.job import TrainingJob, against_finished, jobs_key
+from mva_ray.training.log import Follower, OnStep, TrainingLog, innermost
 from mva_ray.training.ray_exchange import start_board
-from mva_ray.training.ray_worker import partial_output, train_in_order, train_together
+from mva_ray.training.ray_worker import train_in_order, train_together
 
-OnStep = Callable[[str, Mapping[str, float]], None]
-_POLL_S = 0.2
 _RESTARTS = 3
 _QUIET = {"RAY_TRAIN_ENABLE_PRINT_PATCH": "0", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
 
@@ -42,24 +40,24 @@ def train_on_ray(jobs: Sequence[TrainingJob], storage: Path, on_step: OnStep) ->
         RunError: where a job or a worker failed, with the cause. Of a sequential schedule, all jobs that do not need
             the failed one are trained; a concurrent one ends.
     """
-    missing = [job for job in jobs if not Path(job.output).is_dir()]
+    missing = [job for job in jobs if not job.is_done]
     if not missing:
         return
     os.environ.update(_QUIET)
-    log = ray.remote(_TrainingLog).options(num_cpus=0).remote()
+    log = ray.remote(TrainingLog).options(num_cpus=0).remote()
     trainer = _trainer(jobs, log, storage)
-    with _Follower(log, on_step):
+    with Follower(lambda seen: ray.get(log.since.remote(seen)), on_step):
         try:
             trainer.fit()
         except Exception as error:
             names = " and ".join(f"'{name}'" for name in ray.get(log.running.remote()))
-            raise RunError(f"training of {names} failed: {_cause(error)}") from error
+            raise RunError(f"training of {names} failed: {innermost(error)}") from error
     shutil.rmtree(storage / _name(jobs), ignore_errors=True)
     if failures := ray.get(log.failures.remote()):
         raise RunError("\n".join(failures.values()))
     for job in missing:
-        if partial_output(job).is_dir():
-            partial_output(job).rename(job.output)
+        if job.partial.is_dir():
+            publish(job.partial, Path(job.output))
 
 
 def _trainer(jobs: Sequence[TrainingJob], log: ActorHandle, storage: Path) -> DataParallelTrainer:
@@ -77,7 +75,7 @@ def _trainer(jobs: Sequence[TrainingJob], log: ActorHandle, storage: Path) -> Da
             scaling_config=scaling,
             run_config=run_config,
         )
-    together = _against_finished(jobs)
+    together = against_finished(jobs)
     scaling, config = _resources(len(together))
     return DataParallelTrainer(
         train_together,
@@ -93,84 +91,6 @@ def _resources(workers: int) -> tuple[ScalingConfig, dict[str, Any]]:
     return ScalingConfig(num_workers=workers, use_gpu=available.get("GPU", 0) >= workers), {"threads": threads}
 
 
-def _against_finished(jobs: Sequence[TrainingJob]) -> list[TrainingJob]:
-    """The jobs to train at once; where a kill came between renaming one output and the next, those are frozen."""
-    finished = tuple(job.output for job in jobs if Path(job.output).is_dir())
-    return [replace(job, earlier=job.earlier + finished) for job in jobs if job.output not in finished]
-
-
 def _name(jobs: Sequence[TrainingJob]) -> str:
     """Ray Train resumes a run of the same name and storage by itself: the name says what is trained."""
     return f"training-{jobs_key(jobs)}"
-
-
-class _TrainingLog:
-    """What workers say: metrics, once a step also where steps are repeated after a kill, and jobs that failed."""
-
-    def __init__(self) -> None:
-        self._running: dict[str, None] = {}
-        self._rows: dict[tuple[str, float], dict[str, float]] = {}
-        self._failures: dict[str, str] = {}
-
-    def start(self, name: str) -> None:
-        self._running[name] = None
-
-    def done(self, name: str) -> None:
-        self._running.pop(name, None)
-
-    def running(self) -> list[str]:
-        return list(self._running)
-
-    def add(self, name: str, row: dict[str, float]) -> None:
-        self._rows.setdefault((name, row["step"]), row)
-
-    def since(self, seen: int) -> list[tuple[str, dict[str, float]]]:
-        """The rows after the first `seen`, each with its job's name."""
-        return [(name, row) for (name, _), row in list(self._rows.items())[seen:]]
-
-    def fail(self, name: str, message: str) -> None:
-        self._failures.setdefault(name, message)
-        self.done(name)
-
-    def failures(self) -> dict[str, str]:
-        """Why jobs failed, by name."""
-        return self._failures
-
-
-class _Follower:
-    """Calls `on_step` for the rows of a `_StepLog` while training blocks the main thread."""
-
-    def __init__(self, steps: ActorHandle, on_step: OnStep) -> None:
-        self._steps = steps
-        self._on_step = on_step
-        self._done = threading.Event()
-        self._seen = 0
-        self._thread = threading.Thread(target=self._follow, daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *error: object) -> None:
-        self._done.set()
-        self._thread.join()
-        self._drain()
-
-    def _follow(self) -> None:
-        while not self._done.wait(_POLL_S):
-            self._drain()
-
-    def _drain(self) -> None:
-        for name, row in ray.get(self._steps.since.remote(self._seen)):
-            self._seen += 1
-            self._on_step(name, row)
-
-
-def _cause(error: BaseException) -> str:
-    """The innermost message: Ray wraps a worker's exception several times."""
-    inner = getattr(error, "worker_failures", None)
-    if inner:
-        return _cause(next(iter(inner.values())))
-    cause = getattr(error, "cause", None) or error.__cause__
-    if isinstance(cause, BaseException) and cause is not error:
-        return _cause(cause)
-    return last_line(error)

@@ -14,15 +14,11 @@ import ray.train
 from ray.actor import ActorHandle
 
 from mva_ray.errors import MvaError, RunError
+from mva_ray.run_dir.files import publish
 from mva_ray.training.job import TrainingJob, jobs_key
 
 if TYPE_CHECKING:
     from mva_ray.training.live_penalty import Exchange
-
-
-def partial_output(job: TrainingJob) -> Path:
-    """Where a job's output grows until it is complete."""
-    return Path(f"{job.output}.partial")
 
 
 def train_in_order(config: dict[str, Any]) -> None:
@@ -33,7 +29,7 @@ def train_in_order(config: dict[str, Any]) -> None:
     failed = ray.get(config["log"].failures.remote())
     unavailable: set[str | None] = set()
     for job in config["jobs"]:
-        if Path(job.output).is_dir():
+        if job.is_done:
             continue
         if job.name in failed or unavailable & {*job.earlier, job.start} or not _succeeds(job, config["log"]):
             unavailable.add(job.output)
@@ -63,7 +59,7 @@ def _prepare_torch(threads: int) -> None:
 
 
 def _succeeds(job: TrainingJob, log: ActorHandle) -> bool:
-    """Train a job, whose output the first worker renames when it is complete; False where the job is at fault.
+    """Train a job, whose output the first worker publishes when it is complete; False where the job is at fault.
 
     Raises:
         MvaError: where several workers train it: all have to start again to go on without it.
@@ -78,7 +74,7 @@ def _succeeds(job: TrainingJob, log: ActorHandle) -> bool:
             raise
         return False
     if first:
-        partial_output(job).rename(job.output)
+        publish(job.partial, Path(job.output))
     return True
 
 
@@ -95,18 +91,17 @@ def _reporting_failure(job: TrainingJob, log: ActorHandle) -> Iterator[None]:
 
 def _train(job: TrainingJob, log: ActorHandle, first: bool = True, exchange: "Exchange | None" = None) -> None:
     """Train to the partial output, from the last checkpoint where there is one; the first worker speaks for all."""
-    from mva_ray.training.dpo import train_adapter
+    from mva_ray.training.train import train_adapter
 
     def on_step(row: Mapping[str, float]) -> None:
         if first:
             log.add.remote(job.name, dict(row))
 
-    scratch = partial_output(job)
     if first:
-        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(job.partial, ignore_errors=True)
         log.start.remote(job.name)
     with _checkpoint_of(job) as checkpoint:
-        train_adapter(replace(job, output=str(scratch)), on_step, partial(_keep, job), checkpoint, exchange)
+        train_adapter(replace(job, output=str(job.partial)), on_step, partial(_keep, job), checkpoint, exchange)
     if first:
         log.done.remote(job.name)
 

@@ -7,15 +7,16 @@ import pytest
 from mva_ray.compare.ray_compare import RESULT_FILE, compare
 from mva_ray.compare.results import ComparisonResult, read_result
 from mva_ray.errors import ConfigError
+from mva_ray.table import ParetoTable
 from tests.test_pipeline import SEARCH, VALUES, write_config
 
 METHODS = ["mva", "mva_no_hsic", "soup", "dpo_lw", "vc_soup"]
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(3000)
 
 
 @pytest.fixture(scope="module")
 def config(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five methods, one seed; no pair is consistent enough for VC-Soup."""
+    """Five methods, one seed; no pair is consistent enough for VC-Soup, and every candidate keeps the constraints."""
     settings = {
         "seeds": [3],
         "methods": METHODS,
@@ -25,7 +26,9 @@ def config(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "alphas": [0.5],
     }
     search = {name: setting for name, setting in SEARCH.items() if name != "racing"}
-    return write_config(tmp_path_factory.mktemp("compared"), tiny_model, compare=settings, search=search)
+    limits = {"base_nll": {"max": 1000}, "calm": {"reward": "mva_ray.rewards:brief", "min": -1000}}
+    directory = tmp_path_factory.mktemp("compared")
+    return write_config(directory, tiny_model, compare=settings, search=search, constraints=limits)
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +46,7 @@ def test_every_method_has_a_front_or_says_why_not(compared: tuple[Path, Comparis
     assert "pairs of 'brief' have a consistency of at least 1, fewer than training.pairs_per_step" in broken.failures[0]
     assert {path.name for path in directory.iterdir()} >= {"report.html", "README.md", "fronts.png", "table"}
     assert "VC-Soup" in (directory / "README.md").read_text()
+    assert all({"base_nll", "calm"} <= row.metrics.keys() for row in ParetoTable(directory).evaluations())
 
 
 def test_budgets_and_rewards_are_those_of_the_config(compared: tuple[Path, ComparisonResult]) -> None:

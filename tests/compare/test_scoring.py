@@ -9,6 +9,7 @@ import pytest
 from mva_ray.compare.methods import METHODS
 from mva_ray.compare.scoring import Blend, Scoring, convex_lattice
 from mva_ray.config import RunConfig
+from mva_ray.constraints import Limit
 from mva_ray.errors import CandidateFailure
 from mva_ray.evaluation.evaluate import EvaluationSetting, failed, succeeded
 from mva_ray.records import Evaluation, Generation
@@ -56,7 +57,7 @@ def config() -> RunConfig:
 @pytest.mark.parametrize(("name", "budget"), [("mva", 9), ("soup", 9), ("dpo_lw", 4), ("dpo_seqt", 2)])
 def test_no_method_evaluates_more_than_its_budget(config: RunConfig, name: str, budget: int) -> None:
     surface = Surface()
-    scoring = Scoring(config, surface)
+    scoring = Scoring(config, surface, {})
     scoring.search(name, METHODS[name].make(ingredients()))
     searched = [blend for split, blend in surface.asked if split == "search"]
     assert len(searched) == scoring.of(name).evaluations == budget
@@ -67,7 +68,7 @@ def test_no_method_evaluates_more_than_its_budget(config: RunConfig, name: str, 
 
 def test_convex_methods_stay_on_the_simplex_and_mva_leaves_it(config: RunConfig) -> None:
     surface = Surface()
-    scoring = Scoring(config, surface)
+    scoring = Scoring(config, surface, {})
     scoring.search("soup", METHODS["soup"].make(ingredients()))
     assert all(sum(blend.values()) == pytest.approx(1, abs=2e-4) for _, blend in surface.asked)
     surface.asked.clear()
@@ -76,7 +77,7 @@ def test_convex_methods_stay_on_the_simplex_and_mva_leaves_it(config: RunConfig)
 
 
 def test_only_what_nothing_dominates_is_held_out(config: RunConfig) -> None:
-    scoring = Scoring(config, Surface())
+    scoring = Scoring(config, Surface(), {})
     scoring.search("soup", METHODS["soup"].make(ingredients()))
     means = [candidate.search_means for candidate in scoring.of("soup").candidates]
     assert means
@@ -86,15 +87,57 @@ def test_only_what_nothing_dominates_is_held_out(config: RunConfig) -> None:
 def test_a_failed_candidate_is_told_and_left_out(config: RunConfig) -> None:
     method = METHODS["soup"].make(ingredients())
     broken = {method.adapters[0].directory: 1.0}
-    scoring = Scoring(config, Surface([broken]))
+    scoring = Scoring(config, Surface([broken]), {})
     scoring.search("soup", method)
     assert scoring.of("soup").failures == ["helpful 1, harmless 0: generation_raised: boom"]
     assert all(candidate.coefficients["helpful"] < 1 for candidate in scoring.of("soup").candidates)
 
 
+@pytest.mark.parametrize("name", ["mva", "soup", "dpo_lw"])
+def test_only_candidates_that_keep_the_constraints_are_on_a_front(config: RunConfig, name: str) -> None:
+    """A value's mean is limited, so that a user who forbids it does not see it win; the search is told, too."""
+    scoring = Scoring(config, Surface(), {"helpful": Limit(max=0.5)})
+    scoring.search(name, METHODS[name].make(ingredients()))
+    free = Scoring(config, Surface(), {})
+    free.search(name, METHODS[name].make(ingredients()))
+    best = max(candidate.search_means["helpful"] for candidate in free.of(name).candidates)
+    assert best > 0.5 >= max(candidate.search_means["helpful"] for candidate in scoring.of(name).candidates)
+
+
+def test_a_candidate_that_breaks_a_constraint_on_the_held_out_prompts_is_said_and_left_out(config: RunConfig) -> None:
+    class Drifting(Surface):
+        def evaluate(self, split: str, blends: Sequence[Blend], what: str) -> list[Evaluation]:
+            tokens = {"search": 10.0, "held_out": 30.0}[split]
+            return [replace(row, metrics={"tokens": tokens}) for row in super().evaluate(split, blends, what)]
+
+    scoring = Scoring(config, Drifting(), {"tokens": Limit(max=20)})
+    scoring.search("dpo_lw", METHODS["dpo_lw"].make(ingredients()))
+    assert scoring.of("dpo_lw").candidates == []
+    assert "0/1: infeasible on the held_out prompts: tokens 30 is 10 above 20" in scoring.of("dpo_lw").failures
+
+
+def test_that_no_candidate_keeps_the_constraints_is_said(config: RunConfig) -> None:
+    scoring = Scoring(config, Surface(), {"harmless": Limit(min=7)})
+    scoring.search("soup", METHODS["soup"].make(ingredients()))
+    assert scoring.of("soup").failures == ["none of 9 candidates keeps the constraints"]
+    assert scoring.of("soup").candidates == []
+
+
+def test_a_search_most_of_whose_candidates_fail_stops_and_says_why(config: RunConfig) -> None:
+    class Broken(Surface):
+        def _evaluate(self, split: str, blend: Mapping[str, float]) -> Evaluation:
+            setting = EvaluationSetting("c", split, ("a?",), VALUES, "base", dict.fromkeys(blend, "sha"), {}, 0)
+            return failed(setting, list(blend.values()), CandidateFailure("actor_died", "boom"), 0.1)
+
+    scoring = Scoring(config, Broken(), {})
+    scoring.search("mva", METHODS["mva"].make(ingredients()))
+    assert scoring.of("mva").evaluations == 7, "the references"
+    assert scoring.of("mva").failures[0] == "the search stopped: 7 of 7 candidates failed; most often: boom"
+
+
 def test_base_and_single_adapters_are_held_out_once_asked(config: RunConfig) -> None:
     method = METHODS["mva"].make(ingredients())
-    scoring = Scoring(config, Surface())
+    scoring = Scoring(config, Surface(), {})
     assert scoring.held_out({method.adapters[1].directory: 1.0}) is None
     scoring.hold_out([method])
     alone = scoring.held_out({method.adapters[1].directory: 1.0})

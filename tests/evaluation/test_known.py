@@ -221,13 +221,13 @@ def test_an_answer_without_a_metric_that_is_needed_is_not_known(earlier: list[Ev
     bare = [
         replace(row, generations=tuple(replace(scored, metrics={}) for scored in row.generations)) for row in earlier
     ]
-    assert KnownAnswers(bare, needs=["base_nll"]).answers(SETTING, CANDIDATES[0]) == {}
+    limited = replace(SETTING, constraints={"base_nll": Limit(max=3.5)})
+    assert KnownAnswers(bare).answers(limited, CANDIDATES[0]) == {}
     assert len(KnownAnswers(bare).answers(SETTING, CANDIDATES[0])) == 3
-    known = KnownAnswers([*bare, *earlier], needs=["base_nll"]).answers(SETTING, CANDIDATES[0])
-    assert known["p0"].metrics == {"base_nll": 1.5}
-    assert (
-        KnownAnswers(bare, needs=["base_nll"]).reward("m:warm 1", "p0", known["p0"].generation.completion) is not None
-    )
+    for rows in ([*bare, *earlier], [*earlier, *bare]):
+        known = KnownAnswers(rows).answers(limited, CANDIDATES[0])
+        assert known["p0"].metrics == {"base_nll": 1.5}
+    assert KnownAnswers(bare).reward("m:warm 1", "p0", known["p0"].generation.completion) is not None
 
 
 def test_the_later_of_two_answers_counts(earlier: list[Evaluation]) -> None:

@@ -13,8 +13,8 @@ from mva_ray.adapters.hashes import adapter_hash
 from mva_ray.config.generation import GenerationSettings, Sampling
 from mva_ray.errors import CandidateFailure, RunError
 from mva_ray.evaluation.answers import Answer
-from mva_ray.evaluation.local import LocalGenerator
-from mva_ray.records import AdapterRef, Generation
+from mva_ray.evaluation.local import MEASURES, LocalGenerator
+from mva_ray.records import ENGINE_METRICS, AdapterRef, Generation
 from tests.support.tiny import PROMPTS, SENTENCES, load, merged, random_adapter
 
 NEW_TOKENS = 10
@@ -240,6 +240,14 @@ def test_too_long_a_prompt_is_a_typed_failure_of_its_request(make: Make) -> None
         generator.sample([ALL[0], long], Sampling(), seed=1)
 
 
+def base_nll(generator: LocalGenerator, generations: Sequence[Generation]) -> list[float]:
+    return [measured["base_nll"] for measured in generator.measure(["base_nll"], generations)]
+
+
+def test_every_engine_metric_is_measured() -> None:
+    assert list(MEASURES) == list(ENGINE_METRICS)
+
+
 @pytest.mark.parametrize("truncated", [True, False])
 @pytest.mark.parametrize("completion", ["Say that you are sorry.", "air", ""])
 def test_base_nll_is_that_of_a_plain_forward_pass(
@@ -254,7 +262,7 @@ def test_base_nll_is_that_of_a_plain_forward_pass(
         logs = model(torch.tensor([prompt + answer])).logits[0].log_softmax(-1)
     expected = -sum(float(logs[len(prompt) - 1 + i, token]) for i, token in enumerate(answer)) / len(answer)
     others = [Generation(other, "Because.", 2, False) for other in ALL[1:4]]
-    [nll, *_] = make(batch_size=3).base_nll([Generation(ALL[0], completion, len(answer), truncated), *others])
+    [nll, *_] = base_nll(make(batch_size=3), [Generation(ALL[0], completion, len(answer), truncated), *others])
     assert nll == pytest.approx(expected, abs=1e-4)
 
 
@@ -264,13 +272,13 @@ def test_base_nll_of_what_candidates_say_is_not_below_that_of_the_base_model(mak
     means = []
     for weights in (BASE, CANDIDATES[2]):
         answers = generator.answer([(weights, prompt) for prompt in ALL])
-        means.append(sum(generator.base_nll([answer for answer in answers if isinstance(answer, Generation)])))
+        means.append(sum(base_nll(generator, [answer for answer in answers if isinstance(answer, Generation)])))
     assert means[0] < means[1]
 
 
 def test_base_nll_of_a_text_that_is_too_long_is_a_typed_failure(make: Make) -> None:
     with pytest.raises(CandidateFailure, match="generation_raised: base_nll: prompt and answer may take"):
-        make().base_nll([Generation(ALL[0], "Why? " * 400, 999, True)])
+        base_nll(make(), [Generation(ALL[0], "Why? " * 400, 999, True)])
 
 
 def test_work_that_is_begun_is_done_by_steps_whoever_asked(make: Make) -> None:
@@ -280,11 +288,11 @@ def test_work_that_is_begun_is_done_by_steps_whoever_asked(make: Make) -> None:
     samples = generator.begin_samples(PROMPTS, Sampling(completions_per_prompt=2), 3)
     assert not answers.is_done()
     generator.step()
-    nll = generator.begin_base_nll([Generation(ALL[0], "air", 1, True)])
+    nll = generator.begin_measure(["base_nll"], [Generation(ALL[0], "air", 1, True)])
     while generator.busy:
         generator.step()
     assert answers.is_done()
     alone = make()
     assert answers.result() == alone.answer(REQUESTS[:6])
     assert samples.result() == alone.sample(PROMPTS, Sampling(completions_per_prompt=2), 3)
-    assert nll.result() == alone.base_nll([Generation(ALL[0], "air", 1, True)])
+    assert nll.result() == alone.measure(["base_nll"], [Generation(ALL[0], "air", 1, True)])

@@ -1,28 +1,24 @@
-"""How the broker's scorers and its recorder put calls together, step by step in one event loop."""
+"""How a scorer puts calls together, step by step in one event loop."""
 
 import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-import pytest
-
 from mva_ray.errors import CandidateFailure
-from mva_ray.evaluation.ray_actors import _Recorder, _Scorer
-from tests.support.evaluations import ok
+from mva_ray.evaluation.scorer import Scorer
 
 
 class Reward:
-    """Stands in for a reward's actor handle: `score.remote` can be awaited. Texts named "bad" cannot be scored."""
+    """Scores a text by its length. Texts named "bad" cannot be scored."""
 
     def __init__(self) -> None:
         self.calls: list[Sequence[str]] = []
-        self.score = self
 
-    async def remote(self, prompts: Sequence[str], completions: Sequence[str]) -> list[float] | CandidateFailure:
+    async def score(self, prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
         self.calls.append(completions)
         await asyncio.sleep(0)
         if "bad" in completions:
-            return CandidateFailure("reward_raised", "KeyError: 'bad'")
+            raise CandidateFailure("reward_raised", "KeyError: 'bad'")
         return [float(len(completion)) for completion in completions]
 
 
@@ -30,7 +26,7 @@ def score(reward: Reward, *groups: str) -> list[Any]:
     """Each group is a candidate with one text a letter or word."""
 
     async def run() -> list[Any]:
-        scorer = _Scorer("mood", reward)
+        scorer = Scorer("mood", reward)
         texts = [[("prompt", text) for text in group.split()] for group in groups]
         return list(await asyncio.gather(*map(scorer.score, texts), return_exceptions=True))
 
@@ -56,41 +52,3 @@ def test_one_that_fails_alone_is_not_asked_again() -> None:
     [failure] = score(reward, "bad")
     assert isinstance(failure, CandidateFailure)
     assert reward.calls == [("bad",)]
-
-
-class Table:
-    """Keeps what is recorded; the first writes may fail."""
-
-    def __init__(self, failures: int = 0) -> None:
-        self.batches: list[list[str]] = []
-        self._failures = failures
-
-    def append(self, rows: Sequence[Any]) -> None:
-        if self._failures:
-            self._failures -= 1
-            raise OSError("disk full")
-        self.batches.append([row.candidate for row in rows])
-
-
-def record(table: Table, names: str) -> list[Any]:
-    async def run() -> list[Any]:
-        recorder = _Recorder(table.append)
-        rows = [ok(name, {"brief": 1.0}, {"brief": 0.0}) for name in names]
-        return list(await asyncio.gather(*map(recorder.record, rows), return_exceptions=True))
-
-    return asyncio.run(run())
-
-
-def test_rows_that_become_ready_during_a_write_share_the_next() -> None:
-    table = Table()
-    assert record(table, "abc") == [None, None, None]
-    assert table.batches == [["a"], ["b", "c"]]
-
-
-@pytest.mark.parametrize("failures", [1, 2])
-def test_nobody_is_told_that_a_row_is_there_when_it_is_not(failures: int) -> None:
-    """Who wrote hears of the error; the next one tries again, with the rows that were left."""
-    table = Table(failures)
-    results = record(table, "abc")
-    assert [isinstance(result, OSError) for result in results] == [True, failures == 2, False]
-    assert table.batches == [["a", "b", "c"]]

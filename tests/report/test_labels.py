@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
@@ -13,14 +14,14 @@ from mva_ray.report.labels import Label, place_labels
 RADIUS = 6.0
 
 
-def plotted(points: NDArray[np.float64]) -> tuple[Axes, FigureCanvasAgg]:
+def plotted(points: NDArray[np.float64]) -> tuple[Axes, RendererBase]:
     figure = Figure(figsize=(8.4, 6.2), layout="constrained", dpi=150)
     axes = figure.subplots()
     axes.plot(*points.T, "o")
     axes.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))
-    canvas = FigureCanvasAgg(figure)
-    figure.draw(canvas.get_renderer())
-    return axes, canvas
+    renderer: RendererBase = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
+    figure.draw(renderer)
+    return axes, renderer
 
 
 def contains(outer: Bbox, inner: Bbox) -> bool:
@@ -33,8 +34,7 @@ def test_names_cover_nothing_and_stay_inside(seed: int) -> None:
     random = np.random.default_rng(seed)
     x = np.sort(random.random(40))
     points = np.column_stack([x, 1 - x + 0.05 * random.normal(size=40)]).clip(0, 1)
-    axes, canvas = plotted(points)
-    renderer = canvas.get_renderer()
+    axes, renderer = plotted(points)
     labels = [
         Label(f"{name} alone", (float(px), float(py)), "black", angle)
         for (name, angle), (px, py) in zip((("thorough", 90.0), ("brief", -90.0)), points[[0, -1]], strict=True)
@@ -54,8 +54,7 @@ def test_names_cover_nothing_and_stay_inside(seed: int) -> None:
 def test_where_nothing_is_free_the_name_is_still_written_inside() -> None:
     axis = np.linspace(0, 1, 60)
     points = np.array([(x, y) for x in axis for y in axis])
-    axes, canvas = plotted(points)
-    renderer = canvas.get_renderer()
+    axes, renderer = plotted(points)
     (text,) = place_labels(axes, [Label("a name", (0.0, 0.0), "black", 90)], points, RADIUS, renderer)
     box, inside = text.get_window_extent(renderer), axes.get_window_extent(renderer)
     assert contains(inside, box)

@@ -1,5 +1,6 @@
 """The contract that every search method keeps: budget, references, bounds, determinism, failures, a warm start."""
 
+from collections.abc import Sequence
 from itertools import zip_longest
 from statistics import median
 
@@ -10,8 +11,8 @@ from mva_ray.config.search import Search
 from mva_ray.maths.pareto import hypervolume
 from mva_ray.records import Coefficients, Outcome
 from mva_ray.search.designs import reference_candidates
-from mva_ray.search.proposer import batches, make_proposer
-from tests.support.surfaces import Surface, failing, flat, make, outcomes, run, trade_off
+from mva_ray.search.proposer import make_proposer
+from tests.support.surfaces import Noted, Surface, drive, failing, flat, make, outcomes, run, trade_off
 
 EVOLUTIONARY = ["nsga2", "nsga3", "unsga3", "sms_emoa", "rvea", "ctaea", "agemoea2"]
 LEARNING = [*EVOLUTIONARY, "surrogate"]
@@ -40,14 +41,22 @@ def test_a_budget_that_the_references_use_up(method: str, budget: int) -> None:
     assert flat(run(make(method, BOUNDS, budget))) == reference_candidates(2, 4)[:budget]
 
 
+class Backwards(Noted):
+    """Tells every batch in the opposite order."""
+
+    def tell(self, outcomes: Sequence[Outcome]) -> None:
+        super().tell(outcomes[::-1])
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_the_seed_and_what_was_told_decide_everything_whatever_the_order(method: str) -> None:
     """A killed run tells the same again, in other pieces, and must be asked for the same candidates."""
     expected = run(make(method, BOUNDS, 23, 4, seed=3))
     np.random.seed(1)
-    again, other = make(method, BOUNDS, 23, 4, seed=3), make(method, BOUNDS, 23, 4, seed=9)
-    interleaved = zip_longest(batches(again, lambda rows: outcomes(rows[::-1])), batches(other, outcomes))
-    assert [batch for batch, _ in interleaved if batch] == expected
+    again, other = Backwards(make(method, BOUNDS, 23, 4, seed=3)), make(method, BOUNDS, 23, 4, seed=9)
+    for _ in zip_longest(drive(again, outcomes), drive(other, outcomes)):
+        pass
+    assert again.batches == expected
     assert (run(make(method, BOUNDS, 23, 4, seed=4)) == expected) == (method == "grid")
 
 
@@ -140,7 +149,7 @@ def constrained(row: Coefficients) -> Outcome:
 def test_constraints_keep_the_search_where_they_are_satisfied(method: str) -> None:
     """Without them, all of the later candidates would lie at the upper corner."""
     search = make(method, BOUNDS, 60, 8, 2)
-    rows = flat(list(batches(search, lambda asked: [constrained(row) for row in asked])))
+    rows = flat(list(drive(search, lambda asked: [constrained(row) for row in asked])))
     later = np.array(rows[30:]).sum(axis=1)
     free = np.array(flat(run(make(method, BOUNDS, 60, 8, 2), list))[30:]).sum(axis=1)
     # C-TAEA keeps a second archive that is blind to constraints on purpose (Li et al. 2019): half of it lies beyond.
@@ -155,5 +164,5 @@ def test_constraints_that_none_or_all_satisfy_and_failures_among_them(method: st
         return Outcome(row, None) if row[0] > 1 else Outcome(row, tuple(trade_off(row)), (0.0, 0.0), (0.5 - share,))
 
     search = make(method, BOUNDS, 30, 4, 2)
-    rows = flat(list(batches(search, lambda asked: [judge(row) for row in asked])))
+    rows = flat(list(drive(search, lambda asked: [judge(row) for row in asked])))
     assert len(set(rows)) == 30

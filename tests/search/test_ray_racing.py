@@ -13,15 +13,18 @@ from ray.actor import ActorHandle
 
 from mva_ray.errors import CandidateFailure, RunError
 from mva_ray.evaluation.evaluate import EvaluationSetting, failed, succeeded
-from mva_ray.records import Coefficients, Evaluation, Generation
+from mva_ray.records import Coefficients, Evaluation, Generation, Proposal
 from mva_ray.search.racing import Race
-from mva_ray.search.ray_search import GenerationalSearcher, run_search
-from mva_ray.search.ray_trial import Proposal, ProposalQueue
+from mva_ray.search.ray_search import run_search
+from mva_ray.search.ray_trial import ProposalQueue
+from mva_ray.search.results import Reader
+from mva_ray.search.rounds import Rounds
 from tests.support.surfaces import Scripted
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
 SETTING = EvaluationSetting("now", "search", ("p",) * 12, ("a", "b"), "org/tiny", {"a": "1", "b": "2"}, {}, 0)
+READER = Reader(SETTING.values)
 FAILS, KILLS_ITS_TRIAL, BAD = (0.0, 3.0), (0.0, 4.0), (9.0, 9.0)
 GENERATIONS = [
     [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)],
@@ -62,6 +65,9 @@ class Broker:
     async def ready(self) -> None:
         """At once."""
 
+    async def engine_seconds(self) -> float:
+        return 1.5
+
     async def stop(self, split: str, coefficients: Coefficients, reason: str) -> None:
         self.stopped.append((coefficients, reason))
 
@@ -75,12 +81,13 @@ def search(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     scratch = tmp_path_factory.mktemp("search")
     broker = ray.remote(Broker).options(num_cpus=0, max_concurrency=100).remote(scratch / "died")
     proposer, done = Scripted(GENERATIONS), list[float]()
-    searcher = GenerationalSearcher(proposer, lambda row: None, race=Race(12, 4, 0.2))
-    run_search(searcher, broker, 3, 0, scratch, lambda: done.append(time.monotonic()))
+    rounds = Rounds(proposer, race=Race(12, 4, 0.2))
+    seconds = run_search(rounds, READER, broker, 3, 0, scratch, lambda: done.append(time.monotonic()))
     asked, stopped = ray.get(broker.seen.remote())
     return {
         "proposer": proposer,
-        "searcher": searcher,
+        "rounds": rounds,
+        "seconds": seconds,
         "done": done,
         "seconds_after_the_last": time.monotonic() - done[-1],
         "asked": asked,
@@ -93,7 +100,8 @@ def test_every_candidate_is_told_once_in_the_order_of_its_proposal(search: dict[
     rows = [row for generation in GENERATIONS for row in generation]
     assert [outcome.coefficients for outcome in search["proposer"].outcomes] == rows
     assert len(search["done"]) == len(rows), "trials that got no candidate do not count"
-    assert search["searcher"].finished
+    assert search["rounds"].finished
+    assert search["seconds"] == 1.5, "what the broker says that the engine worked"
 
 
 def test_the_first_generation_answers_everything_at_once_and_the_others_in_blocks(search: dict[str, Any]) -> None:
@@ -119,7 +127,7 @@ def test_what_a_stopped_candidate_answered_is_told(search: dict[str, Any]) -> No
 def test_a_trial_whose_call_raised_is_tried_again(search: dict[str, Any]) -> None:
     told = {outcome.coefficients: outcome for outcome in search["proposer"].outcomes}
     assert told[KILLS_ITS_TRIAL].rewards is not None
-    assert search["searcher"].too_many_failed is None
+    assert search["rounds"].too_many_failed is None
 
 
 def test_tune_leaves_no_log_behind_and_no_wait(search: dict[str, Any]) -> None:
@@ -150,7 +158,7 @@ def test_an_error_of_the_run_ends_the_search_at_once(local_ray: None, tmp_path: 
     broker = ray.remote(DownBroker).options(num_cpus=0, max_concurrency=100).remote()
     proposer = Scripted(GENERATIONS)
     with pytest.raises(RunError, match=r"^the server fails$"):
-        run_search(GenerationalSearcher(proposer, lambda row: None), broker, 3, 0, tmp_path, lambda: None)
+        run_search(Rounds(proposer), READER, broker, 3, 0, tmp_path, lambda: None)
     asked = ray.get(broker.seen.remote())
     assert len(asked) == len(set(asked)) <= 3
     assert proposer.outcomes == []

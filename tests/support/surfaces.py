@@ -1,13 +1,15 @@
 """Rewards with known bests, and a search driven over them, for the tests of search methods."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from mva_ray.config.search import POPULATIONS, Search
 from mva_ray.records import Coefficients, Outcome
 from mva_ray.search.designs import reference_candidates
-from mva_ray.search.proposer import Proposer, batches, make_proposer
+from mva_ray.search.proposer import Proposer, make_proposer
+from mva_ray.search.results import Result
+from mva_ray.search.rounds import Rounds
 
 Surface = Callable[[Coefficients], list[float] | None]
 Bounds = Sequence[tuple[float, float]]
@@ -71,9 +73,43 @@ def outcomes(rows: Sequence[Coefficients], surface: Surface = trade_off, error: 
     ]
 
 
+class Noted:
+    """A proposer that notes what it is asked for, batch by batch."""
+
+    def __init__(self, proposer: Proposer) -> None:
+        self._proposer = proposer
+        self.batches: list[list[Coefficients]] = []
+
+    @property
+    def ready(self) -> bool:
+        return self._proposer.ready
+
+    def ask(self) -> list[Coefficients]:
+        asked = self._proposer.ask()
+        self.batches += [asked] if asked else []
+        return asked
+
+    def tell(self, outcomes: Sequence[Outcome]) -> None:
+        self._proposer.tell(outcomes)
+
+
+def drive(
+    search: Proposer, judge: Callable[[Sequence[Coefficients]], Sequence[Outcome]]
+) -> Iterator[list[Coefficients]]:
+    """Evaluate one round after the other, until the search is over; yields what was evaluated."""
+    rounds = Rounds(search)
+    while asked := [proposal.coefficients for proposal in rounds.ask()]:
+        for outcome in judge(asked):
+            rounds.tell(Result(outcome))
+        yield asked
+    assert rounds.finished
+
+
 def run(search: Proposer, surface: Surface = trade_off) -> list[list[Coefficients]]:
     """All batches until the search is over."""
-    return list(batches(search, lambda rows: outcomes(rows, surface)))
+    noted = Noted(search)
+    list(drive(noted, lambda rows: outcomes(rows, surface)))
+    return noted.batches
 
 
 def flat(batches: Sequence[Sequence[Coefficients]]) -> list[Coefficients]:

@@ -23,8 +23,9 @@ from mva_ray.config.training import Lora, PenaltySettings, Training
 from mva_ray.errors import RunError
 from mva_ray.maths.hsic import hsic
 from mva_ray.records import PreferencePair
-from mva_ray.training.dpo import DecorrelatedDPOTrainer, tokenise, train_adapter
+from mva_ray.training.dpo import PairTrainer, tokenise
 from mva_ray.training.job import METRICS_FILE, TrainingJob
+from mva_ray.training.train import train_adapter
 from tests.support.tiny import LLAMA_MODULES, load
 
 STEPS = 4
@@ -223,7 +224,7 @@ def test_training_adds_nothing_to_what_the_model_sees(
     """The trainer must not render the template again, nor end completions by itself."""
     seen: list[str] = []
     tokenizer = load_tokenizer(str(tiny_model))
-    original = DecorrelatedDPOTrainer._compute_loss
+    original = PairTrainer._compute_loss
 
     def spy(self: Any, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
         mask = inputs["attention_mask"][:, 0]
@@ -231,7 +232,7 @@ def test_training_adds_nothing_to_what_the_model_sees(
         seen.extend(tokenizer.decode(ids[row]) for ids, row in zip(inputs["input_ids"], used, strict=True))
         return original(self, model, inputs, return_outputs)
 
-    monkeypatch.setattr(DecorrelatedDPOTrainer, "_compute_loss", spy)
+    monkeypatch.setattr(PairTrainer, "_compute_loss", spy)
     pair = PreferencePair("Hi?", "Say yes.", "Say no.", rejected_finished=False)
     train("seen", pairs=(pair, pair), steps=1)
     assert set(seen) == {"<s>user Hi?</s><s>assistant Say yes.</s>Say no."}

@@ -1,0 +1,195 @@
+"""Between the search and the processes that answer and score: candidates go in, recorded evaluations come out."""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from mva_ray.errors import CandidateFailure
+from mva_ray.evaluation.answers import Answer
+from mva_ray.evaluation.evaluate import EvaluationSetting, failed, succeeded
+from mva_ray.evaluation.generator import GeneratorClient
+from mva_ray.evaluation.known import KnownAnswer, KnownAnswers
+from mva_ray.evaluation.recorder import Record, Recorder
+from mva_ray.evaluation.scorer import RewardClient, Scorer
+from mva_ray.records import ENGINE_METRICS, Coefficients, Evaluation, Generation
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+
+
+@dataclass(frozen=True)
+class PartialEvaluation:
+    """A candidate on some of a split's prompts: the evaluation without texts, and its rewards [prompts][values]."""
+
+    evaluation: Evaluation
+    rewards: list[list[float]]
+
+
+class EvaluationBroker:
+    """Gets candidates answered and scored, and records them; what is known already is not asked for again.
+
+    All candidates are at work at once: the engine mixes their prompts, and rewards of one are computed while others
+    generate. Lives in one event loop.
+
+    Args:
+        settings: by split.
+        generators: they answer; each call goes to the one with the least to do.
+        rewards: they score, by the name of the reward.
+        record: keeps evaluations for good; called with all that are ready, one call at a time.
+        known: answers and rewards of earlier evaluations.
+        piece: a candidate's requests are dealt out to the generators in pieces of this size, so that all of these end
+            at the same time; None where what a candidate costs once is worth more.
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, EvaluationSetting],
+        generators: Sequence[GeneratorClient],
+        rewards: Mapping[str, RewardClient],
+        record: Record,
+        known: KnownAnswers,
+        piece: int | None = None,
+    ) -> None:
+        self._settings = dict(settings)
+        self._generators = list(generators)
+        self._load = [0] * len(generators)
+        self._scorers = {name: Scorer(name, reward) for name, reward in rewards.items()}
+        self._known = known
+        self._piece = piece
+        self._recorder = Recorder(record)
+        self._one_at_a_time: defaultdict[tuple[str, Coefficients], asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._evaluations: dict[tuple[str, Coefficients, int | None], asyncio.Task[PartialEvaluation]] = {}
+        self._reached: dict[tuple[str, Coefficients], int] = {}
+        self._seconds: defaultdict[tuple[str, Coefficients], float] = defaultdict(float)
+
+    async def evaluate(self, split: str, coefficients: Coefficients, n_prompts: int | None = None) -> PartialEvaluation:
+        """Evaluate a candidate on the first `n_prompts` prompts of a split, all of them if None.
+
+        Once it has all, or where it failed, the evaluation has been recorded when this returns. Who asks again gets the
+        same.
+
+        Raises:
+            RunError: no candidate can be evaluated, such as by a server that is down.
+        """
+        key = split, coefficients, n_prompts
+        if key not in self._evaluations:
+            self._evaluations[key] = asyncio.create_task(self._evaluate(*key))
+        try:
+            return await asyncio.shield(self._evaluations[key])
+        except Exception:
+            self._evaluations.pop(key, None)
+            raise
+
+    async def _evaluate(self, split: str, coefficients: Coefficients, n_prompts: int | None) -> PartialEvaluation:
+        setting = self._settings[split]
+        prompts = setting.prompts[:n_prompts]
+        evaluation = await self._evaluated(setting, coefficients, prompts, None)
+        self._reached[split, coefficients] = len(prompts)
+        if evaluation.status == "failed" or len(prompts) == len(setting.prompts):
+            await self._recorder.record(evaluation)
+        rewards = [[row.rewards[value] for value in setting.values] for row in evaluation.generations]
+        return PartialEvaluation(replace(evaluation, generations=()), rewards)
+
+    async def stop(self, split: str, coefficients: Coefficients, reason: str) -> None:
+        """Record a candidate that is given up, with the prompts it was evaluated on last."""
+        setting = self._settings[split]
+        prompts = setting.prompts[: self._reached[split, coefficients]]
+        await self._recorder.record(await self._evaluated(setting, coefficients, prompts, reason))
+
+    async def ready(self) -> None:
+        """Return as soon as all generators have loaded their models, or failed to."""
+        await self.engine_seconds()
+
+    async def engine_seconds(self) -> float:
+        """Seconds that the generators have worked so far, on average; those that died for good count as idle."""
+        asked = (generator.busy_seconds() for generator in self._generators)
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        return sum(answer for answer in answers if isinstance(answer, float)) / len(answers)
+
+    async def _evaluated(
+        self, setting: EvaluationSetting, coefficients: Coefficients, prompts: Sequence[str], stopped: str | None
+    ) -> Evaluation:
+        key = setting.split, coefficients
+        async with self._one_at_a_time[key]:
+            started = time.monotonic()
+            try:
+                answers = await self._answers(setting, coefficients, prompts)
+                scores = await self._scores(setting, [answer.generation for answer in answers])
+            except CandidateFailure as failure:
+                return failed(setting, coefficients, failure, self._seconds[key] + time.monotonic() - started)
+            finally:
+                self._seconds[key] += time.monotonic() - started
+        measured = [name for name in ENGINE_METRICS if all(name in answer.metrics for answer in answers)]
+        metrics = {name: [answer.metrics[name] for answer in answers] for name in measured}
+        return succeeded(
+            setting,
+            coefficients,
+            [answer.generation for answer in answers],
+            {value: scores[value] for value in setting.values},
+            self._seconds[key],
+            metrics | {name: scores[name] for name in setting.extra_rewards},
+            stopped,
+        )
+
+    async def _answers(
+        self, setting: EvaluationSetting, coefficients: Coefficients, prompts: Sequence[str]
+    ) -> list[KnownAnswer]:
+        """One answer a prompt; those that are not known are generated."""
+        known = dict(self._known.answers(setting, coefficients))
+        if missing := [prompt for prompt in dict.fromkeys(prompts) if prompt not in known]:
+            generations = await self._generated([(coefficients, prompt) for prompt in missing])
+            metrics = await self._measured(setting.engine_metrics, generations)
+            for generation, measured in zip(generations, metrics, strict=True):
+                known[generation.prompt] = KnownAnswer(generation, measured)
+                self._known.keep_answer(setting, coefficients, known[generation.prompt])
+        return [known[prompt] for prompt in prompts]
+
+    async def _generated(self, requests: Sequence[tuple[Coefficients, str]]) -> list[Generation]:
+        answers: list[Answer] = await self._dealt_out(requests, lambda generator, piece: generator.answer(piece))
+        generations = []
+        for answer in answers:
+            if isinstance(answer, CandidateFailure):
+                raise answer
+            generations.append(answer)
+        return generations
+
+    async def _measured(self, metrics: Sequence[str], generations: Sequence[Generation]) -> list[dict[str, float]]:
+        if not metrics:
+            return [{} for _ in generations]
+        return await self._dealt_out(generations, lambda generator, piece: generator.measure(metrics, piece))
+
+    async def _dealt_out(
+        self, asked: Sequence[Q], ask: Callable[[GeneratorClient, Sequence[Q]], Awaitable[list[A]]]
+    ) -> list[A]:
+        """What the generators say to each of what is asked, in order."""
+        size = self._piece or len(asked)
+        pieces = [asked[start : start + size] for start in range(0, len(asked), size)]
+        results = await asyncio.gather(*(self._by_the_least_busy(piece, ask) for piece in pieces))
+        return [result for results_of_piece in results for result in results_of_piece]
+
+    async def _by_the_least_busy(
+        self, piece: Sequence[Q], ask: Callable[[GeneratorClient, Sequence[Q]], Awaitable[list[A]]]
+    ) -> list[A]:
+        index = self._load.index(min(self._load))
+        self._load[index] += len(piece)
+        try:
+            return await ask(self._generators[index], piece)
+        finally:
+            self._load[index] -= len(piece)
+
+    async def _scores(self, setting: EvaluationSetting, generations: Sequence[Generation]) -> dict[str, list[float]]:
+        """Every reward of every generation, by the reward's name; those that are not known are computed."""
+        versions = {**setting.rewards, **setting.extra_rewards}
+        scores = await asyncio.gather(*(self._score(name, version, generations) for name, version in versions.items()))
+        return dict(zip(versions, scores, strict=True))
+
+    async def _score(self, name: str, version: str, generations: Sequence[Generation]) -> list[float]:
+        texts = [(generation.prompt, generation.completion) for generation in generations]
+        missing = [text for text in dict.fromkeys(texts) if self._known.reward(version, *text) is None]
+        if missing:
+            for text, scored in zip(missing, await self._scorers[name].score(missing), strict=True):
+                self._known.keep_reward(version, *text, scored)
+        return [number for text in texts if (number := self._known.reward(version, *text)) is not None]

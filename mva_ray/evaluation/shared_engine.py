@@ -1,0 +1,114 @@
+"""One engine for many callers: it is stepped as long as any call waits, and calls share its batches."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+from mva_ray.config.generation import Sampling
+from mva_ray.evaluation.answers import Answer
+from mva_ray.records import Coefficients, Generation
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Pending(Protocol[T_co]):
+    """What a call waits for; the result may raise."""
+
+    def is_done(self) -> bool: ...
+
+    def result(self) -> T_co: ...
+
+
+class SteppedGenerator(Protocol):
+    """A generator whose calls are begun, and done by steps, whoever asked for them."""
+
+    def begin_answers(self, requests: Sequence[tuple[Coefficients, str]]) -> Pending[list[Answer]]: ...
+
+    def begin_samples(
+        self, prompts: Sequence[str], sampling: Sampling, seed: int
+    ) -> Pending[list[list[Generation]]]: ...
+
+    def begin_measure(
+        self, metrics: Sequence[str], generations: Sequence[Generation]
+    ) -> Pending[list[dict[str, float]]]: ...
+
+    def step(self) -> None: ...
+
+
+class SharedEngine:
+    """Holds one generator in a thread of its own.
+
+    Args:
+        make: the generator, made in that thread.
+        threads: with which torch computes there.
+    """
+
+    def __init__(self, make: Callable[[], SteppedGenerator], threads: int) -> None:
+        self._engine_thread = ThreadPoolExecutor(1, initializer=partial(_use_threads, threads))
+        self._generator = self._engine_thread.submit(make).result()
+        self._waiting: list[tuple[Pending[Any], asyncio.Future[Any]]] = []
+        self._stepping: asyncio.Task[None] | None = None
+        self._busy_seconds = 0.0
+
+    async def answer(self, requests: Sequence[tuple[Coefficients, str]]) -> list[Answer]:
+        return await self._result(self._generator.begin_answers, requests)
+
+    async def sample(self, prompts: Sequence[str], sampling: Sampling, seed: int) -> list[list[Generation]]:
+        return await self._result(self._generator.begin_samples, prompts, sampling, seed)
+
+    async def measure(self, metrics: Sequence[str], generations: Sequence[Generation]) -> list[dict[str, float]]:
+        return await self._result(self._generator.begin_measure, metrics, generations)
+
+    async def busy_seconds(self) -> float:
+        """Seconds that the engine has worked so far."""
+        return self._busy_seconds
+
+    async def _result(self, begin: Callable[..., Pending[T]], *arguments: Any) -> T:
+        pending = await self._on_engine(begin, *arguments)
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append((pending, future))
+        if self._stepping is None or self._stepping.done():
+            self._stepping = asyncio.create_task(self._step_until_idle())
+        return await future
+
+    async def _step_until_idle(self) -> None:
+        while self._waiting:
+            started = time.monotonic()
+            try:
+                await self._on_engine(self._generator.step)
+            except Exception as error:  # nobody's answers can be trusted to come any more
+                for _, future in self._waiting:
+                    _settle(future, partial(_raise, error))
+            self._busy_seconds += time.monotonic() - started
+            for pending, future in self._waiting:
+                if pending.is_done():
+                    _settle(future, pending.result)
+            self._waiting = [entry for entry in self._waiting if not entry[1].done()]
+
+    async def _on_engine(self, call: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._engine_thread, partial(call, *arguments))
+
+
+def _use_threads(count: int) -> None:
+    import torch
+
+    torch.set_num_threads(count)
+
+
+def _settle(future: asyncio.Future[T], result: Callable[[], T]) -> None:
+    if future.done():
+        return
+    try:
+        value = result()
+    except Exception as error:  # it belongs to the call that waits for this future
+        future.set_exception(error)
+    else:
+        future.set_result(value)
+
+
+def _raise(error: Exception) -> None:
+    raise error

@@ -1,0 +1,22 @@
+"""A finished search in the run directory, so that a start that wants the same one need not propose it again."""
+
+from collections.abc import Container, Sequence
+
+from mva_ray.records import Coefficients
+from mva_ray.run_dir.store import File
+
+
+def is_finished(file: File, key: str, known: Container[Coefficients]) -> bool:
+    """Whether the search of that key finished here, and all its candidates are known.
+
+    Args:
+        key: hashes everything that proposals depend on besides the results of these candidates.
+        known: those that need not be evaluated (again).
+    """
+    content = file.read_json()
+    return content is not None and content["key"] == key and all(tuple(row) in known for row in content["candidates"])
+
+
+def note_finished(file: File, key: str, candidates: Sequence[Coefficients]) -> None:
+    """Keep the candidates of a search, in the order of proposal, in place of those of an earlier one."""
+    file.write_json({"key": key, "candidates": candidates})

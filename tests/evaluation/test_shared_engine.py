@@ -1,0 +1,89 @@
+"""Calls share the engine's steps, and an engine that breaks leaves nobody waiting."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from mva_ray.evaluation.shared_engine import SharedEngine
+from mva_ray.evaluation.shared_server import Busy
+
+
+@dataclass
+class Pending:
+    steps: int
+    asked: Any
+
+    def is_done(self) -> bool:
+        return self.steps <= 0
+
+    def result(self) -> Any:
+        return self.asked
+
+
+@dataclass
+class Generator:
+    """Each call is done after three steps; from some step on, every one raises."""
+
+    breaks_at: int = 1000
+    steps: int = 0
+    pending: list[Pending] = field(default_factory=list)
+
+    def begin_answers(self, requests: Sequence[Any]) -> Pending:
+        self.pending.append(Pending(3, requests))
+        return self.pending[-1]
+
+    def begin_samples(self, *_: Any) -> Any:
+        raise NotImplementedError
+
+    begin_measure = begin_samples
+
+    def step(self) -> None:
+        self.steps += 1
+        if self.steps >= self.breaks_at:
+            raise RuntimeError("the device is lost")
+        for pending in self.pending:
+            pending.steps -= 1
+
+
+def answers(engine: SharedEngine, *calls: list[Any]) -> list[Any]:
+    async def all_at_once() -> list[Any]:
+        return await asyncio.wait_for(asyncio.gather(*map(engine.answer, calls), return_exceptions=True), timeout=20)
+
+    return asyncio.run(all_at_once())
+
+
+def test_calls_that_overlap_share_steps_and_each_gets_its_own() -> None:
+    generator = Generator()
+    assert answers(SharedEngine(lambda: generator, 1), ["a"], ["b"], ["c"]) == [["a"], ["b"], ["c"]]
+    assert generator.steps <= 5, "three calls one after the other would take nine"
+
+
+def test_an_engine_that_raises_fails_every_call_that_waits_and_serves_the_next() -> None:
+    generator = Generator(breaks_at=2)
+    engine = SharedEngine(lambda: generator, 1)
+    failures = answers(engine, ["a"], ["b"])
+    assert [str(failure) for failure in failures] == ["the device is lost"] * 2
+    generator.breaks_at, generator.pending = 1000, []
+    assert answers(engine, ["c"]) == [["c"]]
+
+
+def test_the_engine_knows_how_long_it_has_worked() -> None:
+    engine = SharedEngine(Generator, 1)
+    assert asyncio.run(engine.busy_seconds()) == 0.0
+    answers(engine, ["a"])
+    assert asyncio.run(engine.busy_seconds()) > 0.0
+
+
+def test_overlapping_calls_to_a_server_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([10.0, 14.0, 20.0, 21.0])
+    monkeypatch.setattr("mva_ray.evaluation.shared_server.time.monotonic", lambda: next(clock))
+    busy = Busy()
+    with busy, busy:
+        pass
+    assert busy.seconds == 4.0
+    with busy:
+        pass
+    assert busy.seconds == 5.0
