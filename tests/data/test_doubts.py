@@ -31,7 +31,7 @@ def test_prompts_in_both_answers_are_counted() -> None:
 
 
 def test_dialogues_in_one_text_are_counted() -> None:
-    prompts = [
+    prompts: list[Prompt] = [
         "\n\nHuman: Hi\n\nAssistant:",
         "Human: Hi\n\nAssistant: Yes?\n\nHuman: No",
         "A Human: no",
