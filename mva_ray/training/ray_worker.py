@@ -25,7 +25,7 @@ def train_in_order(config: dict[str, Any]) -> None:
     """Train the jobs one after the other on all workers; those that need the output of a failed one are left out."""
     import torch
 
-    _prepare_torch(config["threads"])
+    prepare_torch(config["threads"])
     failed = ray.get(config["log"].failures.remote())
     unavailable: set[str | None] = set()
     for job in config["jobs"]:
@@ -40,7 +40,7 @@ def train_together(config: dict[str, Any]) -> None:
     """Train one job a worker, penalised against all others; one that fails ends all."""
     from mva_ray.training.ray_exchange import exchange_on
 
-    _prepare_torch(config["threads"])
+    prepare_torch(config["threads"])
     if ray.get(config["log"].failures.remote()):
         return
     job = config["jobs"][ray.train.get_context().get_world_rank()]
@@ -49,7 +49,8 @@ def train_together(config: dict[str, Any]) -> None:
         _train(job, config["log"], exchange=exchange_on(config["board"], job.name, others, job.training))
 
 
-def _prepare_torch(threads: int) -> None:
+def prepare_torch(threads: int) -> None:
+    """The threads and the precision that every worker computes with."""
     import torch
 
     from mva_ray.adapters.base_model import allow_bfloat16_products

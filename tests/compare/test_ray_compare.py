@@ -11,7 +11,7 @@ from mva_ray.table import ParetoTable
 from tests.test_pipeline import SEARCH, VALUES, write_config
 
 METHODS = ["mva", "mva_no_hsic", "soup", "dpo_lw", "vc_soup"]
-pytestmark = pytest.mark.timeout(3000)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +25,10 @@ def config(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "consistency": 1.0,
         "alphas": [0.5],
     }
-    search = {name: setting for name, setting in SEARCH.items() if name != "racing"}
     limits = {"base_nll": {"max": 1000}, "calm": {"reward": "mva_ray.rewards:brief", "min": -1000}}
+    search = {name: setting for name, setting in SEARCH.items() if name != "racing"}
     directory = tmp_path_factory.mktemp("compared")
-    return write_config(directory, tiny_model, compare=settings, search=search, constraints=limits)
+    return write_config(directory, tiny_model, compare=settings, constraints=limits, search=search)
 
 
 @pytest.fixture(scope="module")
