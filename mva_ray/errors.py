@@ -45,7 +45,7 @@ class CandidateFailure(Exception):
     """One candidate cannot be evaluated; the search goes on.
 
     Args:
-        kind: one of `reward_raised`, `reward_length`, `reward_not_finite`, `generation_raised`, `actor_died`.
+        kind: one of those that docs/table.md lists.
         message: the cause in one line.
     """
 

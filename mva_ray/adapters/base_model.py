@@ -1,5 +1,7 @@
 """Load the base model: a hub id, a local directory, or a local .gguf. Safetensors only, no remote code."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +11,44 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.pytorch_utils import Conv1D
 
 from mva_ray.adapters.fetch import local_directory
+from mva_ray.errors import RunError, last_line
 
 
 def load_tokenizer(base_model: str) -> PreTrainedTokenizerBase:
-    """The tokenizer, padding on the left (generation needs it), with a pad token."""
-    tokenizer = AutoTokenizer.from_pretrained(local_directory(base_model), padding_side="left")
+    """The tokenizer, padding on the left (generation needs it), with a pad token.
+
+    Raises:
+        RunError: it cannot be had, or read.
+    """
+    with _loading(base_model) as directory:
+        tokenizer = AutoTokenizer.from_pretrained(directory, padding_side="left")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
 def load_base_model(base_model: str) -> PreTrainedModel:
-    """The model in evaluation mode: bfloat16 on CUDA where supported, float32 on CPU."""
+    """The model in evaluation mode: bfloat16 on CUDA where supported, float32 on CPU.
+
+    Raises:
+        RunError: it cannot be had, or read.
+    """
     on_gpu = torch.cuda.is_available()
     dtype = torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported() else torch.float32
-    model = AutoModelForCausalLM.from_pretrained(local_directory(base_model), dtype=dtype, use_safetensors=True)
-    return model.to("cuda" if on_gpu else "cpu").eval()
+    with _loading(base_model) as directory:
+        model = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype, use_safetensors=True)
+        return model.to("cuda" if on_gpu else "cpu").eval()
+
+
+@contextmanager
+def _loading(base_model: str) -> Iterator[Path]:
+    """The model's directory; what goes wrong with it is said in one line."""
+    directory = local_directory(base_model)
+    try:
+        yield directory
+    except Exception as error:  # of several libraries, and of the model's own code
+        cause = f"{type(error).__name__}: {last_line(error)}"
+        raise RunError(f"base_model: {base_model} cannot be loaded: {cause}") from error
 
 
 def load_skeleton(directory: Path, architecture: Any = AutoModelForCausalLM) -> PreTrainedModel:
@@ -38,15 +62,18 @@ def load_skeleton(directory: Path, architecture: Any = AutoModelForCausalLM) -> 
         return architecture.from_config(config, trust_remote_code=False)
 
 
+def is_linear(module: nn.Module) -> bool:
+    """Whether it multiplies by a weight and adds a bias, and nothing else: nn.Linear and GPT-2's Conv1D."""
+    return type(module).forward in (nn.Linear.forward, Conv1D.forward)
+
+
 def linear_shapes(model: nn.Module) -> dict[str, tuple[int, int]]:
-    """(in, out) features of each module that an adapter can change: nn.Linear and GPT-2's Conv1D."""
-    shapes = {}
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Linear):
-            shapes[name] = (module.in_features, module.out_features)
-        elif isinstance(module, Conv1D):
-            shapes[name] = (module.nx, module.nf)
-    return shapes
+    """(in, out) features of each module that an adapter can change."""
+    linear: dict[str, Any] = {name: module for name, module in model.named_modules() if is_linear(module)}
+    return {
+        name: (module.nx, module.nf) if isinstance(module, Conv1D) else (module.in_features, module.out_features)
+        for name, module in linear.items()
+    }
 
 
 def allow_bfloat16_products() -> None:

@@ -4,16 +4,17 @@ For a LoRA'd linear layer, y = W x + ((x A^T) * w_row) B^T, where A stacks every
 scaling * B, and w_row repeats each coefficient over its adapter's rank. Exact to rounding for any real w.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
-from mva_ray.adapters.lora import LoraFactors
-from mva_ray.adapters.product import Product
+from mva_ray.adapters.base_model import is_linear
+from mva_ray.adapters.lora import LoraFactors, and_more
+from mva_ray.adapters.product import Product, can_lay_out
 
 
 class BlendedModel:
@@ -28,7 +29,7 @@ class BlendedModel:
             kept in it; all else, sums and the output layer among it, stays in the model's precision.
 
     Raises:
-        ValueError: where an adapter names a module that the model does not have.
+        ValueError: where an adapter names a module that the model does not have, or one that is not plainly linear.
     """
 
     def __init__(self, model: Any, adapters: Sequence[LoraFactors], products: torch.dtype | None = None) -> None:
@@ -36,24 +37,27 @@ class BlendedModel:
         self.n_adapters = len(adapters)
         self.products = products
         self._rows: Tensor | None = None
-        self._scales: dict[tuple[int, ...], Tensor] = {}
+        self._logits_at: Tensor | None = None
+        self._scales: dict[tuple[tuple[int, ...], bool], Tensor] = {}
         modules = dict(model.named_modules())
         names = dict.fromkeys(name for adapter in adapters for name in adapter.a)
-        missing = [name for name in names if name not in modules]
-        if missing:
-            others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            raise ValueError(f"the model has no module {missing[0]!r}{others}: adapters of another base model?")
+        _refuse_others(names, modules)
         if products is not None or model.device.type == "cpu":
-            names |= dict.fromkeys(_inner_linear_layers(model))
-            outer = model.get_output_embeddings()
-            outer.forward = _OutputLayer(outer)
+            names |= dict.fromkeys(name for name, module in modules.items() if is_linear(module))
+        inside = set(model.base_model.modules())
         for name in names:
             module: Any = modules[name]
-            module.forward = _BlendedLinear(self, module, name, adapters, products)
+            linear = _OutputLayer if module is model.get_output_embeddings() else _BlendedLinear
+            module.forward = linear(self, name, module, adapters, in_head=module not in inside)
 
     @contextmanager
-    def coefficients(self, rows: Tensor) -> Iterator[Any]:
+    def coefficients(self, rows: Tensor, logits_at: Tensor | None = None) -> Iterator[Any]:
         """Blend what runs inside with `rows`: [batch, n], or [batch, tokens, n]. Outside, the model is the base model.
+
+        Args:
+            rows: coefficients.
+            logits_at: the tokens that logits are asked for, as only these reach what is behind the base model, such as
+                the output layer; None for all.
 
         Raises:
             ValueError: where the last dimension is not n, or there are other dimensions.
@@ -61,31 +65,32 @@ class BlendedModel:
         if rows.ndim not in (2, 3) or rows.shape[-1] != self.n_adapters:
             raise ValueError(f"coefficients must be [batch, {self.n_adapters}], got {list(rows.shape)}")
         self._rows = (rows[:, None] if rows.ndim == 2 else rows) if rows.any() else None
+        self._logits_at = logits_at
         self._scales = {}
         try:
             yield self.model
         finally:
             self._rows = None
 
-    def scales(self, owners: tuple[int, ...]) -> Tensor | None:
+    def scales(self, owners: tuple[int, ...], in_head: bool) -> Tensor | None:
         """Each coefficient repeated over the ranks of its adapter, [batch, tokens or 1, ranks]; None for the base."""
         if self._rows is None:
             return None
-        if owners not in self._scales:
-            self._scales[owners] = self._rows[..., owners]
-        return self._scales[owners]
+        if (owners, in_head) not in self._scales:
+            seen = self._rows if self._logits_at is None or not in_head else self._rows[:, self._logits_at]
+            self._scales[owners, in_head] = seen[..., owners]
+        return self._scales[owners, in_head]
 
 
 class _BlendedLinear:
     """Takes the place of the forward method of a linear layer."""
 
     def __init__(
-        self, blend: BlendedModel, module: Any, name: str, adapters: Sequence[LoraFactors], products: torch.dtype | None
+        self, blend: BlendedModel, name: str, module: Any, adapters: Sequence[LoraFactors], in_head: bool
     ) -> None:
-        self._blend = blend
-        weight = module.weight.detach().to(products or module.weight.dtype)
+        self._blend, self._name, self._in_head = blend, name, in_head
+        weight = self._weight_of(module)
         self._product = Product(weight.T if isinstance(module, Conv1D) else weight)
-        module.weight.data = weight.new_empty(0) if self._product.laid_out else weight
         self._bias = None if module.bias is None else module.bias.detach().to(weight)
         with_it = [(index, adapter) for index, adapter in enumerate(adapters) if name in adapter.a]
         self._owners = tuple(index for index, adapter in with_it for _ in range(len(adapter.a[name])))
@@ -95,28 +100,43 @@ class _BlendedLinear:
             scaled = [adapter.scaling * adapter.b[name].to(precise) for _, adapter in with_it]
             self._b = torch.cat(scaled, dim=1).to(weight).T.contiguous()
 
+    def _weight_of(self, module: Any) -> Tensor:
+        """The weight in the precision of products; where a copy of it will be laid out, the module's own is freed."""
+        weight: Tensor = module.weight.detach().to(self._blend.products or module.weight.dtype)
+        module.weight.data = weight.new_empty(0) if can_lay_out(weight) else weight
+        return weight
+
     def __call__(self, inputs: Tensor) -> Tensor:
         cast = inputs.to(self._product.dtype)
         output = self._product(cast, self._bias)
-        scales = self._blend.scales(self._owners) if self._owners else None
+        scales = self._blend.scales(self._owners, self._in_head) if self._owners else None
         if scales is not None:
+            self._refuse_some_tokens(inputs, scales)
             hidden = (self._a(cast) * scales).to(cast.dtype)
             output = output.flatten(0, -2).addmm_(hidden.flatten(0, -2), self._b).view_as(output)
         return output.to(inputs.dtype)
 
-
-class _OutputLayer:
-    """Multiplies in the model's own precision: rounded to bfloat16, logits would tie. Its weight may be embeddings."""
-
-    def __init__(self, module: Any) -> None:
-        self._product, self._bias = Product(module.weight.detach()), module.bias
-
-    def __call__(self, inputs: Tensor) -> Tensor:
-        return self._product(inputs, self._bias)
+    def _refuse_some_tokens(self, inputs: Tensor, scales: Tensor) -> None:
+        """Experts of a mixture may see any tokens: which row's coefficients are theirs is not known here."""
+        found, expected = inputs.shape[:-1].numel(), scales.shape[:-1].numel()
+        if scales.shape[1] > 1 and found != expected:
+            raise ValueError(f"the adapters of {self._name} cannot be blended: it sees {found} of {expected} tokens")
 
 
-def _inner_linear_layers(model: Any) -> list[str]:
-    outer = model.get_output_embeddings()
-    return [
-        name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D) and module is not outer
-    ]
+class _OutputLayer(_BlendedLinear):
+    """Multiplies in the model's own precision: rounded to bfloat16, logits would tie."""
+
+    def _weight_of(self, module: Any) -> Tensor:
+        """It stays: it may be the embeddings' too."""
+        weight: Tensor = module.weight.detach()
+        return weight
+
+
+def _refuse_others(names: Iterable[str], modules: Mapping[str, Any]) -> None:
+    if missing := [name for name in names if name not in modules]:
+        raise ValueError(
+            f"the model has no module {and_more(list(map(repr, missing)))}: adapters of another base model?"
+        )
+    if odd := [name for name in names if not is_linear(modules[name])]:
+        kind = type(modules[odd[0]]).__name__
+        raise ValueError(f"{and_more(odd)} is a {kind}: only plain linear layers can be blended")

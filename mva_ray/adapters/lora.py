@@ -46,6 +46,11 @@ _OF_TRAINING_ALONE = frozenset(
 """Settings of PEFT that leave base + scaling * B @ A as it is. Any other that is set is refused: what it does to the
 model is not known here."""
 
+_WHY_EMBEDDINGS = (
+    "were embeddings resized, or trained? they are saved with it; those that were not can be left out with PEFT's "
+    "save_pretrained(..., save_embedding_layers=False)"
+)
+
 _KEEP_THE_BASE = ("True", "False", "gaussian", "eva", "orthogonal", "mica")
 """Initialisations of A and B that leave the base model's weights alone."""
 
@@ -137,7 +142,7 @@ def _unsupported(settings: Mapping[str, Any]) -> Iterator[str]:
 def _foreign(names: list[str]) -> Iterator[str]:
     if names:
         of_the_base = any("lora_" not in name for name in names)
-        hint = " (were embeddings resized, or trained? they are saved with it)" if of_the_base else ""
+        hint = f" ({_WHY_EMBEDDINGS})" if of_the_base else ""
         yield f"{and_more(names)} is no lora_A or lora_B of a linear layer{hint}: only plain LoRA can be blended"
 
 

@@ -20,7 +20,7 @@ class Product:
     """
 
     def __init__(self, weight: Tensor) -> None:
-        self.laid_out = weight.device.type == "cpu" and _can_lay_out(weight.dtype)
+        self.laid_out = can_lay_out(weight)
         self.dtype = weight.dtype
         operators = torch.ops.mkldnn
         self._weight = operators._reorder_linear_weight(weight.contiguous(), _ROWS) if self.laid_out else weight
@@ -32,10 +32,10 @@ class Product:
         return output
 
 
-def _can_lay_out(dtype: torch.dtype) -> bool:
+def can_lay_out(weight: Tensor) -> bool:
     """The operators are torch's own, for its compiler: they may be missing in another version."""
-    operators = torch.ops.mkldnn
+    operators, dtype = torch.ops.mkldnn, weight.dtype
     there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    if not there or not hasattr(operators, "_linear_pointwise"):
+    if weight.device.type != "cpu" or not there or not hasattr(operators, "_linear_pointwise"):
         return False
     return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(operators._is_mkldnn_bf16_supported()))

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import PrivateAttr, ValidationInfo, model_validator
+from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
 
 from mva_ray.config.fields import (
     MOST_TOKENS,
@@ -12,6 +12,7 @@ from mva_ray.config.fields import (
     Index,
     Model,
     NonNegative,
+    Positive,
     Section,
     at_most,
     directory_of,
@@ -31,15 +32,18 @@ class Resources(Section):
 class RewardSettings(Section):
     """`function: package.module:function` (TRL's signature) or `model:` (sequence classifier, hub id or directory).
 
-    Higher is better. `label` is the logit used where the classifier has several. A text in place of the mapping
-    is the function.
+    Higher is better. `label` is the logit used, to be given where the classifier has several. It reads prompt and
+    completion in its chat template where it has one; `chat_template: false` gives it a pair of texts all the same. A
+    call, of 64 texts at most, may take `timeout` seconds. A text in place of the mapping is the function.
     """
 
     function: Function | None = None
     model: Model | None = None
     label: Index = 0
+    chat_template: Annotated[bool, Field(description="true or false")] | None = None
     batch_size: Annotated[Count, at_most(65_536, "texts that are scored at once")] = 16
     max_length: Annotated[Count, MOST_TOKENS] = 512
+    timeout: Positive = 300.0
     resources: Resources = Resources()
     _directory: Path | None = PrivateAttr(default=None)
 

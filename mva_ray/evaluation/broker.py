@@ -3,21 +3,18 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from mva_ray.errors import CandidateFailure
 from mva_ray.evaluation.answers import Answer
 from mva_ray.evaluation.evaluate import EvaluationSetting, failed, succeeded
 from mva_ray.evaluation.generator import GeneratorClient
 from mva_ray.evaluation.known import KnownAnswer, KnownAnswers
+from mva_ray.evaluation.pool import GeneratorPool
 from mva_ray.evaluation.recorder import Record, Recorder
 from mva_ray.evaluation.scorer import RewardClient, Scorer
 from mva_ray.records import ENGINE_METRICS, Coefficients, Evaluation, Generation
-
-Q = TypeVar("Q")
-A = TypeVar("A")
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class EvaluationBroker:
 
     Args:
         settings: by split.
-        generators: they answer; each call goes to the one with the least to do.
+        generators: they answer.
         rewards: they score, by the name of the reward.
         record: keeps evaluations for good; called with all that are ready, one call at a time.
         known: answers and rewards of earlier evaluations.
@@ -54,11 +51,9 @@ class EvaluationBroker:
         piece: int | None = None,
     ) -> None:
         self._settings = dict(settings)
-        self._generators = list(generators)
-        self._load = [0] * len(generators)
+        self._generators = GeneratorPool(generators, piece)
         self._scorers = {name: Scorer(name, reward) for name, reward in rewards.items()}
         self._known = known
-        self._piece = piece
         self._recorder = Recorder(record)
         self._one_at_a_time: defaultdict[tuple[str, Coefficients], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._evaluations: dict[tuple[str, Coefficients, int | None], asyncio.Task[PartialEvaluation]] = {}
@@ -104,10 +99,12 @@ class EvaluationBroker:
         await self.engine_seconds()
 
     async def engine_seconds(self) -> float:
-        """Seconds that the generators have worked so far, on average; those that died for good count as idle."""
-        asked = (generator.busy_seconds() for generator in self._generators)
-        answers = await asyncio.gather(*asked, return_exceptions=True)
-        return sum(answer for answer in answers if isinstance(answer, float)) / len(answers)
+        """Seconds that the generators have worked so far, on average; those that do not start count as idle."""
+        return await self._generators.busy_seconds()
+
+    async def truncated(self) -> dict[str, int]:
+        """How many inputs each reward has cut to its max_length so far."""
+        return {name: scorer.truncated for name, scorer in self._scorers.items()}
 
     async def _evaluated(
         self, setting: EvaluationSetting, coefficients: Coefficients, prompts: Sequence[str], stopped: str | None
@@ -148,7 +145,7 @@ class EvaluationBroker:
         return [known[prompt] for prompt in prompts]
 
     async def _generated(self, requests: Sequence[tuple[Coefficients, str]]) -> list[Generation]:
-        answers: list[Answer] = await self._dealt_out(requests, lambda generator, piece: generator.answer(piece))
+        answers: list[Answer] = await self._generators.ask(requests, lambda generator, piece: generator.answer(piece))
         generations = []
         for answer in answers:
             if isinstance(answer, CandidateFailure):
@@ -159,26 +156,7 @@ class EvaluationBroker:
     async def _measured(self, metrics: Sequence[str], generations: Sequence[Generation]) -> list[dict[str, float]]:
         if not metrics:
             return [{} for _ in generations]
-        return await self._dealt_out(generations, lambda generator, piece: generator.measure(metrics, piece))
-
-    async def _dealt_out(
-        self, asked: Sequence[Q], ask: Callable[[GeneratorClient, Sequence[Q]], Awaitable[list[A]]]
-    ) -> list[A]:
-        """What the generators say to each of what is asked, in order."""
-        size = self._piece or len(asked)
-        pieces = [asked[start : start + size] for start in range(0, len(asked), size)]
-        results = await asyncio.gather(*(self._by_the_least_busy(piece, ask) for piece in pieces))
-        return [result for results_of_piece in results for result in results_of_piece]
-
-    async def _by_the_least_busy(
-        self, piece: Sequence[Q], ask: Callable[[GeneratorClient, Sequence[Q]], Awaitable[list[A]]]
-    ) -> list[A]:
-        index = self._load.index(min(self._load))
-        self._load[index] += len(piece)
-        try:
-            return await ask(self._generators[index], piece)
-        finally:
-            self._load[index] -= len(piece)
+        return await self._generators.ask(generations, lambda generator, piece: generator.measure(metrics, piece))
 
     async def _scores(self, setting: EvaluationSetting, generations: Sequence[Generation]) -> dict[str, list[float]]:
         """Every reward of every generation, by the reward's name; those that are not known are computed."""

@@ -100,7 +100,7 @@ class Engine:
         token_budget: prompt tokens of one forward pass; longer prompts are computed in pieces.
 
     Raises:
-        ValueError: the architecture does not let its attention be replaced.
+        Unfit: the architecture does not let its attention be replaced.
     """
 
     def __init__(
@@ -174,6 +174,24 @@ class Engine:
             self.step()
         return rows
 
+    @torch.inference_mode()
+    def logits(self, requests: Sequence[Request], passes: Iterable[Sequence[int]]) -> list[Tensor]:
+        """The logits that requests are scored by, [scored, vocabulary] each; for tests of the model at hand.
+
+        Args:
+            requests: as many as rows fit.
+            passes: how many tokens of each request a forward pass computes.
+        """
+        rows = [Row(request) for request in requests]
+        found: dict[Row, list[Tensor]] = {row: [] for row in rows}
+        self._cache.reserve(len(rows) + _STEP, max(len(request.tokens) for request in requests))
+        for counts in passes:
+            logits, wanted = self._forward(0, rows, counts)
+            for (row, _), of_token in zip(wanted, logits, strict=False):
+                found[row].append(of_token)
+        self._cache.clear()
+        return [torch.stack(found[row]) for row in rows]
+
     def _should_admit(self) -> bool:
         free = self._limit.rows - len(self._active)
         return bool(self._waiting) and free >= min(len(self._waiting), max(1, self._limit.rows // 8))
@@ -200,7 +218,7 @@ class Engine:
                 if left := self._budget - sum(counts):
                     counts.append(min(end - row.computed, left))
             rows = self._active[first + done : first + done + len(counts)]
-            self._forward(first + done, rows, counts)
+            self._take(*self._forward(first + done, rows, counts))
             done += sum(row.computed >= end for row, end in zip(rows, ends[done:], strict=False))
 
     def _share(self, first: int, families: Sequence["_Family"]) -> None:
@@ -215,11 +233,15 @@ class Engine:
 
     def _decode(self) -> None:
         started = time.perf_counter()
-        self._forward(0, self._active, [1] * len(self._active))
+        self._take(*self._forward(0, self._active, [1] * len(self._active)))
         self._limit.observe(len(self._active), time.perf_counter() - started)
 
-    def _forward(self, first: int, rows: Sequence[Row], counts: Sequence[int]) -> None:
-        """Compute the next `counts` tokens of rows in neighbouring slots, and take what their logits are for."""
+    def _forward(self, first: int, rows: Sequence[Row], counts: Sequence[int]) -> tuple[Tensor, list[tuple[Row, int]]]:
+        """Compute the next `counts` tokens of rows in neighbouring slots.
+
+        Returns:
+            logits [at least as many as are wanted, vocabulary], and which row and position they are for.
+        """
         fill = -sum(counts) % _STEP
         starts = [row.computed for row in rows]
         new = NewTokens(first, starts + [0] * fill, [*counts, *[1] * fill], self._device)
@@ -232,11 +254,11 @@ class Engine:
         places = torch.tensor(at_all + at_all[:1] * (-len(at_all) % _STEP), dtype=torch.long, device=self._device)
         coefficients = torch.tensor([row.request.coefficients for row in rows] or [()], device=self._device)
         per_token = coefficients[new.rows[: len(tokens)]]
-        with self._blend.coefficients(pad(per_token, (0, 0, 0, fill))[None]):
+        with self._blend.coefficients(pad(per_token, (0, 0, 0, fill))[None], places):
             logits = self._cache.forward(torch.tensor(tokens + [0] * fill, device=self._device), new, places)
-            self._take(logits, [(row, at) for row, at, _ in wanted])
         for row, number in zip(rows, counts, strict=True):
             row.computed += number
+        return logits, [(row, at) for row, at, _ in wanted]
 
     def _take(self, logits: Tensor, wanted: Sequence[tuple[Row, int]]) -> None:
         """Append the next token of each row that generates, the log-probability of the known one where it is scored."""

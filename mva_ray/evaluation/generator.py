@@ -32,12 +32,16 @@ class Generator(Protocol):
 class GeneratorClient(Protocol):
     """A generator in a process of its own, as the broker asks it. Any number of calls may wait at once.
 
-    Every call raises `CandidateFailure` where the process died or the generator raised, `RunError` where no call can
-    be answered.
+    Every call raises `ProcessEnded` where its process ended (the next call meets another one), `CandidateFailure` where
+    the generator raised, `RunError` where no call can be answered.
     """
 
     async def answer(self, requests: Sequence[tuple[Coefficients, str]]) -> list[Answer]:
         """As `Generator.answer`."""
+        ...
+
+    async def sample(self, prompts: Sequence[str], sampling: Sampling, seed: int) -> list[list[Generation]]:
+        """As `Generator.sample`."""
         ...
 
     async def measure(self, metrics: Sequence[str], generations: Sequence[Generation]) -> list[dict[str, float]]:

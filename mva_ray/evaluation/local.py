@@ -7,15 +7,16 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
+from mva_ray.adapters.architecture import positions
 from mva_ray.adapters.base_model import load_base_model, load_tokenizer, native_products
-from mva_ray.adapters.blend import BlendedModel
 from mva_ray.adapters.blocks import load_adapters
 from mva_ray.adapters.prompting import completion_ids, prompt_ids
 from mva_ray.config.generation import GenerationSettings, Sampling
 from mva_ray.errors import CandidateFailure
 from mva_ray.evaluation.answers import Answer, sampled
-from mva_ray.evaluation.engine import Draw, Engine, Request, Row
+from mva_ray.evaluation.engine import Draw, Request, Row
 from mva_ray.evaluation.row_limit import MOST, RowLimit, rows_that_fit
+from mva_ray.evaluation.self_test import checked_engine
 from mva_ray.records import AdapterRef, Coefficients, Generation
 
 T = TypeVar("T")
@@ -54,13 +55,19 @@ class LocalGenerator:
         end = model.generation_config.eos_token_id
         ends = [self._tokenizer.eos_token_id, *(end if isinstance(end, list) else [end])]
         self._end_tokens = frozenset(token for token in ends if token is not None)
-        longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self._settings = settings
         self._seed = seed
-        blend = BlendedModel(model, load_adapters(base_model, adapters), native_products(model.device))
-        self._base = (0.0,) * blend.n_adapters
-        limit = RowLimit(settings.batch_size, _most_rows(model, settings.max_new_tokens))
-        self._engine = Engine(blend, self._end_tokens, settings.max_new_tokens, limit, longest)
+        self._base = (0.0,) * len(adapters)
+        self._engine = checked_engine(
+            base_model,
+            model,
+            load_adapters(base_model, adapters),
+            native_products(model.device),
+            end_tokens=self._end_tokens,
+            max_new_tokens=settings.max_new_tokens,
+            limit=RowLimit(settings.batch_size, _most_rows(model, settings.max_new_tokens)),
+            longest=positions(model.config),
+        )
 
     @property
     def busy(self) -> bool:

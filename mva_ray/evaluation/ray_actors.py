@@ -1,27 +1,30 @@
 """The processes that answer and score: generators and rewards as Ray actors, and the stages' way to ask them."""
 
+import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
-from itertools import cycle
+from typing import Any, TypeVar
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import RayError
 
 from mva_ray.config import RunConfig
 from mva_ray.config.reward import Resources, RewardSettings
 from mva_ray.errors import CandidateFailure, RunError
-from mva_ray.evaluation.generator import make_generator
+from mva_ray.evaluation.generator import GeneratorClient, make_generator
+from mva_ray.evaluation.pool import GeneratorPool
+from mva_ray.evaluation.ray_clients import RayGenerator, RayReward
+from mva_ray.evaluation.scorer import Scorer
 from mva_ray.evaluation.shared_engine import SharedEngine
 from mva_ray.evaluation.shared_server import SharedServer
 from mva_ray.records import AdapterRef, Generation
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 Score = Callable[[str, Sequence[str], Sequence[str]], list[float]]
 
-SURVIVES = {"max_restarts": 2, "max_task_retries": 2}
 ANY_NUMBER = 10_000
 """Calls that an actor takes at once: they wait inside."""
 
@@ -34,45 +37,44 @@ class RewardActor:
 
         self._reward = load_reward(settings)
 
-    def score(self, prompts: Sequence[str], completions: Sequence[str]) -> list[float] | CandidateFailure:
+    def score(self, prompts: Sequence[str], completions: Sequence[str]) -> tuple[list[float], int] | CandidateFailure:
+        """One number a completion, and how many inputs were cut to the reward's max_length."""
         from mva_ray.evaluation.reward import score
 
+        before = self._reward.truncated
         try:
-            return score(self._reward, prompts, completions)
+            return score(self._reward, prompts, completions), self._reward.truncated - before
         except CandidateFailure as failure:
             return failure
 
-    def truncated(self) -> int:
-        """How many inputs were cut to the reward's max_length so far."""
-        return self._reward.truncated
 
-
-def start_generators(config: RunConfig, base_model: str, adapters: Sequence[AdapterRef]) -> list[ActorHandle]:
-    """One generator actor per configured evaluator; the machine's cores are shared out between them."""
+def start_generators(config: RunConfig, base_model: str, adapters: Sequence[AdapterRef]) -> list[RayGenerator]:
+    """One generator per configured evaluator; the machine's cores are shared out between them."""
     count = config.search.evaluators
     make = partial(make_generator, config, base_model, list(adapters))
     threads = max(1, int(ray.cluster_resources().get("CPU", 1)) // count)
     kind, size = (SharedServer, ANY_NUMBER) if config.engine.openai else (SharedEngine, threads)
-    actor = ray.remote(kind).options(**SURVIVES, **_options(config.search.resources), max_concurrency=ANY_NUMBER)
-    return [actor.remote(make, size) for _ in range(count)]
+    return [RayGenerator(partial(_start, kind, config.search.resources, make, size)) for _ in range(count)]
 
 
-def start_rewards(config: RunConfig, names: Iterable[str] | None = None) -> dict[str, ActorHandle]:
-    """One reward actor for each name, for every reward of the run if None, with the resources it asks for."""
+def start_rewards(config: RunConfig, names: Iterable[str] | None = None) -> dict[str, RayReward]:
+    """The rewards of these names, every reward of the run if None, each with the resources it asks for."""
     wanted = config.rewards if names is None else {name: config.rewards[name] for name in names}
     return {
-        name: ray.remote(RewardActor).options(**SURVIVES, **_options(reward.resources)).remote(reward)
+        name: RayReward(name, reward.timeout, partial(_start, RewardActor, reward.resources, reward))
         for name, reward in wanted.items()
     }
 
 
-def _options(resources: Resources) -> dict[str, float]:
-    return {"num_cpus": resources.num_cpus, "num_gpus": resources.num_gpus}
+def _start(kind: type, resources: Resources, *arguments: Any) -> ActorHandle:
+    at_once = 1 if kind is RewardActor else ANY_NUMBER
+    options = {"num_cpus": resources.num_cpus, "num_gpus": resources.num_gpus, "max_concurrency": at_once}
+    return ray.remote(kind).options(**options).remote(*arguments)
 
 
-def stop(actors: Iterable[ActorHandle]) -> None:
-    for actor in actors:
-        ray.kill(actor)
+def stop(clients: Iterable[RayGenerator | RayReward]) -> None:
+    for client in clients:
+        ray.kill(client.process.actor)
 
 
 def sample_all(config: RunConfig, prompts: Sequence[str], batch: int) -> Iterator[list[list[Generation]]]:
@@ -82,12 +84,21 @@ def sample_all(config: RunConfig, prompts: Sequence[str], batch: int) -> Iterato
         RunError: a prompt cannot be answered.
     """
     generators = start_generators(config, config.base_model, [])
+    pool = GeneratorPool(generators)
+
+    async def sample(generator: GeneratorClient, some: Sequence[str]) -> list[list[Generation]]:
+        return await generator.sample(some, config.sampling, config.seed)
+
+    async def begin() -> list[asyncio.Task[list[list[Generation]]]]:
+        starts = range(0, len(prompts), batch)
+        return [asyncio.create_task(pool.ask(prompts[start : start + batch], sample)) for start in starts]
+
     try:
-        drawn = [
-            actor.sample.remote(prompts[start : start + batch], config.sampling, config.seed)
-            for start, actor in zip(range(0, len(prompts), batch), cycle(generators), strict=False)
-        ]
-        yield from map(ray.get, drawn)
+        with asyncio.Runner() as loop:
+            for drawn in loop.run(begin()):
+                yield loop.run(_result(drawn))
+    except CandidateFailure as failure:
+        raise RunError(f"no samples: {failure}") from None
     finally:
         stop(generators)
 
@@ -98,24 +109,29 @@ def scoring(config: RunConfig, names: Iterable[str], what: str) -> Iterator[Scor
 
     `what` says in errors what is scored: there is no candidate that could fail, so a reward that fails is a RunError.
     """
-    actors = start_rewards(config, names)
-
-    def score(name: str, prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
-        scores: list[float] | CandidateFailure = ray.get(actors[name].score.remote(prompts, completions))
-        if isinstance(scores, CandidateFailure):
-            raise RunError(f"the reward of '{name}' cannot score {what}: {scores}")
-        return scores
-
+    rewards = start_rewards(config, names)
+    scorers = {name: Scorer(name, reward) for name, reward in rewards.items()}
     try:
-        yield score
-        report_truncation(actors)
+        with asyncio.Runner() as loop:
+
+            def score(name: str, prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
+                try:
+                    return loop.run(scorers[name].score(list(zip(prompts, completions, strict=True))))
+                except CandidateFailure as failure:
+                    raise RunError(f"no reward for {what}: {failure}") from None
+
+            yield score
+        report_truncation({name: reward.truncated for name, reward in rewards.items()})
     finally:
-        stop(actors.values())
+        stop(rewards.values())
 
 
-def report_truncation(rewards: Mapping[str, ActorHandle]) -> None:
+async def _result(of: Awaitable[T]) -> T:
+    return await of
+
+
+def report_truncation(truncated: Mapping[str, int]) -> None:
     """Say which rewards read less than was written."""
-    for name, actor in rewards.items():
-        with suppress(RayError):  # of an actor that died for good, the candidates say so
-            if count := ray.get(actor.truncated.remote()):
-                log.warning("the reward of '%s' cut %d inputs to its max_length", name, count)
+    for name, count in truncated.items():
+        if count:
+            log.warning("the reward of '%s' cut %d inputs to its max_length", name, count)

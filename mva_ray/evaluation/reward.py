@@ -1,17 +1,23 @@
 """Rewards: a Python function with TRL's signature, or a Hugging Face sequence classifier."""
 
 import hashlib
+import inspect
+import json
 import math
+import reprlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Protocol
 
-from mva_ray.adapters.fetch import local_directory
+from mva_ray.adapters.fetch import known_directory, local_directory
 from mva_ray.adapters.hashes import model_hash
 from mva_ray.config.imports import import_function
 from mva_ray.config.reward import RewardSettings
-from mva_ray.errors import CandidateFailure
+from mva_ray.errors import CandidateFailure, last_line
+from mva_ray.evaluation.neighbours import neighbours
+
+MOST_LABELS = 8
 
 
 class Reward(Protocol):
@@ -44,8 +50,10 @@ def score(reward: Reward, prompts: Sequence[str], completions: Sequence[str]) ->
         CandidateFailure: `reward_raised`, `reward_length` or `reward_not_finite`, with the cause.
     """
     try:
-        scores = list(reward(prompts, completions))
-    except Exception as error:
+        scores = _listed(reward(prompts, completions))
+    except (CandidateFailure, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # a reward may try to end the process, too
         cause = f"{type(error).__name__}: {error}".splitlines()[0]
         raise CandidateFailure("reward_raised", cause) from error
     if len(scores) != len(completions):
@@ -54,6 +62,16 @@ def score(reward: Reward, prompts: Sequence[str], completions: Sequence[str]) ->
         if not _finite(number):
             raise CandidateFailure("reward_not_finite", f"returned {number!r} for completion {index}")
     return [float(number) for number in scores]
+
+
+def _listed(returned: Any) -> list[Any]:
+    """What a reward returned, as a list. The keys of a mapping are no scores, and a set has lost their order."""
+    if inspect.iscoroutine(returned):
+        returned.close()
+        raise CandidateFailure("reward_raised", "is async: it returned a coroutine, expected a list of numbers")
+    if isinstance(returned, Mapping | Set | str | bytes) or not isinstance(returned, Iterable):
+        raise CandidateFailure("reward_raised", f"returned {reprlib.repr(returned)}, expected a list of numbers")
+    return list(returned)
 
 
 def _finite(number: Any) -> bool:
@@ -66,29 +84,48 @@ def _finite(number: Any) -> bool:
 class FunctionReward:
     """`package.module:function`, called as TRL calls it: f(prompts=..., completions=..., **kwargs).
 
-    Its version is the function's `version` attribute, if any, and a hash of its module's source.
+    Its version is the function's `version` attribute, if any, and a hash of its module's source and of those that it
+    imports from beside it.
     """
 
     def __init__(self, settings: RewardSettings) -> None:
         self._function = import_function(settings.source, settings.directory)
-        source = sys.modules[settings.source.partition(":")[0]].__file__
-        digest = hashlib.sha256(Path(source).read_bytes()).hexdigest()[:12] if source else ""
-        self.version = f"{getattr(self._function, 'version', '')} {digest}".strip()
+        self.version = f"{getattr(self._function, 'version', '')} {_source_hash(settings)}".strip()
         self.truncated = 0
 
     def __call__(self, prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
-        return list(self._function(prompts=list(prompts), completions=list(completions)))
+        returned: list[float] = self._function(prompts=list(prompts), completions=list(completions))
+        return returned
+
+
+def _source_hash(settings: RewardSettings) -> str:
+    """Of an imported function's module, and of the neighbours that it imports; "" where it has no file."""
+    module = settings.source.partition(":")[0]
+    source = sys.modules[module].__file__
+    if not source:
+        return ""
+    digest = hashlib.sha256(Path(source).read_bytes())
+    directories = [*([settings.directory] if settings.directory else []), Path.cwd()]
+    for name, path in sorted(neighbours(module, Path(source), directories).items()):
+        digest.update(f"\0{name}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 class ClassifierReward:
-    """The logit `label` of a sequence classifier for (prompt, completion); longer inputs are cut, and counted."""
+    """The logit `label` of a sequence classifier for (prompt, completion); longer inputs are cut, and counted.
+
+    Where its tokenizer has a chat template, that is how it reads them, unless the settings say otherwise.
+    """
 
     def __init__(self, settings: RewardSettings) -> None:
         import torch
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
         directory = local_directory(settings.source)
+        if problems := reward_problems(settings):
+            raise ValueError("; ".join(problems))
         self._settings = settings
+        self._reads_chats = _reads_chats(settings, directory)
         self._device = "cuda" if torch.cuda.is_available() and settings.resources.num_gpus else "cpu"
         self._tokenizer = AutoTokenizer.from_pretrained(directory, truncation_side="left")
         model, loaded = AutoModelForSequenceClassification.from_pretrained(
@@ -96,8 +133,6 @@ class ClassifierReward:
         )
         if missing := sorted(loaded["missing_keys"]):
             raise ValueError(f"{settings.source} is no sequence classifier: it has no {missing[0]}")
-        if settings.label >= model.config.num_labels:
-            raise ValueError(f"label {settings.label}: {settings.source} has {model.config.num_labels} labels")
         self._model = model.to(self._device).eval()
         self._pad()
         self.version = _classifier_version(settings)
@@ -107,7 +142,7 @@ class ClassifierReward:
         """Texts of like length share a batch, so that little is padded."""
         if not completions:
             return []
-        lengths = [len(ids) for ids in self._tokenizer(list(prompts), list(completions))["input_ids"]]
+        lengths = [len(ids) for ids in self._tokenized(prompts, completions)["input_ids"]]
         self.truncated += sum(length > self._settings.max_length for length in lengths)
         order = sorted(range(len(lengths)), key=lambda index: lengths[index])
         scores = [0.0] * len(order)
@@ -121,17 +156,21 @@ class ClassifierReward:
     def _score(self, prompts: list[str], completions: list[str]) -> list[float]:
         import torch
 
-        encoded = self._tokenizer(
-            prompts,
-            completions,
-            return_tensors="pt",
-            padding=True,
-            truncation=True,
-            max_length=self._settings.max_length,
-        ).to(self._device)
+        limit = {"truncation": True, "max_length": self._settings.max_length}
+        encoded = self._tokenized(prompts, completions, return_tensors="pt", padding=True, **limit).to(self._device)
         with torch.inference_mode():
             logits = self._model(**encoded).logits[:, self._settings.label]
         return [float(number) for number in logits.float().cpu()]
+
+    def _tokenized(self, prompts: Sequence[str], completions: Sequence[str], **options: Any) -> Any:
+        if not self._reads_chats:
+            return self._tokenizer(list(prompts), list(completions), **options)
+        chats = [
+            [{"role": "user", "content": prompt}, {"role": "assistant", "content": completion}]
+            for prompt, completion in zip(prompts, completions, strict=True)
+        ]
+        texts = [str(self._tokenizer.apply_chat_template(chat, tokenize=False)) for chat in chats]
+        return self._tokenizer(texts, add_special_tokens=False, **options)
 
     def _pad(self) -> None:
         if self._tokenizer.pad_token is None:
@@ -140,5 +179,50 @@ class ClassifierReward:
 
 
 def _classifier_version(settings: RewardSettings) -> str:
-    weights = model_hash(local_directory(settings.source))[:12]
-    return f"label {settings.label}, {settings.max_length} tokens, {weights}"
+    directory = local_directory(settings.source)
+    chats = ", chat template" if _reads_chats(settings, directory) else ""
+    return f"label {settings.label}, {settings.max_length} tokens{chats}, {model_hash(directory)[:12]}"
+
+
+def reward_problems(settings: RewardSettings) -> list[str]:
+    """What the files of a classifier say against its settings, a line each; nothing where they are not here yet."""
+    directory = known_directory(settings.model) if settings.model else None
+    try:
+        return list(_classifier_problems(settings, directory)) if directory else []
+    except (OSError, ValueError) as error:
+        return [f"the settings of {settings.source} cannot be read: {last_line(error)}"]
+
+
+def _classifier_problems(settings: RewardSettings, directory: Path) -> Iterator[str]:
+    labels = _labels(directory)
+    if settings.label >= len(labels):
+        yield f"label {settings.label}: {settings.source} has {len(labels)} labels"
+    elif len(labels) > 1 and "label" not in settings.model_fields_set:
+        listed = ", ".join(f"{number} ({name})" for number, name in enumerate(labels[:MOST_LABELS]))
+        more = ", …" if len(labels) > MOST_LABELS else ""
+        yield f"{settings.source} has {len(labels)} labels: say with 'label' which one is the reward: {listed}{more}"
+    if settings.chat_template and not _has_chat_template(directory):
+        yield f"{settings.source} has no chat template: leave 'chat_template: true' out"
+
+
+def _labels(directory: Path) -> list[str]:
+    """Names of a classifier's logits; transformers takes two where its settings name none."""
+    settings = _read(directory / "config.json")
+    names = settings.get("id2label") or {
+        str(number): f"LABEL_{number}" for number in range(settings.get("num_labels", 2))
+    }
+    return [names[number] for number in sorted(names, key=int)]
+
+
+def _reads_chats(settings: RewardSettings, directory: Path) -> bool:
+    return settings.chat_template is not False and _has_chat_template(directory)
+
+
+def _has_chat_template(directory: Path) -> bool:
+    files = (directory / "chat_template.jinja", directory / "tokenizer_config.json")
+    return files[0].is_file() or bool(_read(files[1]).get("chat_template"))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return content if isinstance(content, dict) else {}

@@ -4,6 +4,7 @@ Rows are left-aligned: token p of a row is at position p of its slot, whatever t
 padded but inside attention, so linear layers see one flat sequence of tokens, [1, tokens, hidden].
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import count
@@ -15,9 +16,14 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from mva_ray.adapters.architecture import architecture_problems
+
 KEYS_STEP, QUERIES_STEP = 32, 16
-_LAYERS = {"full_attention", "sliding_attention"}
 _numbers = count()
+
+
+class Unfit(ValueError):
+    """The model does what our engine cannot follow; the message is what it does, as in "has sinks"."""
 
 
 class NewTokens:
@@ -82,16 +88,15 @@ class RowCache:
             Those of linear layers that multiply in bfloat16 lose nothing in it.
 
     Raises:
-        ValueError: the architecture does not let its attention be replaced.
+        Unfit: the architecture does not let its attention be replaced.
     """
 
     def __init__(self, model: PreTrainedModel, values_dtype: torch.dtype | None = None) -> None:
-        if not model._supports_attention_backend or model._is_stateful:
-            raise ValueError(f"{type(model).__name__} does not use transformers' attention interface alone")
-        others = set(getattr(model.config.get_text_config(), "layer_types", None) or ()) - _LAYERS
-        if others:
-            raise ValueError(f"{type(model).__name__} has layers of {', '.join(sorted(others))}")
+        if problems := list(architecture_problems(type(model), model.config)):
+            raise Unfit(f"{type(model).__name__} {', '.join(problems)}")
         self._model = model
+        self._layers = list(range(model.config.get_text_config().num_hidden_layers))
+        self._attended: list[int] = []
         self._values_dtype = values_dtype
         self._slots = self._length = 0
         self._keys: dict[int, Tensor] = {}
@@ -102,11 +107,21 @@ class RowCache:
         model.set_attn_implementation(name)
 
     def forward(self, tokens: Tensor, new: NewTokens, logits_at: Tensor) -> Tensor:
-        """Logits [len(logits_at), vocabulary] at those places of the flat `tokens` [tokens]; keeps keys and values."""
-        self._new = new
+        """Logits [len(logits_at), vocabulary] at those places of the flat `tokens` [tokens]; keeps keys and values.
+
+        Raises:
+            Unfit: the model does not do what it is asked for.
+        """
+        self._new, self._attended = new, []
         output = self._model(
             input_ids=tokens[None], position_ids=new.positions[None], use_cache=False, logits_to_keep=logits_at
         )
+        if sorted(self._attended) != self._layers:
+            calls = Counter(self._attended)
+            odd = next(layer for layer in [*self._layers, *calls] if calls[layer] != 1 or layer not in self._layers)
+            raise Unfit(f"calls its attention {calls[odd]} times in layer {odd}, not once in each layer")
+        if len(output.logits[0]) != len(logits_at):
+            raise Unfit("does not compute the logits of chosen tokens alone")
         logits: Tensor = output.logits[0]
         return logits
 
@@ -159,8 +174,9 @@ class RowCache:
         """Queries [1, heads, tokens, width], keys and values [1, key heads, tokens, width] of a layer's new tokens."""
         assert self._new is not None, "the model's attention has been replaced: use RowCache.forward"
         if s_aux is not None:
-            raise ValueError("attention sinks are not supported")
+            raise Unfit("has sinks in its attention")
         new, layer = self._new, module.layer_idx
+        self._attended.append(layer)
         keys, values = self._store(layer, key[0].transpose(0, 1), value[0].transpose(0, 1))
         heads, shared = keys.shape[1], query.shape[1] // keys.shape[1]
         scaling = query.shape[-1] ** -0.5 if scaling is None else scaling

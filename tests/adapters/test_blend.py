@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mva_ray.adapters.blend import BlendedModel
 from mva_ray.adapters.lora import LoraFactors, load_factors
+from tests.support import architectures
 from tests.support.tiny import LLAMA_MODULES, PROMPTS, load, merged, random_adapter
 
 ATOL = 1e-4
@@ -185,6 +186,66 @@ def test_gpt2_whose_weights_are_transposed(tiny_gpt2: Path, tmp_path: Path) -> N
         assert (logits[row, -len(expected) :] - expected).abs().max() < ATOL
         wanted, _ = generate(expected_model, encode(tiny_gpt2, [text]))
         assert tokens[row, : wanted.shape[1]].tolist() == wanted[0].tolist()
+
+
+@pytest.mark.parametrize("name", ["llama", "llama, tied", "gpt2"])
+def test_an_adapted_output_layer_is_what_peft_makes_of_it(one_thread: None, tmp_path: Path, name: str) -> None:
+    """The embeddings stay as they are, also where the output layer has the same weight."""
+    directory = architectures.make(name, tmp_path / "model")
+    options = {"fan_in_fan_out": True} if name == "gpt2" else {}
+    modules = ("lm_head", "c_attn" if name == "gpt2" else "q_proj")
+    path = random_adapter(tmp_path / "adapter", directory, 1, 4, 8, modules, **options)
+    tokens = torch.arange(2, 20)[None]
+    blended = BlendedModel(architectures.load(directory), [load_factors(path)])
+    base = architectures.load(directory)
+    with torch.inference_mode(), blended.coefficients(torch.ones(1, 1)) as model:
+        found = model(tokens).logits
+        plain, expected = base(tokens).logits, PeftModel.from_pretrained(base, path)(tokens).logits
+    assert (found - expected).abs().max() < ATOL
+    assert (found - plain).abs().max() > 100 * ATOL
+
+
+def test_an_output_layer_that_sees_some_tokens_has_their_coefficients(one_thread: None, tmp_path: Path) -> None:
+    """Logits of tokens 5 and 2, in that order."""
+    directory = architectures.make("llama", tmp_path / "model")
+    path = random_adapter(tmp_path / "adapter", directory, 1, 4, 8, ("lm_head",))
+    blended = BlendedModel(architectures.load(directory), [load_factors(path)])
+    tokens, rows, kept = torch.arange(2, 10)[None], torch.linspace(-1, 1, 8)[None, :, None], torch.tensor([5, 2])
+    with torch.inference_mode():
+        with blended.coefficients(rows) as model:
+            expected = model(tokens).logits[:, kept]
+        with blended.coefficients(rows, kept) as model:
+            assert same(model(tokens, logits_to_keep=kept).logits, expected)
+
+
+def test_a_layer_that_sees_some_tokens_only_is_refused(tiny_model: Path, paths: list[Path]) -> None:
+    """As experts of a mixture: which row's coefficients are theirs?"""
+    blended = blend(tiny_model, paths)
+    linear: Any = blended.model.get_submodule("model.layers.1.self_attn.q_proj")
+    with (
+        blended.coefficients(torch.ones(1, 5, len(paths))),
+        pytest.raises(ValueError, match=r"self_attn\.q_proj cannot be blended: it sees 3 of 5 tokens"),
+    ):
+        linear(torch.ones(3, 32))
+
+
+def test_a_layer_that_is_more_than_linear_is_left_alone_and_cannot_be_adapted(
+    tiny_model: Path, paths: list[Path]
+) -> None:
+    """A subclass of nn.Linear may do anything."""
+
+    class Doubled(torch.nn.Linear):
+        def forward(self, input: Tensor) -> Tensor:
+            return 2 * super().forward(input)
+
+    model, _ = load(tiny_model)
+    model.model.layers[0].self_attn.q_proj.__class__ = Doubled
+    with pytest.raises(ValueError, match=r"q_proj is a Doubled: only plain linear layers can be blended"):
+        BlendedModel(model, [load_factors(paths[0])])
+    batch = encode(tiny_model, TEXTS)
+    with torch.inference_mode():
+        expected = model(**batch).logits
+        assert same(BlendedModel(model, []).model(**batch).logits, expected)
 
 
 def test_the_blend_is_exact_up_to_rounding(tiny_gpt2: Path, tmp_path: Path) -> None:

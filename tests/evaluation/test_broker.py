@@ -18,7 +18,7 @@ from mva_ray.evaluation.local import LocalGenerator
 from mva_ray.evaluation.shared_engine import SharedEngine
 from mva_ray.records import AdapterRef, Coefficients, Generation
 from tests.support.brokers import CANDIDATES, PROMPTS, VALUES, Asked, broken, length, make_setting
-from tests.support.generators import Words
+from tests.support.generators import Fragile, Words
 from tests.support.tiny import random_adapter
 
 Plain = dict[Coefficients, list[Generation]]
@@ -218,6 +218,25 @@ def test_a_metric_that_is_not_asked_for_is_kept_where_all_answers_have_it() -> N
     whole, part = (partial.evaluation for partial in free.evaluate(*CANDIDATES[:2]))
     assert whole.metrics == limited.recorded[0].metrics
     assert "base_nll" not in part.metrics
+
+
+def test_a_candidate_that_ends_the_generator_fails_alone() -> None:
+    """And is a row that says so; what was answered beside it is answered."""
+    asked = Asked(make_setting(), [Fragile(deadly=[1.0])], piece=2)
+    evaluations = [partial.evaluation for partial in asked.evaluate(*CANDIDATES)]
+    assert [row.failure for row in evaluations] == [None, "actor_died", None, None]
+    assert sorted(row.status for row in asked.recorded) == ["failed", "ok", "ok", "ok"]
+
+
+def test_a_text_that_ends_the_reward_fails_its_candidate_alone() -> None:
+    """And is a row that says so, with the text."""
+    poison = f"{list(CANDIDATES[1])} to {PROMPTS[1]}"
+    asked = Asked(make_setting(), [Words()])
+    asked.rewards["first"].deadly = {poison}
+    evaluations = [partial.evaluation for partial in asked.evaluate(*CANDIDATES)]
+    assert [row.failure for row in evaluations] == [None, "reward_died", None, None]
+    assert poison in str(evaluations[1].error)
+    assert sorted(row.status for row in asked.recorded) == ["failed", "ok", "ok", "ok"]
 
 
 class Down(Words):

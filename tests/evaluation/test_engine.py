@@ -10,6 +10,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mva_ray.adapters.architecture import positions
 from mva_ray.evaluation.engine import Engine, Request, Row
 from tests.support.architectures import CANDIDATES, END, NEW_TOKENS, POSITIONS, Tiny, tiny
 
@@ -74,6 +75,44 @@ def test_every_answer_is_that_of_the_merged_model(one_thread: None, tmp_path: Pa
     for row in model.engine(rows=4, token_budget=24).answer(scored):
         assert row.answer == []
         assert row.log_probabilities == pytest.approx(model.log_probabilities(row.request), abs=ATOL)
+
+
+@pytest.mark.parametrize("name", ["llama", "llama, tied", "gpt2"])
+def test_an_adapted_output_layer_is_that_of_the_rows_own_candidate(one_thread: None, tmp_path: Path, name: str) -> None:
+    """It sees last tokens only, or those that are scored; tied to the embeddings or not."""
+    model = tiny(name, tmp_path, 3, "lm_head")
+    assert model.model.config.tie_word_embeddings == (name != "llama")
+    requests = model.requests(LENGTHS, common=10)
+    expected = [model.greedy(request) for request in requests]
+    for rows, budget in ((1, 1024), (3, 24), (16, 1024)):
+        assert answers(model.engine(rows, budget).answer(requests)) == expected, (rows, budget)
+    scored = [replace(request, scored=len(request.tokens) - 1) for request in requests]
+    for row in model.engine(rows=4, token_budget=24).answer(scored):
+        assert row.log_probabilities == pytest.approx(model.log_probabilities(row.request), abs=ATOL)
+    without = tiny(name, tmp_path, 3)
+    assert expected != [without.greedy(request) for request in requests], (
+        "the adapters of the output layer do something"
+    )
+
+
+def test_rows_keep_to_the_positions_at_which_longrope_changes_for_all(one_thread: None, tmp_path: Path) -> None:
+    """One row beyond them would change what every other row says; up to them all are exact."""
+    model = tiny("llama, longrope", tmp_path, 2)
+    longest = positions(model.model.config)
+    assert longest == 32
+    engine = model.engine(longest=longest)
+    requests = model.requests((16, 17, 5, 1))
+    rows = engine.answer(requests)
+    assert [row.failure for row in rows] == [
+        None,
+        "prompt and answer may take 33 tokens, the model has 32 positions",
+        None,
+        None,
+    ]
+    for row in (rows[0], *rows[2:]):
+        assert row.answer == model.greedy(row.request)
+    beyond = model.engine(longest=None).answer(requests)
+    assert beyond[2].answer != rows[2].answer, "or the test shows nothing"
 
 
 def test_the_candidates_say_different_things(llama: Tiny) -> None:

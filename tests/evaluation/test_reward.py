@@ -1,5 +1,7 @@
 """Rewards by name and from classifiers: right numbers, typed failures, versions that change when scores may."""
 
+import asyncio
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from mva_ray import rewards as built_in
 from mva_ray.config.reward import RewardSettings
 from mva_ray.errors import CandidateFailure
-from mva_ray.evaluation.reward import ClassifierReward, load_reward, reward_version, score
-from tests.support.tiny import PROMPTS, SENTENCES, make_classifier
+from mva_ray.evaluation.reward import ClassifierReward, load_reward, reward_problems, reward_version, score
+from tests.support.tiny import CHAT_TEMPLATE, PROMPTS, SENTENCES, make_classifier
 
 COMPLETIONS = ("Yes.", "", "You can bake bread in a covered pan on the stove.", "no no no no")
 MODULE = """\
@@ -33,7 +35,7 @@ class Returns:
         self._result = result
 
     def __call__(self, prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
-        if isinstance(self._result, Exception):
+        if isinstance(self._result, BaseException):
             raise self._result
         result: list[float] = self._result
         return result
@@ -51,7 +53,7 @@ def next_to_config(tmp_path: Path) -> Callable[[str, str], RewardSettings]:
 
 
 def classifier(directory: Path, **settings: Any) -> RewardSettings:
-    return RewardSettings(model=str(directory), **settings)
+    return RewardSettings(model=str(directory), **({"label": 0} | settings))
 
 
 def failure_of(result: Any, completions: Sequence[str] = COMPLETIONS) -> tuple[str, str]:
@@ -141,6 +143,67 @@ def test_a_classifier_scores_a_batch_as_one_by_one(tiny_classifier: Path, label:
     assert len({round(number, 3) for number in scores}) == len(scores), "the classifier sees no difference"
 
 
+@pytest.mark.parametrize(
+    ("returned", "shown"),
+    [
+        (None, "None"),
+        (1.5, "1.5"),
+        ({0.0: 1, 1.0: 2, 2.0: 3, 3.0: 4}, "{0.0: 1, 1.0: 2, 2.0: 3, 3.0: 4}"),
+        ({1.0, 2.0, 3.0, 4.0}, "{1.0, 2.0, 3.0, 4.0}"),
+        ("1234", "'1234'"),
+        (b"1234", "b'1234'"),
+    ],
+)
+def test_what_is_no_list_of_numbers_is_said_to_be_none(returned: object, shown: str) -> None:
+    """The keys of a mapping would be scores, silently, and so would the bytes of a text."""
+    assert failure_of(returned) == ("reward_raised", f"returned {shown}, expected a list of numbers")
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_async_reward_is_said_to_be_one(next_to_config: Callable[[str, str], RewardSettings]) -> None:
+    reward = load_reward(next_to_config("reward_test_async", f"async {MODULE}"))
+    with pytest.raises(CandidateFailure) as caught:
+        score(reward, PROMPTS, COMPLETIONS)
+    assert caught.value.message == "is async: it returned a coroutine, expected a list of numbers"
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError("no time")])
+def test_a_reward_that_would_end_the_process_fails_the_candidate(error: BaseException) -> None:
+    kind, message = failure_of(error)
+    assert (kind, message) == ("reward_raised", f"{type(error).__name__}: {error}")
+
+
+def test_a_changed_neighbour_is_another_version(
+    next_to_config: Callable[[str, str], RewardSettings], tmp_path: Path
+) -> None:
+    """One that it imports, and one that this one imports; not one that nobody asks for."""
+    alone = reward_version(next_to_config("reward_test_alone", MODULE))
+    helper, lexicon, stranger = (tmp_path / f"reward_test_{name}.py" for name in ("words", "lists", "else"))
+    for file, source in ((helper, "import reward_test_lists\nBAD = 1\n"), (lexicon, ""), (stranger, "")):
+        file.write_text(source)
+    settings = next_to_config("reward_test_helped", f"from reward_test_words import BAD\n{MODULE}")
+    versions = [reward_version(settings)]
+    for file in (helper, lexicon):
+        file.write_text(f"{file.read_text()}# changed\n")
+        versions.append(reward_version(settings))
+    assert len({alone, *versions}) == 4
+    stranger.write_text("# changed\n")
+    assert reward_version(settings) == versions[-1]
+
+
+def test_a_version_without_neighbours_is_what_it_always_was(
+    next_to_config: Callable[[str, str], RewardSettings],
+) -> None:
+    """Run directories outlive versions: the hash of the module's own source."""
+    for settings, file in (
+        (next_to_config("reward_test_own", f"import math\n{MODULE}"), None),
+        (RewardSettings(function="mva_ray.rewards:positive"), built_in.__file__),
+    ):
+        source = Path(file) if file else settings.directory / "reward_test_own.py"  # type: ignore[operator]
+        digest = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
+        assert reward_version(settings).rpartition(" ")[2] == digest
+
+
 def test_a_model_without_a_score_head_is_refused(tiny_model: Path) -> None:
     """transformers would make one up: a language model, or a reward of a class of its own, would score at random."""
     with pytest.raises(ValueError, match=r"is no sequence classifier: it has no score\.weight"):
@@ -159,6 +222,62 @@ def test_no_completions_at_all_are_no_scores(tiny_classifier: Path) -> None:
 def test_a_label_the_classifier_does_not_have_is_refused(tiny_classifier: Path) -> None:
     with pytest.raises(ValueError, match=r"label 2: .* has 2 labels"):
         load_reward(classifier(tiny_classifier, label=2))
+
+
+def test_which_of_several_logits_is_the_reward_has_to_be_said(tiny_classifier: Path, tmp_path: Path) -> None:
+    """The first of two may well be "bad"; where there is one, there is no question."""
+    unsaid = RewardSettings(model=str(tiny_classifier))
+    problem = f"{tiny_classifier} has 2 labels: say with 'label' which one is the reward: 0 (LABEL_0), 1 (LABEL_1)"
+    assert reward_problems(unsaid) == [problem]
+    with pytest.raises(ValueError, match="say with 'label' which one"):
+        load_reward(unsaid)
+    assert reward_problems(classifier(tiny_classifier, label=1)) == []
+    assert reward_problems(classifier(tiny_classifier, label=2)) == [f"label 2: {tiny_classifier} has 2 labels"]
+    assert reward_problems(RewardSettings(model=str(make_classifier(tmp_path, num_labels=1)))) == []
+    assert reward_problems(RewardSettings(function="mva_ray.rewards:brief")) == []
+    assert reward_problems(RewardSettings(model="org/that-is-not-here")) == []
+
+
+def test_damaged_settings_of_a_classifier_are_one_line(tmp_path: Path) -> None:
+    directory = make_classifier(tmp_path, num_labels=1)
+    (directory / "config.json").write_text('{"id2label": ')
+    [line] = reward_problems(classifier(directory))
+    assert line.startswith(f"the settings of {directory} cannot be read: Expecting value")
+
+
+@pytest.fixture(params=["in a file", "in the settings"])
+def chatting(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A classifier whose tokenizer has a chat template."""
+    directory = make_classifier(tmp_path, num_labels=1)
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.save_pretrained(directory, save_jinja_files=request.param == "in a file")
+    assert (directory / "chat_template.jinja").exists() == (request.param == "in a file")
+    return directory
+
+
+def test_a_classifier_reads_the_chat_template_that_it_has(chatting: Path) -> None:
+    """As it was trained, with the special tokens that the template writes and no others."""
+    scores = score(load_reward(RewardSettings(model=str(chatting), batch_size=3)), PROMPTS, COMPLETIONS)
+    model = AutoModelForSequenceClassification.from_pretrained(chatting).eval()
+    tokenizer = AutoTokenizer.from_pretrained(chatting)
+    for number, prompt, completion in zip(scores, PROMPTS, COMPLETIONS, strict=True):
+        chat = f"<s>user {prompt}</s><s>assistant {completion}</s>"
+        with torch.inference_mode():
+            [logits] = model(**tokenizer(chat, return_tensors="pt", add_special_tokens=False)).logits
+        assert number == pytest.approx(logits[0].item(), abs=1e-4)
+
+
+def test_a_chat_template_can_be_left_alone_and_changes_the_version(chatting: Path, tmp_path: Path) -> None:
+    """Without it, texts and version are those of a classifier that has none."""
+    pairs = RewardSettings(model=str(chatting), chat_template=False)
+    bare = RewardSettings(model=str(make_classifier(tmp_path / "bare", num_labels=1)))
+    assert score(load_reward(pairs), PROMPTS, COMPLETIONS) == score(load_reward(bare), PROMPTS, COMPLETIONS)
+    assert reward_version(RewardSettings(model=str(chatting))).startswith("label 0, 512 tokens, chat template, ")
+    assert reward_version(pairs).startswith("label 0, 512 tokens, ")
+    assert "template" not in reward_version(pairs) + reward_version(bare)
+    asked = RewardSettings(model=bare.model, chat_template=True)
+    assert reward_problems(asked) == [f"{bare.model} has no chat template: leave 'chat_template: true' out"]
 
 
 def test_inputs_that_are_cut_are_counted_and_keep_the_end(tiny_classifier: Path) -> None:

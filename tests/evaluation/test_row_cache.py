@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, BloomConfig, Llama4TextConfig, MambaConfig, PreTrainedConfig
 
-from mva_ray.evaluation.row_cache import NewTokens, RowCache
+from mva_ray.evaluation.row_cache import NewTokens, RowCache, Unfit
 from tests.support import architectures
 from tests.support.architectures import VOCABULARY, WINDOW
 
@@ -167,3 +167,14 @@ def test_a_model_whose_attention_cannot_be_replaced_is_refused(config: PreTraine
     model = AutoModelForCausalLM.from_config(config)
     with pytest.raises(ValueError, match=f"{type(model).__name__} {reason}"):
         RowCache(model)
+
+
+@torch.inference_mode()
+def test_a_model_that_gives_the_logits_of_all_tokens_is_refused(one_thread: None, tmp_path: Path) -> None:
+    model = architectures.load(architectures.make("llama", tmp_path))
+    forward = model.forward
+    model.forward = lambda *arguments, logits_to_keep, **options: forward(*arguments, **options)
+    cache = RowCache(model)
+    cache.reserve(1, 5)
+    with pytest.raises(Unfit, match="does not compute the logits of chosen tokens alone"):
+        cache.forward(torch.arange(2, 7), NewTokens(0, [0], [5], CPU), torch.tensor([4]))

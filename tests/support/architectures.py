@@ -58,10 +58,16 @@ _SIZES: dict[str, Any] = {
     "eos_token_id": 1,
     "pad_token_id": 0,
 }
+_LONGROPE = {
+    **{"rope_type": "longrope", "rope_theta": 10_000.0, "factor": 4.0, "original_max_position_embeddings": 32},
+    **{"short_factor": [1.0, 1.1, 1.2, 1.5], "long_factor": [1.0, 3.0, 5.0, 9.0]},
+}
 _ALTERNATING = {"sliding_window": WINDOW, "layer_types": ["sliding_attention", "full_attention"]}
 _GPT2 = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": POSITIONS}
 CONFIGS: dict[str, Any] = {
     "llama": lambda: LlamaConfig(**_SIZES),
+    "llama, tied": lambda: LlamaConfig(**_SIZES | {"tie_word_embeddings": True}),
+    "llama, longrope": lambda: LlamaConfig(**_SIZES, rope_parameters=_LONGROPE),
     "qwen2": lambda: Qwen2Config(**_SIZES),
     "qwen3": lambda: Qwen3Config(**_SIZES),
     "mistral": lambda: MistralConfig(**_SIZES, sliding_window=WINDOW),
@@ -106,9 +112,9 @@ def load(directory: Path) -> PreTrainedModel:
     return loaded
 
 
-def adapters(name: str, model: Path, root: Path) -> Sequence[Path]:
-    """Five adapters that differ in rank, scaling and modules."""
-    modules = _MODULES.get(name, (*LLAMA_MODULES, "down_proj"))
+def adapters(name: str, model: Path, root: Path, *more_modules: str) -> Sequence[Path]:
+    """Five adapters that differ in rank, scaling and modules; every other one lacks the last module."""
+    modules = (*_MODULES.get(name, (*LLAMA_MODULES, "down_proj")), *more_modules)
     options = {"fan_in_fan_out": True} if name == "gpt2" else {}
     return [
         random_adapter(root / str(i), model, i, target_modules=modules[: len(modules) - i % 2], **rank, **options)
@@ -166,7 +172,7 @@ class Tiny:
         return [float(logs[at - 1, tokens[at]]) for at in range(len(tokens) - request.scored, len(tokens))]
 
 
-def tiny(name: str, directory: Path, n: int = 5) -> Tiny:
+def tiny(name: str, directory: Path, n: int = 5, *more_modules: str) -> Tiny:
     """A model of `CONFIGS` with n adapters."""
     model = make(name, directory / "model")
-    return Tiny(load(model), adapters(name, model, directory)[:n])
+    return Tiny(load(model), adapters(name, model, directory, *more_modules)[:n])

@@ -6,11 +6,13 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mva_ray.config.generation import Sampling
 from mva_ray.evaluation.answers import Answer
 from mva_ray.evaluation.broker import EvaluationBroker, PartialEvaluation
 from mva_ray.evaluation.evaluate import EvaluationSetting
 from mva_ray.evaluation.generator import GeneratorClient
 from mva_ray.evaluation.known import KnownAnswers
+from mva_ray.evaluation.process import ProcessEnded
 from mva_ray.evaluation.reward import score
 from mva_ray.records import Coefficients, Evaluation, Generation
 
@@ -60,6 +62,9 @@ class Logged:
         self.calls.append(list(requests))
         return await self.generator.answer(requests)
 
+    async def sample(self, prompts: Sequence[str], sampling: Sampling, seed: int) -> list[list[Generation]]:
+        return await self.generator.sample(prompts, sampling, seed)
+
     async def measure(self, metrics: Sequence[str], generations: Sequence[Generation]) -> list[dict[str, float]]:
         return await self.generator.measure(metrics, generations)
 
@@ -68,13 +73,14 @@ class Logged:
 
 
 class PlainReward:
-    """A `RewardClient` in this process, which remembers what it is asked to score."""
+    """A `RewardClient` that remembers what it is asked to score. `deadly` completions end its process."""
 
     version = "1"
     truncated = 0
 
     def __init__(self, function: Function) -> None:
         self._function = function
+        self.deadly: set[str] = set()
         self.scored: list[tuple[str, str]] = []
 
     def __call__(self, prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
@@ -84,6 +90,8 @@ class PlainReward:
     async def score(self, prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
         self.scored += zip(prompts, completions, strict=True)
         await asyncio.sleep(0)
+        if self.deadly & set(completions):
+            raise ProcessEnded("reward_died", "ended its process")
         return score(self, prompts, completions)
 
 

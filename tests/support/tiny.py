@@ -103,7 +103,7 @@ def random_adapter(
         if "lora_" in name:
             spread = 0.3 if "lora_A" in name else 0.1
             parameter.data = spread * torch.randn(parameter.shape, generator=generator)
-    model.save_pretrained(path)
+    model.save_pretrained(path, save_embedding_layers=False)
     return path
 
 
@@ -114,7 +114,10 @@ def load(directory: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 
 def merged(model: PreTrainedModel, adapters: Sequence[Path], weights: Sequence[float]) -> Any:
-    """A copy of the model with sum_i w_i * scaling_i * B_i A_i added to its weights, read from PEFT's files."""
+    """A copy of the model with sum_i w_i * scaling_i * B_i A_i added to its weights, read from PEFT's files.
+
+    An output layer that is adapted parts from the embeddings.
+    """
     copied = copy.deepcopy(model)
     for path, coefficient in zip(adapters, weights, strict=True):
         config = json.loads((path / "adapter_config.json").read_text())
@@ -125,7 +128,7 @@ def merged(model: PreTrainedModel, adapters: Sequence[Path], weights: Sequence[f
             weight = module.weight.data
             b, a = (tensors[name].to(weight) for name in (key.replace("lora_A", "lora_B"), key))
             delta = (b @ a).T if isinstance(module, Conv1D) else b @ a
-            weight += coefficient * scaling * delta
+            module.weight = torch.nn.Parameter(weight + coefficient * scaling * delta)
     return copied
 
 
