@@ -78,7 +78,7 @@ def model_size(directory: Path) -> ModelSize:
     """
     config = model_config(directory)
     shapes = weight_shapes(directory)
-    if shapes and _is_plain(config):
+    if shapes and is_plain(config):
         return _by_header(config, shapes)
     return _by_skeleton(directory)
 
@@ -139,7 +139,8 @@ def _header(file: Path) -> dict[str, Any]:
     return header
 
 
-def _is_plain(config: Mapping[str, Any]) -> bool:
+def is_plain(config: Mapping[str, Any]) -> bool:
+    """Whether config.json and the names of the weights say all there is to know."""
     own = PLAIN.get(str(config.get("model_type")))
     causal = str(config.get("architectures")).endswith("ForCausalLM']") and "longrope" not in str(config)
     return causal and own is not None and config.keys() >= set(own) and None not in map(config.get, _SIZES)
@@ -169,6 +170,7 @@ def _by_header(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]])
 
 
 def _by_skeleton(directory: Path) -> ModelSize:
+    from mva_ray.adapters.architecture import positions
     from mva_ray.adapters.base_model import linear_shapes, load_skeleton
 
     model = load_skeleton(directory)
@@ -184,6 +186,6 @@ def _by_skeleton(directory: Path) -> ModelSize:
         intermediate=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
         vocabulary=config.vocab_size,
         window=getattr(config, "sliding_window", None),
-        positions=getattr(config, "max_position_embeddings", None),
+        positions=positions(model.config),
         linear=linear_shapes(model),
     )

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from mva_ray.adapters.model_size import CONFIG_FILE, missing_bytes, model_config, model_size, weight_files
+from mva_ray.adapters.model_size import CONFIG_FILE, is_plain, missing_bytes, model_config, model_size, weight_files
 from mva_ray.checks.subject import Finding, Purpose, Subject
 from mva_ray.config.imports import did_you_mean
 from mva_ray.errors import last_line
@@ -45,6 +45,16 @@ def weight_problems(subject: Subject) -> Iterator[Finding]:
         listed = ", ".join(missing[:SHOWN]) + ", …" * (len(missing) > SHOWN)
         yield subject.problem(("base_model",), f"{subject.base} lacks {listed}, which its index lists")
     yield from (subject.problem(("base_model",), line) for line in _damaged(subject.base))
+
+
+def engine_problems(subject: Subject) -> Iterator[Finding]:
+    """An architecture that our engine cannot run; a server may."""
+    if subject.config.engine.openai or is_plain(model_config(subject.base)) or _quantised(subject.base):
+        return
+    from mva_ray.adapters import architecture
+
+    for line in architecture.engine_problems(subject.base):
+        yield subject.problem(("base_model",), line)
 
 
 def target_problems(subject: Subject) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from mva_ray.adapters.fetch import known_directory
 from mva_ray.checks.adapters import adapter_problems, fit_problems, other_bases
 from mva_ray.checks.base_model import (
     architecture_problems,
+    engine_problems,
     is_understood,
     rank_problems,
     target_problems,
@@ -76,6 +77,7 @@ CHECKS = (
     Check(find_models, Needs.NOTHING_WRONG, network=True, purposes=COMPUTING),
     Check(architecture_problems, Needs.DIRECTORY),
     Check(weight_problems, Needs.DIRECTORY),
+    Check(engine_problems, Needs.MODEL),
     Check(target_problems, Needs.MODEL),
     Check(window_problems, Needs.MODEL),
     Check(rank_problems, Needs.MODEL),

@@ -14,7 +14,7 @@ from mva_ray.config.reward import RewardSettings
 from mva_ray.errors import CandidateFailure, last_line
 
 PATIENCE_S = 60.0
-"""Loading included; a call of the search has as many texts again as there are prompts."""
+"""Loading included, where the config does not say how long a call may take."""
 
 PROBES = (
     ("What is the capital of France?", "The capital of France is Paris."),
@@ -54,12 +54,12 @@ class Trial:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.communicate()
 
-    def verdict(self, patience: float = PATIENCE_S) -> Verdict:
-        """What became of it after at most so many seconds."""
+    def verdict(self, patience: float) -> Verdict | None:
+        """What became of it, None where nothing has after so many seconds."""
         try:
             output, _ = self._process.communicate(timeout=patience)
         except subprocess.TimeoutExpired:
-            return Verdict(f"it has not scored two texts within {patience:g} s")
+            return None
         if not output:
             return Verdict(f"it ended the process that called it ({_how(self._process.returncode)})")
         return Verdict(*json.loads(output))

@@ -4,16 +4,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from mva_ray.adapters.fetch import known_directory
 from mva_ray.adapters.model_size import model_config, weight_shapes
-from mva_ray.checks.reward_trial import PATIENCE_S, Trial
+from mva_ray.checks.reward_trial import PATIENCE_S, Trial, Verdict
 from mva_ray.checks.subject import Finding, Purpose, Subject
 from mva_ray.config import RunConfig
 from mva_ray.config.document import Location
 from mva_ray.config.reward import RewardSettings
 from mva_ray.errors import last_line
+from mva_ray.evaluation.reward import reward_problems
 
 HURRY_S = 5.0
 """How long a trial is waited for where the config is refused anyway."""
@@ -51,10 +52,13 @@ class Trials:
             refused: whether the config is refused anyway.
         """
         for location, (reward, trial) in self._trials.items():
-            verdict = trial.verdict(HURRY_S if refused else PATIENCE_S)
-            if verdict.problem:
+            patience = reward.timeout if "timeout" in reward.model_fields_set else PATIENCE_S
+            verdict = trial.verdict(HURRY_S if refused else patience)
+            if verdict is None and not refused:
+                verdict = Verdict(f"nothing came back within {patience:g} s (a longer `timeout` gives it more)")
+            if verdict and verdict.problem:
                 yield self._subject.problem(location, f"{reward.source}, tried on two texts: {verdict.problem}")
-            elif self._subject.purpose in TELLING:
+            elif verdict and self._subject.purpose in TELLING:
                 yield f"{reward.source} scored two texts in {verdict.scoring:.2f} s, loaded in {verdict.loading:.1f} s"
 
 
@@ -76,31 +80,17 @@ def rewards_of(config: RunConfig) -> dict[Location, RewardSettings]:
 
 def _misfits(reward: RewardSettings, directory: Path) -> Iterator[str]:
     try:
-        config = model_config(directory)
+        architectures = model_config(directory).get("architectures")
         positions = [shape[0] for name, shape in weight_shapes(directory).items() if _is_learned_position(name)]
     except (OSError, ValueError, KeyError) as error:
         yield f"the files of {directory} cannot be read: {last_line(error)}"
         return
-    if not str(config.get("architectures")).endswith("ForSequenceClassification']"):
-        yield f"{directory} is no sequence classifier: its architecture is {config.get('architectures')}"
+    if not str(architectures).endswith("ForSequenceClassification']"):
+        yield f"{directory} is no sequence classifier: its architecture is {architectures}"
         return
-    yield from _wrong_label(reward, _labels(config))
+    yield from reward_problems(reward)
     if positions and reward.max_length > min(positions):
         yield f"max_length is {reward.max_length}, and {directory} has {min(positions)} positions"
-
-
-def _wrong_label(reward: RewardSettings, labels: list[str]) -> Iterator[str]:
-    if reward.label >= len(labels):
-        yield f"label {reward.label}: {reward.source} has {len(labels)} labels"
-    elif len(labels) > 1 and "label" not in reward.model_fields_set:
-        listed = ", ".join(f"{number} ({name})" for number, name in enumerate(labels[:8]))
-        yield f"{reward.source} has {len(labels)} labels: say with 'label' which one is the reward: {listed}"
-
-
-def _labels(config: dict[str, Any]) -> list[str]:
-    """Names of the logits; transformers takes two where there is nothing about them."""
-    names = config.get("id2label") or {str(number): f"LABEL_{number}" for number in range(config.get("num_labels", 2))}
-    return [str(names[number]) for number in sorted(names, key=int)]
 
 
 def _is_learned_position(name: str) -> bool:

@@ -2,7 +2,7 @@
 
 from mva_ray.data.doubts import contradicted, doubts, echoing, repeated, written_dialogues
 from mva_ray.data.source import PairData
-from mva_ray.records import PreferencePair
+from mva_ray.records import PreferencePair, Prompt
 
 ONE = PreferencePair("Why is the sky blue?", "Because.", "No idea.")
 REVERSED = PreferencePair("Why is the sky blue?", "No idea.", "Because.")
