@@ -26,8 +26,8 @@ from tqdm.auto import tqdm
 from mva_ray.config.search import POPULATIONS, Search
 from mva_ray.maths.pareto import front_mask, hypervolume
 from mva_ray.records import Coefficients, Outcome, rounded
-from mva_ray.search.designs import reference_candidates
 from mva_ray.search.proposer import DESIGNS, make_proposer
+from mva_ray.search.references import reference_candidates
 from mva_ray.search.results import Result
 from mva_ray.search.rounds import Rounds
 

@@ -1,7 +1,7 @@
 """How large a decoder is: by the headers of its weights where its names tell all, else by the model's own code."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -78,7 +78,7 @@ def model_size(directory: Path) -> ModelSize:
     """
     config = model_config(directory)
     shapes = weight_shapes(directory)
-    if shapes and _is_plain(config):
+    if shapes and is_plain(config):
         return _by_header(config, shapes)
     return _by_skeleton(directory)
 
@@ -103,19 +103,32 @@ def stored_parameters(directory: Path) -> int:
 def weight_shapes(directory: Path) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor that is stored, by name; nothing where there are no safetensors to be loaded."""
     shapes: dict[str, tuple[int, ...]] = {}
-    for file in _weight_files(directory):
+    for file in filter(Path.is_file, weight_files(directory)):
         header = _header(file)
         shapes |= {name: tuple(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__"}
     return shapes
 
 
-def _weight_files(directory: Path) -> Iterator[Path]:
-    """Those that transformers reads: one file, or what an index lists."""
+def weight_files(directory: Path) -> list[Path]:
+    """Those that transformers reads: one file, or what an index lists, whether they are there or not."""
     index = directory / "model.safetensors.index.json"
-    names = {"model.safetensors"}
-    if not (directory / "model.safetensors").is_file() and index.is_file():
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    return (directory / name for name in sorted(names) if (directory / name).is_file())
+    if (directory / "model.safetensors").is_file() or not index.is_file():
+        return [directory / "model.safetensors"]
+    listed = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    return [directory / name for name in sorted(listed)]
+
+
+def missing_bytes(file: Path) -> int:
+    """How many bytes a file of safetensors lacks of what its header says.
+
+    Raises:
+        ValueError: it has no such header.
+    """
+    header = _header(file)
+    ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+    with file.open("rb") as content:
+        begin = 8 + int.from_bytes(content.read(8), "little")
+    return max(0, begin + max(ends, default=0) - file.stat().st_size)
 
 
 def _header(file: Path) -> dict[str, Any]:
@@ -126,9 +139,10 @@ def _header(file: Path) -> dict[str, Any]:
     return header
 
 
-def _is_plain(config: Mapping[str, Any]) -> bool:
+def is_plain(config: Mapping[str, Any]) -> bool:
+    """Whether config.json and the names of the weights say all there is to know."""
     own = PLAIN.get(str(config.get("model_type")))
-    causal = str(config.get("architectures")).endswith("ForCausalLM']")
+    causal = str(config.get("architectures")).endswith("ForCausalLM']") and "longrope" not in str(config)
     return causal and own is not None and config.keys() >= set(own) and None not in map(config.get, _SIZES)
 
 
@@ -156,6 +170,7 @@ def _by_header(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]])
 
 
 def _by_skeleton(directory: Path) -> ModelSize:
+    from mva_ray.adapters.architecture import positions
     from mva_ray.adapters.base_model import linear_shapes, load_skeleton
 
     model = load_skeleton(directory)
@@ -171,6 +186,6 @@ def _by_skeleton(directory: Path) -> ModelSize:
         intermediate=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
         vocabulary=config.vocab_size,
         window=getattr(config, "sliding_window", None),
-        positions=getattr(config, "max_position_embeddings", None),
+        positions=positions(model.config),
         linear=linear_shapes(model),
     )

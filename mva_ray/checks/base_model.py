@@ -3,10 +3,13 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from mva_ray.adapters.model_size import CONFIG_FILE, model_size
-from mva_ray.checks.subject import Finding, Subject
+from mva_ray.adapters.model_size import CONFIG_FILE, is_plain, missing_bytes, model_config, model_size, weight_files
+from mva_ray.checks.subject import Finding, Purpose, Subject
 from mva_ray.config.imports import did_you_mean
 from mva_ray.errors import last_line
+
+LONGEST_CAUSE, SHOWN = 300, 3
+"""Characters of what transformers says, which lists all that it knows; files that are named."""
 
 
 def is_understood(directory: Path) -> bool:
@@ -15,9 +18,43 @@ def is_understood(directory: Path) -> bool:
 
 
 def architecture_problems(subject: Subject) -> Iterator[Finding]:
+    """A config.json of something else, or of weights that neither training nor the engine reads."""
     if cause := _misunderstood(subject.base):
         message = f"{subject.base / CONFIG_FILE} describes no causal language model: {cause}"
         yield subject.problem(("base_model",), message)
+    elif method := _quantised(subject.base):
+        message = f"{subject.base} is quantised ({method}): take the model with its weights as they were before"
+        yield subject.problem(("base_model",), message)
+
+
+def weight_problems(subject: Subject) -> Iterator[Finding]:
+    """Weights that are not there, cut short, or pickled; for a plan alone, a model may have none yet."""
+    missing = [file.name for file in weight_files(subject.base) if not file.is_file()]
+    if missing == ["model.safetensors"]:
+        pickled = sorted(path.name for path in subject.base.glob("*.bin") if "optimizer" not in path.name)
+        if pickled:
+            line = (
+                f"{subject.base / pickled[0]} is a pickle, which may run code when it is read: save it as safetensors"
+            )
+            yield subject.problem(("base_model",), line)
+        elif subject.purpose in (Purpose.DRY_RUN, Purpose.DATA_CHECK):
+            yield f"{subject.base} has no weights (model.safetensors): explore and compare refuse it as it is"
+        else:
+            yield subject.problem(("base_model",), f"{subject.base} has no weights (model.safetensors)")
+    elif missing:
+        listed = ", ".join(missing[:SHOWN]) + ", …" * (len(missing) > SHOWN)
+        yield subject.problem(("base_model",), f"{subject.base} lacks {listed}, which its index lists")
+    yield from (subject.problem(("base_model",), line) for line in _damaged(subject.base))
+
+
+def engine_problems(subject: Subject) -> Iterator[Finding]:
+    """An architecture that our engine cannot run; a server may."""
+    if subject.config.engine.openai or is_plain(model_config(subject.base)) or _quantised(subject.base):
+        return
+    from mva_ray.adapters import architecture
+
+    for line in architecture.engine_problems(subject.base):
+        yield subject.problem(("base_model",), line)
 
 
 def target_problems(subject: Subject) -> Iterator[Finding]:
@@ -40,9 +77,39 @@ def window_problems(subject: Subject) -> Iterator[Finding]:
         yield subject.problem(("training", "max_length"), message)
 
 
+def rank_problems(subject: Subject) -> Iterator[Finding]:
+    """A rank above the smaller side of a module: more numbers than a full change of it, for nothing more."""
+    size, lora = model_size(subject.base), subject.config.training.lora
+    narrow = {name: min(shape) for name, shape in size.adapted(lora.target_modules).items() if min(shape) < lora.r}
+    if subject.config.trained_values and narrow:
+        name, side = min(narrow.items(), key=lambda item: item[1])
+        message = f"{lora.r} is above {side}, the smaller side of {name}: a change of it has no higher rank"
+        yield subject.problem(("training", "lora", "r"), message)
+
+
 def _misunderstood(directory: Path) -> str | None:
     try:
         model_size(directory)
     except Exception as error:  # whatever transformers makes of somebody's config.json
-        return last_line(error)
+        text = last_line(error)
+        return _kind(directory) if "Unrecognized configuration class" in str(error) else text[:LONGEST_CAUSE]
     return None
+
+
+def _kind(directory: Path) -> str:
+    config = model_config(directory)
+    return f"it is a {config.get('model_type')} ({', '.join(config.get('architectures') or ['no architecture'])})"
+
+
+def _quantised(directory: Path) -> str | None:
+    settings = model_config(directory).get("quantization_config")
+    return str(settings.get("quant_method", "quantization_config")) if isinstance(settings, dict) else None
+
+
+def _damaged(directory: Path) -> Iterator[str]:
+    for file in filter(Path.is_file, weight_files(directory)):
+        try:
+            if lacking := missing_bytes(file):
+                yield f"{file} is cut short: {lacking:,} bytes are missing"
+        except (ValueError, KeyError, TypeError, AttributeError):
+            yield f"{file} is no safetensors file"

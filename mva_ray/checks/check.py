@@ -8,13 +8,30 @@ from typing import NamedTuple
 
 from mva_ray.adapters.fetch import known_directory
 from mva_ray.checks.adapters import adapter_problems, fit_problems, other_bases
-from mva_ray.checks.base_model import architecture_problems, is_understood, target_problems, window_problems
+from mva_ray.checks.base_model import (
+    architecture_problems,
+    engine_problems,
+    is_understood,
+    rank_problems,
+    target_problems,
+    weight_problems,
+    window_problems,
+)
 from mva_ray.checks.compare import compare_problems
-from mva_ray.checks.data import hub_problems, pair_problems, prompt_problems
+from mva_ray.checks.data import hub_problems, pair_count_problems, pair_problems, prompt_problems
 from mva_ray.checks.models import find_models
 from mva_ray.checks.resources import resource_problems
+from mva_ray.checks.rewards import Trials, classifier_problems
 from mva_ray.checks.runs import run_dir_problems, warm_start_problems
+from mva_ray.checks.search import search_problems
 from mva_ray.checks.subject import Finding, Purpose, Subject
+from mva_ray.checks.tokenizer import (
+    has_tokenizer,
+    length_problems,
+    template_problems,
+    token_problems,
+    tokenizer_problems,
+)
 from mva_ray.config import Draft, RunConfig, read_config
 from mva_ray.config.document import Problem
 
@@ -27,6 +44,7 @@ class Needs(Enum):
     NOTHING_WRONG = "a config in which nothing was found until then"
     DIRECTORY = "the base model's directory"
     MODEL = "a base model whose config.json is understood"
+    TOKENIZER = "its tokenizer, which can be read"
 
 
 EVERYONE = frozenset(Purpose)
@@ -51,17 +69,28 @@ CHECKS = (
     Check(pair_problems, Needs.FILE),
     Check(hub_problems, Needs.FILE, network=True),
     Check(adapter_problems, Needs.FILE),
+    Check(pair_count_problems, Needs.CONFIG),
     Check(compare_problems, Needs.CONFIG, purposes=frozenset({Purpose.COMPARE})),
+    Check(search_problems, Needs.CONFIG),
     Check(warm_start_problems, Needs.CONFIG),
     Check(run_dir_problems, Needs.CONFIG),
-    Check(resource_problems, Needs.CONFIG, purposes=COMPUTING),
+    Check(classifier_problems, Needs.CONFIG),
+    Check(resource_problems, Needs.CONFIG, purposes=EVERYONE - {Purpose.DRY_RUN}),
     Check(find_models, Needs.NOTHING_WRONG, network=True, purposes=COMPUTING),
     Check(architecture_problems, Needs.DIRECTORY),
+    Check(weight_problems, Needs.DIRECTORY),
+    Check(engine_problems, Needs.MODEL),
     Check(target_problems, Needs.MODEL),
     Check(window_problems, Needs.MODEL),
+    Check(rank_problems, Needs.MODEL),
     Check(fit_problems, Needs.MODEL),
     Check(other_bases, Needs.MODEL),
+    Check(tokenizer_problems, Needs.MODEL),
+    Check(token_problems, Needs.TOKENIZER),
+    Check(template_problems, Needs.TOKENIZER),
+    Check(length_problems, Needs.TOKENIZER),
 )
+"""The dry run asks for resources itself, after its plan: that says how large a machine would have to be."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +130,12 @@ def examine(draft: Draft, purpose: Purpose, run_dir: Path | None = None) -> Find
     subject = Subject(draft, purpose, run_dir)
     found = _look(subject, Needs.FILE)
     if draft.config is not None:
-        found += _look(subject, Needs.CONFIG)
-        if not _problems(found):
-            found += _look(subject, Needs.NOTHING_WRONG)
-        found += _look_at_base(replace(subject, base_directory=known_directory(draft.config.base_model)))
+        with Trials(subject) as trials:
+            found += _look(subject, Needs.CONFIG)
+            if not _problems(found):
+                found += _look(subject, Needs.NOTHING_WRONG)
+            found += _look_at_base(replace(subject, base_directory=known_directory(draft.config.base_model)))
+            found += trials.findings(refused=bool(_problems(found)))
     return Findings(draft, _problems(found), [line for line in found if isinstance(line, str)])
 
 
@@ -112,7 +143,10 @@ def _look_at_base(subject: Subject) -> list[Finding]:
     if subject.base_directory is None:
         return []
     found = _look(subject, Needs.DIRECTORY)
-    return found + (_look(subject, Needs.MODEL) if is_understood(subject.base) else [])
+    if is_understood(subject.base):
+        found += _look(subject, Needs.MODEL)
+        found += _look(subject, Needs.TOKENIZER) if has_tokenizer(subject.base) else []
+    return found
 
 
 def _look(subject: Subject, needs: Needs) -> list[Finding]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from mva_ray.checks.subject import Finding, Subject
+from mva_ray.checks.subject import Finding, Purpose, Subject
 from mva_ray.config import Draft
 from mva_ray.config.document import Location, Problem, as_written
 from mva_ray.config.search import Racing
@@ -17,7 +17,7 @@ from mva_ray.data.doubts import doubts
 from mva_ray.data.files import read_prompts
 from mva_ray.data.source import read_source, too_many_bad
 from mva_ray.errors import ConfigError
-from mva_ray.records import SPLITS, Prompt
+from mva_ray.records import SPLITS, PreferencePair, Prompt
 
 JUDGING = ("search", "held_out")
 """Splits whose prompts no adapter may have been trained on."""
@@ -47,6 +47,31 @@ def pair_problems(subject: Subject) -> Iterator[Finding]:
 def hub_problems(subject: Subject) -> Iterator[Finding]:
     """The same of data sets of the hub."""
     return _pair_problems(subject.draft, on_hub=True)
+
+
+def pair_count_problems(subject: Subject) -> Iterator[Finding]:
+    """Values with fewer pairs than one step takes; samples give at most one pair a train prompt."""
+    step, config = subject.config.training.pairs_per_step, subject.config
+    most = {as_written(location): len(pairs) for location, _, pairs in readable_pairs(subject)}
+    if config.sampled_values:
+        most["prompts.train, which give a pair each"] = len(readable_prompts(subject).get("train", ()))
+    for where, count in most.items():
+        if 0 < count < step:
+            message = f"{step} is more than the {count} of {where}: lower it, or give more"
+            yield subject.problem(("training", "pairs_per_step"), message)
+
+
+def readable_prompts(subject: Subject) -> dict[str, list[str]]:
+    """The prompts of every split that can be read, as many as `count` leaves."""
+    return _read_prompts(subject.draft)[0]
+
+
+def readable_pairs(subject: Subject) -> Iterator[tuple[Location, str, tuple[PreferencePair, ...]]]:
+    """The pairs of every source that can be read, with its place and its name; offline, none of the hub."""
+    for location, source in _pair_sources(subject.draft):
+        if source.hub is None or subject.purpose is not Purpose.DRY_RUN:
+            with suppress(ConfigError):
+                yield location, source.name, read_source(source).pairs
 
 
 def _read_prompts(draft: Draft) -> tuple[dict[str, list[str]], list[Problem]]:

@@ -9,9 +9,14 @@ from mva_ray.errors import NO_SPACE, RunError, last_line, out_of_space
 ANSWER_S = 5.0
 
 
+def on_cluster() -> bool:
+    """Whether a run joins a cluster, which may grow: what it lacks now it may have later."""
+    return "RAY_ADDRESS" in os.environ
+
+
 def resources_there() -> dict[str, float]:
     """CPUs and GPUs of the cluster that RAY_ADDRESS names, else of this machine."""
-    return cluster_resources() if "RAY_ADDRESS" in os.environ else local_resources()
+    return cluster_resources() if on_cluster() else local_resources()
 
 
 def local_resources() -> dict[str, float]:

@@ -1,9 +1,8 @@
 """What a run asks of its machines at once, against what there is."""
 
-import os
 from collections.abc import Iterator, Mapping
 
-from mva_ray.checks.ray_cluster import local_resources
+from mva_ray.checks.ray_cluster import local_resources, on_cluster
 from mva_ray.checks.subject import Finding, Subject
 from mva_ray.config import RunConfig
 from mva_ray.config.search import TRIAL_CPU
@@ -11,7 +10,7 @@ from mva_ray.config.search import TRIAL_CPU
 
 def resource_problems(subject: Subject) -> Iterator[Finding]:
     """What would wait without a word on this machine; a cluster may grow, and there it waits."""
-    if "RAY_ADDRESS" not in os.environ:
+    if not on_cluster():
         for line in shortages(subject.config, local_resources()):
             yield subject.problem((), line)
 

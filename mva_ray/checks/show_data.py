@@ -18,7 +18,7 @@ from mva_ray.config import RunConfig, read_config
 from mva_ray.data.files import read_prompts
 from mva_ray.data.source import PairData, read_source
 from mva_ray.data.tables import bad_row_table, conflict_table, length_table, overlap_table, pair_table
-from mva_ray.errors import ConfigError, MvaError
+from mva_ray.errors import ConfigError, last_line
 from mva_ray.records import SPLITS
 
 ON_POLICY = "pairs made by explore, from the base model's own samples and the value's reward"
@@ -79,8 +79,8 @@ def _readable_prompts(config: RunConfig) -> dict[str, list[str]]:
 def _print_lengths(config: RunConfig, data: Mapping[str, PairData], console: Console) -> None:
     try:
         lengths = _lengths(config, data)
-    except MvaError as error:
-        console.print(f"tokens are not counted: {error}", markup=False)
+    except Exception as error:  # what is wrong with a tokenizer or a template is said by the checks
+        console.print(f"tokens are not counted: {last_line(error)}", markup=False)
     else:
         console.print(length_table(lengths, config.training.max_length))
 

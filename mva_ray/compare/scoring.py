@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Protocol
 
 from mva_ray.compare.methods import Method
@@ -9,9 +10,16 @@ from mva_ray.compare.results import Candidate, Rewards
 from mva_ray.config import RunConfig
 from mva_ray.constraints import Limits, violation
 from mva_ray.maths.pareto import front_mask
-from mva_ray.records import Evaluation
-from mva_ray.search.designs import convex_candidates, reference_candidates
+from mva_ray.records import Coefficients, Evaluation
 from mva_ray.search.proposer import Proposer, make_proposer
+from mva_ray.search.references import (
+    even_mix,
+    finest_partitions,
+    lattice,
+    most_references,
+    pairs_in_rounds,
+    reference_candidates,
+)
 from mva_ray.search.results import Reader
 from mva_ray.search.rounds import Rounds
 
@@ -124,7 +132,7 @@ class Scoring:
     def _proposer(self) -> Proposer:
         search, budget, n_values = self._config.search, self._config.compare.candidates, len(self._config.values)
         settings = search.model_copy(update={"candidates": budget, "population": min(search.generation_size, budget)})
-        references = reference_candidates(n_values, search.convex_partitions)
+        references = reference_candidates(n_values, search.convex_partitions, most_references(budget))
         return make_proposer(settings, self._config.bounds, n_values, references, self._config.seed)
 
     def _blend(self, method: Method, row: Sequence[float]) -> _Choice:
@@ -156,12 +164,17 @@ class Scoring:
         return rows
 
 
-def convex_lattice(n_values: int, most: int) -> list[tuple[float, ...]]:
-    """The finest simplex lattice of at most so many points, and never coarser than the single adapters."""
-    partitions = 1
-    while len(convex_candidates(n_values, partitions + 1)) <= most:
-        partitions += 1
-    return convex_candidates(n_values, partitions)
+def convex_lattice(n_values: int, most: int) -> list[Coefficients]:
+    """The finest simplex lattice of at most so many points, and never coarser than the single adapters.
+
+    Where it is only these, the even mix and pairs follow, as many as there is room for: else no mix would be compared.
+    """
+    finest = finest_partitions(n_values, most, most)
+    points = lattice(n_values, finest)
+    if finest > 1:
+        return points
+    more = chain([even_mix(n_values)], chain.from_iterable(pairs_in_rounds(n_values)))
+    return [*points, *islice(more, max(0, most - len(points)))]
 
 
 def rewards_by_value(row: Evaluation) -> Rewards:

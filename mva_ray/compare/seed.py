@@ -24,7 +24,7 @@ from mva_ray.maths.consistency import reward_gaps
 from mva_ray.plan.keys import key, make_plan
 from mva_ray.records import AdapterRef, PreferencePair
 from mva_ray.run_dir.layout import RunDirectory
-from mva_ray.search.designs import convex_candidates
+from mva_ray.search.references import lattice
 from mva_ray.stages.adapters import train_with_progress
 from mva_ray.stages.pairs import preference_pairs
 from mva_ray.stages.run import Run
@@ -103,14 +103,14 @@ class _Seed:
             gaps=self._gaps(pairs),
             training=self._config.training,
             seed=self._config.seed,
-            weights=convex_candidates(len(pairs), self._config.compare.weight_partitions),
+            weights=lattice(len(pairs), self._config.compare.weight_partitions),
             consistency=self._config.compare.consistency,
         )
 
     def _gaps(self, pairs: Mapping[str, Sequence[PreferencePair]]) -> dict[str, NDArray[np.float64]]:
         """Every value's reward gap of every pair, [pairs, values] for each value's pairs."""
         files = {
-            value: self._own.pair_scores(value, key(self._plan.pairs[value], dict(self._plan.rewards)))
+            value: self._own.pair_scores(value, key(self._plan.pairs[value], list(self._plan.rewards.items())))
             for value in pairs
         }
         tables: dict[str, Any] = {value: file.read_list() for value, file in files.items()}

@@ -28,6 +28,10 @@ MethodName = Literal[
 ]
 
 
+TRAINED_METHODS = frozenset({"dpo_lw", "dpo_seqt", "modpo"})
+"""Those that train the models they compare, rather than blend adapters."""
+
+
 class Compare(Section):
     """What `mva-ray compare` runs: methods x seeds.
 

@@ -96,6 +96,11 @@ class RunConfig(Section):
         return [value for value in self.values if value.adapter is None]
 
     @property
+    def sampled_values(self) -> list[Value]:
+        """Those of them whose pairs are made of the base model's own answers to the train prompts."""
+        return [value for value in self.trained_values if value.pairs is None]
+
+    @property
     def training_workers(self) -> int:
         """How many train at the same time."""
         return self.training.num_workers if self.training.schedule == "sequential" else len(self.trained_values)

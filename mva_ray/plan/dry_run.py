@@ -9,11 +9,12 @@ from rich.table import Table
 
 from mva_ray.adapters.fetch import known_directory
 from mva_ray.adapters.model_size import ModelSize
-from mva_ray.checks.ray_cluster import resources_there
+from mva_ray.checks.ray_cluster import on_cluster, resources_there
 from mva_ray.checks.resources import shortages
 from mva_ray.config import RunConfig
 from mva_ray.config.engine import OpenAiServer
 from mva_ray.config.reward import Resources
+from mva_ray.errors import ConfigError
 from mva_ray.evaluation.row_limit import FIRST
 from mva_ray.plan.estimate import (
     BFLOAT16,
@@ -36,7 +37,7 @@ def dry_run(config_path: Path, run_dir: Path | None) -> None:
     """Print what `explore` would do with the same arguments.
 
     Raises:
-        ConfigError: with everything that is wrong with the config.
+        ConfigError: with everything that is wrong with the config; of what this machine lacks, after the plan.
     """
     forecast, warnings = make_forecast(config_path, run_dir)
     console = Console(highlight=False)
@@ -47,8 +48,11 @@ def dry_run(config_path: Path, run_dir: Path | None) -> None:
         console.print(_memory(forecast, forecast.size))
     console.print(_actors(forecast))
     there = resources_there()
-    for line in [*_notes(forecast, there), *warnings, *shortages(forecast.config, there)]:
+    lacking = shortages(forecast.config, there)
+    for line in [*_notes(forecast, there), *warnings, *(lacking if on_cluster() else ())]:
         console.print(f"- {line}")
+    if lacking and not on_cluster():
+        raise ConfigError(str(config_path), lacking)
     console.print("nothing was computed; the same command without --dry-run does it")
 
 

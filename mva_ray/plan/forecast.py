@@ -101,8 +101,7 @@ class Forecast:
     def sampled(self) -> int:
         """Answers sampled from the base model for preference pairs."""
         sampling = self.config.sampling.completions_per_prompt
-        on_policy = any(not value.pairs and not value.adapter for value in self.config.values)
-        return self.prompts["train"].number * sampling * on_policy
+        return self.prompts["train"].number * sampling * bool(self.config.sampled_values)
 
     @property
     def answers(self) -> dict[str, int]:
@@ -215,15 +214,7 @@ def make_forecast(config_path: Path, run_dir: Path | None) -> tuple[Forecast, li
     """
     config, warnings = check(config_path, Purpose.DRY_RUN, run_dir)
     forecast = Forecast(config, (run_dir or Path("runs") / config.name).absolute())
-    return forecast, [*warnings, *_too_few(forecast)]
-
-
-def _too_few(forecast: Forecast) -> Iterator[str]:
-    """What would end a run when the pairs are there."""
-    step = forecast.config.training.pairs_per_step
-    for name, lengths in forecast.pairs.items():
-        if lengths.number < step:
-            yield f"'{name}' has at most {lengths.number} pairs, fewer than training.pairs_per_step ({step})"
+    return forecast, warnings
 
 
 def _prompts(config: RunConfig, split: str) -> list[str]:

@@ -1,11 +1,10 @@
-"""Candidates that depend on no reward: those every search begins with, and fixed designs."""
+"""Fixed designs: candidates that depend on no reward."""
 
 from collections.abc import Callable, Sequence
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
-from pymoo.util.ref_dirs import get_reference_directions
 from scipy.stats import qmc
 
 from mva_ray.records import Coefficients, Outcome, rounded
@@ -17,34 +16,6 @@ Design = Callable[[Bounds, int, int, int], NDArray[np.float64]]
 
 Sequences go on after those skipped, which a warm start has; a grid has no order to go on in.
 """
-
-
-def reference_candidates(n_values: int, convex_partitions: int) -> list[Coefficients]:
-    """The base model (w = 0), each adapter alone (e_i), all ones, and convex combinations, in this order.
-
-    Args:
-        n_values: number of value adapters.
-        convex_partitions: see `convex_candidates`.
-
-    Returns:
-        distinct vectors of length n_values.
-    """
-    base = [(0.0,) * n_values]
-    singles = [tuple(row) for row in np.eye(n_values).tolist()]
-    ones = [(1.0,) * n_values]
-    convex = convex_candidates(n_values, convex_partitions)
-    return list(dict.fromkeys(rounded(row) for row in [*base, *singles, *ones, *convex]))
-
-
-def convex_candidates(n_values: int, partitions: int) -> list[Coefficients]:
-    """The simplex lattice of Das and Dennis (1998): multiples of 1 / partitions, at least 0, that sum to 1."""
-    lattice = get_reference_directions("das-dennis", n_values, n_partitions=partitions)
-    return [rounded(row) for row in np.asarray(lattice).tolist()]
-
-
-def in_blocks(per_value: Coefficients, blocks: int) -> Coefficients:
-    """The candidate with a coefficient for each value and block that is the one given: all blocks of a value alike."""
-    return tuple(number for number in per_value for _ in range(blocks))
 
 
 class DesignProposer:

@@ -2,6 +2,7 @@
 
 from collections.abc import Container, Sequence
 
+from mva_ray.errors import DamagedFile
 from mva_ray.records import Coefficients
 from mva_ray.run_dir.store import File
 
@@ -13,8 +14,11 @@ def is_finished(file: File, key: str, known: Container[Coefficients]) -> bool:
         key: hashes everything that proposals depend on besides the results of these candidates.
         known: those that need not be evaluated (again).
     """
-    content = file.read_object()
-    return content is not None and content["key"] == key and all(tuple(row) in known for row in content["candidates"])
+    try:
+        content = file.read_object() or {"key": None}
+        return bool(content["key"] == key and all(tuple(row) in known for row in content["candidates"]))
+    except (DamagedFile, KeyError, TypeError):  # the search is proposed again, and the file replaced
+        return False
 
 
 def note_finished(file: File, key: str, candidates: Sequence[Coefficients]) -> None:

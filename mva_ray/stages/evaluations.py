@@ -13,7 +13,7 @@ from mva_ray.evaluation.evaluate import EvaluationSetting
 from mva_ray.evaluation.known import KnownAnswers, earlier_candidates, summary
 from mva_ray.records import AdapterRef, Coefficients, Evaluation, in_order
 from mva_ray.run_dir.run_state import RunState
-from mva_ray.search.designs import in_blocks, reference_candidates
+from mva_ray.search.references import in_blocks, most_references, reference_candidates
 from mva_ray.stages.run import Run
 from mva_ray.stages.warm_start import earlier_runs
 from mva_ray.table import ParetoTable
@@ -94,10 +94,11 @@ class Evaluations:
             for _ in tqdm(done, total=len(missing), desc=what, unit="candidate"):
                 pass
 
-    def references(self, convex_partitions: int) -> list[Coefficients]:
-        """The candidates that every search begins with: all blocks of a value alike."""
-        per_value = reference_candidates(len(self._run.config.values), convex_partitions)
-        return [in_blocks(row, self._run.config.search.coefficients_per_value) for row in per_value]
+    def references(self) -> list[Coefficients]:
+        """The candidates that every search begins with, base model and single adapters first: all blocks alike."""
+        search, n_values = self._run.config.search, len(self._run.config.values)
+        per_value = reference_candidates(n_values, search.convex_partitions, most_references(search.candidates))
+        return [in_blocks(row, search.coefficients_per_value) for row in per_value]
 
     def at_once(self, split: str) -> int:
         """How many candidates fill the rows of every evaluator."""

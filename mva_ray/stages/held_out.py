@@ -16,5 +16,5 @@ def score_held_out(run: Run, evaluations: Evaluations) -> None:
 def _wanted(run: Run, evaluations: Evaluations) -> list[Coefficients]:
     weights = [f"w_{name}" for name in evaluations.settings["held_out"].adapters]
     front = evaluations.table.front("search")[weights].itertuples(index=False)
-    references = evaluations.references(1)[: len(run.config.values) + 1]
+    references = evaluations.references()[: len(run.config.values) + 1]
     return list(dict.fromkeys(rounded(row) for row in [*references, *sorted(front)]))

@@ -61,8 +61,7 @@ def _rounds(
     def known_result(row: Coefficients) -> Result | None:
         return reader.result(row, known[row]) if row in known else None
 
-    references = evaluations.references(config.search.convex_partitions)
-    pending = evaluations.at_once("search")
+    references, pending = evaluations.references(), evaluations.at_once("search")
     proposer = make_proposer(config.search, config.bounds, len(config.values), references, config.seed, pending)
     proposer.tell([reader.result(row, evaluation).outcome for row, evaluation in told.items()])
     racing = config.search.racing

@@ -8,7 +8,7 @@ import pandas as pd
 
 from mva_ray.constraints import Limits, violation
 from mva_ray.maths.pareto import front_mask
-from mva_ray.records import METRICS, CoefficientNames, Evaluation
+from mva_ray.records import DECIMALS, METRICS, CoefficientNames, Evaluation
 
 OK, FAILED = "ok", "failed"
 
@@ -79,9 +79,14 @@ def _kind(weights: Sequence[float]) -> str:
         return "single"
     if moved == [1] * len(weights):
         return "ones"
-    if min(weights) >= 0 and abs(sum(weights) - 1) <= 1e-9:
+    if min(weights) >= 0 and abs(sum(weights) - 1) <= _rounding(len(weights)):
         return "convex"
     return "search"
+
+
+def _rounding(count: int) -> float:
+    """How far a mix may be from a sum of 1, since each coefficient is rounded: three thirds are 0.9999."""
+    return (count - 2) / 10.0**DECIMALS + 1e-9
 
 
 def _row(evaluation: Evaluation, names: CoefficientNames, limits: Limits) -> dict[str, Any]:

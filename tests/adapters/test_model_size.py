@@ -66,7 +66,7 @@ def test_what_config_json_leaves_to_the_code_is_left_to_it(tmp_path: Path, left_
     expected = module._by_skeleton(directory)
     assert model_size(directory) == expected
     assert expected.window == 4096
-    assert not module._is_plain(config)
+    assert not module.is_plain(config)
 
 
 def test_others_are_built(tiny_gpt2: Path) -> None:

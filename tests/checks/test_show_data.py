@@ -35,6 +35,7 @@ def settings(tiny_model: Path, tmp_path: Path) -> dict[str, Any]:
             {"name": "brief", "reward": "mva_ray.rewards:brief"},
             {"name": "harmless", "reward": "mva_ray.rewards:positive", "pairs": {**pairs, "preference": "safer"}},
         ],
+        "training": {"pairs_per_step": 2},
     }
 
 
@@ -78,7 +79,7 @@ def test_pairs_that_are_too_long_are_counted(settings: dict[str, Any], tmp_path:
         (prompt + longer - 1, "0", "3"),
         (prompt + longer, "0", "0"),
     ):
-        settings["training"] = {"max_length": int(limit)}
+        settings["training"]["max_length"] = int(limit)
         _, words, _ = check(settings, tmp_path)
         assert [line[-2:] for line in words if line[:2] == ["helpful", str(prompt)]] == [[left_out, cut]]
 
@@ -109,6 +110,7 @@ def test_what_cannot_be_read_is_left_out_of_the_tables(settings: dict[str, Any],
 
 
 def test_a_config_that_cannot_be_understood_has_no_tables(settings: dict[str, Any], tmp_path: Path) -> None:
+    del settings["training"]
     settings["values"][0]["pairs"]["limit"] = 0
     lines, _, problems = check(settings, tmp_path)
     assert lines == []

@@ -105,6 +105,7 @@ def test_tokens_are_those_of_the_models_tokenizer(tmp_path: Path, settings: dict
 
 def test_long_pairs_are_cut_as_training_cuts_them(tmp_path: Path, settings: dict[str, Any]) -> None:
     """Each completion by itself, where it reaches max_length with its prompt: two tokens of each are left."""
+    del settings["values"][1]
     prompt = forecast(tmp_path, settings)._count_prompt("Why is the sky blue?")
     settings["training"]["max_length"] = prompt + 2
     assert forecast(tmp_path, settings).pairs["given"] == Lengths(10, prompt + 4, prompt + 4)
@@ -232,17 +233,31 @@ def test_a_bad_config_exits_2(
     assert "values[0].pairs" in capsys.readouterr().err
 
 
-def test_what_the_machine_lacks_is_said(
+def test_what_the_machine_lacks_is_refused_after_the_plan(
     tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The plan says how large a machine would have to be; on a cluster, which may grow, it is a line of it."""
     monkeypatch.setattr("mva_ray.plan.dry_run.resources_there", lambda: {"CPU": 2.0, "GPU": 1.0})
     settings["training"]["num_workers"] = 3
-    settings["training"]["pairs_per_step"] = 11
-    dry_run(write(tmp_path, settings), tmp_path / "run")
+    line = "training.num_workers need 3 CPU, this machine has 2"
+    with pytest.raises(ConfigError) as caught:
+        dry_run(write(tmp_path, settings), tmp_path / "run")
+    assert caught.value.problems == [line]
     output = " ".join(capsys.readouterr().out.split())
-    assert "- training.num_workers need 3 CPU, this machine has 2" in output
+    assert "each training worker" in output
     assert "- search.resources asks for no GPU: answers are generated on CPUs" in output
-    assert "- 'given' has at most 10 pairs, fewer than training.pairs_per_step (11)" in output
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    dry_run(write(tmp_path, settings), tmp_path / "run")
+    assert f"- {line}" in " ".join(capsys.readouterr().out.split())
+
+
+def test_fewer_pairs_than_a_step_takes_are_a_problem(tmp_path: Path, settings: dict[str, Any]) -> None:
+    settings["training"]["pairs_per_step"] = 13
+    assert problems_of(tmp_path, settings) == [
+        "line 23, training.pairs_per_step: 13 is more than the 10 of values[0].pairs: lower it, or give more",
+        "line 23, training.pairs_per_step: 13 is more than the 12 of prompts.train, which give a pair each: lower it, "
+        "or give more",
+    ]
 
 
 def test_what_constraints_and_earlier_runs_bring_is_said(

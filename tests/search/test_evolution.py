@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pymoo.indicators.hv import HV
 
 from mva_ray.records import Coefficients
-from mva_ray.search.designs import reference_candidates
+from mva_ray.search.references import reference_candidates
 from tests.support.surfaces import Bounds, failing, flat, make, run, trade_off
 
 BOUNDS: list[Bounds] = [

@@ -10,8 +10,8 @@ import pytest
 from mva_ray.config.search import Search
 from mva_ray.maths.pareto import hypervolume
 from mva_ray.records import Coefficients, Outcome
-from mva_ray.search.designs import reference_candidates
 from mva_ray.search.proposer import make_proposer
+from mva_ray.search.references import reference_candidates
 from tests.support.surfaces import Noted, Surface, drive, failing, flat, make, outcomes, run, trade_off
 
 EVOLUTIONARY = ["nsga2", "nsga3", "unsga3", "sms_emoa", "rvea", "ctaea", "agemoea2"]

@@ -47,7 +47,7 @@ class Directory:
         """Everything that the search proposes is in the table now, in this order."""
         run, evaluations = self.opened(values, **search)
         config, setting = run.config, evaluations.settings["search"]
-        references, pending = evaluations.references(4), evaluations.at_once("search")
+        references, pending = evaluations.references(), evaluations.at_once("search")
         rounds = Rounds(make_proposer(config.search, config.bounds, 2, references, config.seed, pending))
         while asked := rounds.ask():
             rows = [evaluated(evaluations, proposal.coefficients) for proposal in asked]
@@ -106,6 +106,17 @@ def test_a_finished_search_is_proposed_again_once_at_most(
     assert [tuple(row) for row in content["candidates"]] == candidates
     forbid_proposals()
     stage.search(*directory.opened(values))
+
+
+@pytest.mark.parametrize("content", [b"", b'{"key": "', b"[]", b"7", b'{"key": 3}', b"\xff"])
+def test_a_damaged_note_of_a_finished_search_is_replaced(
+    directory: Directory, values: list[dict[str, Any]], content: bytes
+) -> None:
+    candidates = directory.evaluated(values)
+    file = directory.opened(values)[0].directory.search
+    file.write(content)
+    stage.search(*directory.opened(values))
+    assert [tuple(row) for row in (file.read_json() or {})["candidates"]] == candidates
 
 
 @pytest.mark.parametrize("changes", [{"candidates": 9}, {"bounds": [-0.5, 1.4]}, {"population": 5}, {"evaluators": 9}])

@@ -6,8 +6,8 @@ import numpy as np
 
 from mva_ray.config.search import POPULATIONS, Search
 from mva_ray.records import Coefficients, Outcome
-from mva_ray.search.designs import reference_candidates
 from mva_ray.search.proposer import Proposer, make_proposer
+from mva_ray.search.references import reference_candidates
 from mva_ray.search.results import Result
 from mva_ray.search.rounds import Rounds
 

@@ -157,10 +157,14 @@ for i in range(6):
         ([0.3, 0.7], "convex"),
         ([0.1, 0.2, 0.7], "convex"),
         ([0.1] * 10, "convex"),
+        ([0.3333] * 3, "convex"),
+        ([0.1429] * 7, "convex"),
         ([1.5, -0.5], "search"),
         ([1, 1, 0], "search"),
         ([2, 0], "search"),
         ([0.5, 0.5001], "search"),
+        ([0.5, 0.4999], "search"),
+        ([0.3333, 0.3333, 0.3332], "search"),
     ],
 )
 def test_kind_of_a_candidate(weights: list[float], expected: str) -> None:
