@@ -101,7 +101,7 @@ def test_a_finished_search_is_proposed_again_once_at_most(
     """Run directories of earlier versions do not say that they have finished: these are replayed, once."""
     candidates = directory.evaluated(values)
     stage.search(*directory.opened(values))
-    content = directory.opened(values)[0].directory.search.read_json()
+    content = directory.opened(values)[0].directory.search.read_object()
     assert content is not None
     assert [tuple(row) for row in content["candidates"]] == candidates
     forbid_proposals()
@@ -116,7 +116,7 @@ def test_a_damaged_note_of_a_finished_search_is_replaced(
     file = directory.opened(values)[0].directory.search
     file.write(content)
     stage.search(*directory.opened(values))
-    assert [tuple(row) for row in (file.read_json() or {})["candidates"]] == candidates
+    assert [tuple(row) for row in (file.read_object() or {})["candidates"]] == candidates
 
 
 @pytest.mark.parametrize("changes", [{"candidates": 9}, {"bounds": [-0.5, 1.4]}, {"population": 5}, {"evaluators": 9}])
@@ -142,7 +142,7 @@ def test_a_candidate_that_failed_is_tried_again_by_the_next_start(
     failure = failed(setting, candidates[-1], CandidateFailure("reward_raised", "no luck"), 1.0)
     kept = [row for row in table if row.candidate != failure.candidate]
     other = replace(run, directory=RunDirectory(directory.path / "other"))
-    other.directory.search.write_json(run.directory.search.read_json())
+    other.directory.search.write_json(run.directory.search.read_object())
     again = Evaluations(other, value_adapters(other, {}))
     again.table.append([*kept, failure])
     with pytest.raises(RuntimeError, match=NO_RAY):
