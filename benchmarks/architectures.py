@@ -45,7 +45,7 @@ from mva_ray.evaluation.self_test import checked_engine
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "architectures.md"
 VOCABULARY, POSITIONS, NEW_TOKENS, LAYERS = 96, 64, 6, 4
-CANDIDATES = ((0.0, 0.0), (1.0, -0.5), (-0.3, 0.8))
+CANDIDATES: tuple[tuple[float, ...], ...] = ((0.0, 0.0), (1.0, -0.5), (-0.3, 0.8))
 ATOL, MOST_PARAMETERS = 1e-3, 20_000_000
 SPREAD = 2.0
 """Of the logits of a token, so that differences show and likely tokens do not tie."""
@@ -76,6 +76,7 @@ SIZES: dict[str, Any] = {
     "qk_rope_head_dim": 8,
     "v_head_dim": 8,
     "is_decoder": True,
+    "logit_scale": 0.5,
 }
 """Given to every config that knows the name, itself or by its attribute map."""
 
@@ -84,7 +85,10 @@ _GEMMA = {"vocab_size_per_layer_input": VOCABULARY, "num_kv_shared_layers": 2}
 _CONVOLUTIONS = {"layer_types": ["conv", "full_attention"] * (LAYERS // 2)}
 OWN_SIZES: dict[str, dict[str, Any]] = {
     "cohere_compass_text": {"rope_parameters": {"full_attention": _ROPE}},
-    "dbrx": {"attn_config": {"kv_n_heads": 2, "clip_qkv": 8, **_ROPE}, "ffn_config": {"ffn_hidden_size": 16}},
+    "dbrx": {
+        **{"d_model": 32, "n_heads": 4, "n_layers": LAYERS, "ffn_config": {"ffn_hidden_size": 16}},
+        **{"attn_config": {"kv_n_heads": 2, "clip_qkv": 8, **_ROPE}},
+    },
     "dots1": {"n_shared_experts": 1},
     "dots3_note_audio_encoder": {"adapter_input_size": 32, "adapter_out_dim": 32},
     "dots3_note_vision_encoder": {

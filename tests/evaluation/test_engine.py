@@ -96,23 +96,20 @@ def test_an_adapted_output_layer_is_that_of_the_rows_own_candidate(one_thread: N
 
 
 def test_rows_keep_to_the_positions_at_which_longrope_changes_for_all(one_thread: None, tmp_path: Path) -> None:
-    """One row beyond them would change what every other row says; up to them all are exact."""
+    """A row beyond them would change what every other one says; up to them all are exact."""
     model = tiny("llama, longrope", tmp_path, 2)
     longest = positions(model.model.config)
     assert longest == 32
-    engine = model.engine(longest=longest)
-    requests = model.requests((16, 17, 5, 1))
-    rows = engine.answer(requests)
-    assert [row.failure for row in rows] == [
-        None,
-        "prompt and answer may take 33 tokens, the model has 32 positions",
-        None,
-        None,
-    ]
-    for row in (rows[0], *rows[2:]):
-        assert row.answer == model.greedy(row.request)
-    beyond = model.engine(longest=None).answer(requests)
-    assert beyond[2].answer != rows[2].answer, "or the test shows nothing"
+    *fitting, beyond = model.requests((16, 5, 12, 17))
+    *rows, refused = model.engine(longest=longest).answer([*fitting, beyond])
+    assert answers(rows) == [model.greedy(request) for request in fitting]
+    assert refused.failure == "prompt and answer may take 33 tokens, the model has 32 positions"
+    *scored, longer = (replace(request, scored=4) for request in model.requests((32, 5, 12, 33)))
+    expected = [pytest.approx(model.log_probabilities(request), abs=ATOL) for request in scored]
+    *rows, _ = model.engine(longest=longest).answer([*scored, longer])
+    assert [row.log_probabilities for row in rows] == expected
+    *rows, _ = model.engine(longest=None).answer([*scored, longer])
+    assert [row.log_probabilities for row in rows] != expected, "or the test shows nothing"
 
 
 def test_the_candidates_say_different_things(llama: Tiny) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import GenerationConfig
+from transformers import AutoModelForCausalLM, DiffLlamaConfig, GenerationConfig
 
 from mva_ray.adapters.hashes import adapter_hash
 from mva_ray.config.generation import GenerationSettings, Sampling
@@ -296,3 +296,31 @@ def test_work_that_is_begun_is_done_by_steps_whoever_asked(make: Make) -> None:
     assert answers.result() == alone.answer(REQUESTS[:6])
     assert samples.result() == alone.sample(PROMPTS, Sampling(completions_per_prompt=2), 3)
     assert nll.result() == alone.measure(["base_nll"], [Generation(ALL[0], "air", 1, True)])
+
+
+def test_a_model_that_the_engine_cannot_run_is_refused_in_one_line(tiny_model: Path, tmp_path: Path) -> None:
+    """Before anything is answered: DiffLlama has the weights of a Llama, and attention of its own."""
+    directory = tmp_path / "diff"
+    shutil.copytree(tiny_model, directory)
+    sizes = {
+        key: getattr(load(tiny_model)[0].config, key) for key in ("vocab_size", "hidden_size", "intermediate_size")
+    }
+    heads = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    AutoModelForCausalLM.from_config(DiffLlamaConfig(**sizes, **heads)).save_pretrained(directory)
+    with pytest.raises(RunError) as error:
+        LocalGenerator(str(directory), [], GenerationSettings())
+    assert str(error.value) == (
+        f"base_model: {directory}: our engine cannot run DiffLlamaForCausalLM: it calls its attention 2 times in layer "
+        "0, not once in each layer; a server that can may answer (engine: openai)"
+    )
+
+
+@pytest.mark.parametrize("missing", ["model.safetensors", "tokenizer.json"])
+def test_a_model_that_cannot_be_loaded_is_named_in_one_line(tiny_model: Path, tmp_path: Path, missing: str) -> None:
+    directory = tmp_path / "model"
+    shutil.copytree(tiny_model, directory)
+    (directory / missing).unlink()
+    with pytest.raises(RunError) as error:
+        LocalGenerator(str(directory), [], GenerationSettings())
+    assert str(error.value).startswith(f"base_model: {directory} cannot be loaded: ")
+    assert "\n" not in str(error.value)
