@@ -8,7 +8,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-CONFIG_FILE = "config.json"
+CONFIG_FILE, WEIGHTS_FILE, INDEX_FILE = "config.json", "model.safetensors", "model.safetensors.index.json"
 
 PLAIN: dict[str, tuple[str, ...]] = {
     "llama": (),
@@ -109,11 +109,16 @@ def weight_shapes(directory: Path) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def has_weights(directory: Path) -> bool:
+    """Whether there are safetensors that transformers would read, whole or not."""
+    return any((directory / name).is_file() for name in (WEIGHTS_FILE, INDEX_FILE))
+
+
 def weight_files(directory: Path) -> list[Path]:
     """Those that transformers reads: one file, or what an index lists, whether they are there or not."""
-    index = directory / "model.safetensors.index.json"
-    if (directory / "model.safetensors").is_file() or not index.is_file():
-        return [directory / "model.safetensors"]
+    index = directory / INDEX_FILE
+    if (directory / WEIGHTS_FILE).is_file() or not index.is_file():
+        return [directory / WEIGHTS_FILE]
     listed = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
     return [directory / name for name in sorted(listed)]
 

@@ -3,7 +3,17 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from mva_ray.adapters.model_size import CONFIG_FILE, is_plain, missing_bytes, model_config, model_size, weight_files
+from mva_ray.adapters.model_size import (
+    CONFIG_FILE,
+    INDEX_FILE,
+    has_weights,
+    is_plain,
+    missing_bytes,
+    model_config,
+    model_size,
+    weight_files,
+    weight_shapes,
+)
 from mva_ray.checks.subject import Finding, Purpose, Subject
 from mva_ray.config.imports import did_you_mean
 from mva_ray.errors import last_line
@@ -13,12 +23,14 @@ LONGEST_CAUSE, SHOWN = 300, 3
 
 
 def is_understood(directory: Path) -> bool:
-    """Whether config.json describes a causal language model."""
-    return _misunderstood(directory) is None
+    """Whether it holds a causal language model, as far as its files tell; weights may be missing altogether."""
+    return not _broken_weights(directory) and _misunderstood(directory) is None
 
 
 def architecture_problems(subject: Subject) -> Iterator[Finding]:
     """A config.json of something else, or of weights that neither training nor the engine reads."""
+    if _broken_weights(subject.base):
+        return
     if cause := _misunderstood(subject.base):
         message = f"{subject.base / CONFIG_FILE} describes no causal language model: {cause}"
         yield subject.problem(("base_model",), message)
@@ -29,22 +41,18 @@ def architecture_problems(subject: Subject) -> Iterator[Finding]:
 
 def weight_problems(subject: Subject) -> Iterator[Finding]:
     """Weights that are not there, cut short, or pickled; for a plan alone, a model may have none yet."""
-    missing = [file.name for file in weight_files(subject.base) if not file.is_file()]
-    if missing == ["model.safetensors"]:
-        pickled = sorted(path.name for path in subject.base.glob("*.bin") if "optimizer" not in path.name)
-        if pickled:
-            line = (
-                f"{subject.base / pickled[0]} is a pickle, which may run code when it is read: save it as safetensors"
-            )
-            yield subject.problem(("base_model",), line)
-        elif subject.purpose in (Purpose.DRY_RUN, Purpose.DATA_CHECK):
-            yield f"{subject.base} has no weights (model.safetensors): explore and compare refuse it as it is"
+    problems = _broken_weights(subject.base)
+    if pickled := _pickled(subject.base):
+        problems.append(f"{pickled} is a pickle, which may run code when it is read: save it as safetensors")
+    elif not has_weights(subject.base):
+        line = f"{subject.base} has no weights (model.safetensors)"
+        if subject.purpose in (Purpose.DRY_RUN, Purpose.DATA_CHECK):
+            yield f"{line}: explore and compare refuse it as it is"
         else:
-            yield subject.problem(("base_model",), f"{subject.base} has no weights (model.safetensors)")
-    elif missing:
-        listed = ", ".join(missing[:SHOWN]) + ", …" * (len(missing) > SHOWN)
-        yield subject.problem(("base_model",), f"{subject.base} lacks {listed}, which its index lists")
-    yield from (subject.problem(("base_model",), line) for line in _damaged(subject.base))
+            problems.append(line)
+    elif not problems and _is_headless(subject.base):
+        problems.append(f"{subject.base} has no output layer (lm_head.weight), and its embeddings are not tied to one")
+    yield from (subject.problem(("base_model",), line) for line in problems)
 
 
 def engine_problems(subject: Subject) -> Iterator[Finding]:
@@ -87,8 +95,17 @@ def rank_problems(subject: Subject) -> Iterator[Finding]:
         yield subject.problem(("training", "lora", "r"), message)
 
 
+OTHER_HEADS = ("Classification", "QuestionAnswering", "MaskedLM", "NextSentencePrediction", "MultipleChoice")
+"""How architectures end whose output layer gives no next token: transformers would make one up, of random numbers."""
+
+
 def _misunderstood(directory: Path) -> str | None:
     try:
+        config = model_config(directory)
+        if config.get("is_encoder_decoder") or str(config.get("architectures")).endswith(
+            tuple(f"{head}']" for head in OTHER_HEADS)
+        ):
+            return _kind(directory)
         model_size(directory)
     except Exception as error:  # whatever transformers makes of somebody's config.json
         text = last_line(error)
@@ -101,15 +118,35 @@ def _kind(directory: Path) -> str:
     return f"it is a {config.get('model_type')} ({', '.join(config.get('architectures') or ['no architecture'])})"
 
 
+def _is_headless(directory: Path) -> bool:
+    try:
+        config = model_config(directory)
+    except ValueError:
+        return False
+    return is_plain(config) and not config["tie_word_embeddings"] and "lm_head.weight" not in weight_shapes(directory)
+
+
+def _pickled(directory: Path) -> Path | None:
+    """Weights in PyTorch's format, where there are no others."""
+    return next(iter(sorted(directory.glob("*model*.bin"))), None) if not has_weights(directory) else None
+
+
 def _quantised(directory: Path) -> str | None:
     settings = model_config(directory).get("quantization_config")
     return str(settings.get("quant_method", "quantization_config")) if isinstance(settings, dict) else None
 
 
-def _damaged(directory: Path) -> Iterator[str]:
-    for file in filter(Path.is_file, weight_files(directory)):
+def _broken_weights(directory: Path) -> list[str]:
+    """What is wrong with weights that are there in part."""
+    try:
+        files = weight_files(directory) if has_weights(directory) else []
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return [f"{directory / INDEX_FILE} is no index of weights"]
+    problems = [f"{directory} lacks {file.name}, which its index lists" for file in files if not file.is_file()]
+    for file in filter(Path.is_file, files):
         try:
             if lacking := missing_bytes(file):
-                yield f"{file} is cut short: {lacking:,} bytes are missing"
+                problems.append(f"{file} is cut short: {lacking:,} bytes are missing")
         except (ValueError, KeyError, TypeError, AttributeError):
-            yield f"{file} is no safetensors file"
+            problems.append(f"{file} is no safetensors file")
+    return problems[:SHOWN]

@@ -6,12 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Self
 
 import mva_ray
 from mva_ray.config.reward import RewardSettings
 from mva_ray.errors import CandidateFailure, last_line
+from mva_ray.evaluation.reward import Reward, load_reward, score
 
 PATIENCE_S = 60.0
 """Loading included, where the config does not say how long a call may take."""
@@ -70,20 +73,30 @@ def _how(code: int) -> str:
 
 
 def _try(source: str, directory: str) -> Verdict:
-    from mva_ray.evaluation.reward import load_reward, score
-
     begin = time.monotonic()
     prompts, completions = map(list, zip(*PROBES, strict=True))
     try:
         settings = RewardSettings.model_validate({"function": source}, context={"directory": Path(directory or ".")})
         reward = load_reward(settings)
         loaded = time.monotonic()
-        score(reward, prompts, completions)
+        score(_Bounded(reward), prompts, completions)
     except CandidateFailure as failure:
         return Verdict(_explained(failure.message))
     except Exception as error:  # whatever a module raises that is not the one that the config was read with
         return Verdict(_explained(f"{type(error).__name__}: {error}"))
     return Verdict(None, loaded - begin, time.monotonic() - loaded)
+
+
+class _Bounded:
+    """A reward, of which no more scores are taken than are asked for, and one: a generator may have no end."""
+
+    def __init__(self, reward: Reward) -> None:
+        self._reward = reward
+        self.version, self.truncated = reward.version, reward.truncated
+
+    def __call__(self, prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
+        returned = self._reward(prompts, completions)
+        return list(islice(returned, len(completions) + 1)) if isinstance(returned, Iterator) else returned
 
 
 def _explained(message: str) -> str:

@@ -55,5 +55,5 @@ class Subject:
         return (self.given_run_dir or Path("runs") / f"{self.config.name}{suffix}").absolute()
 
     def problem(self, location: Location, message: str) -> Problem:
-        """A problem with the line and the path of the entry that it is about."""
-        return self.draft.document.problem(location, message)
+        """A problem with the line and the path of the setting that it is about, also where that has its default."""
+        return self.draft.document.problem_of_setting(location, message)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mva_ray.adapters.model_size import model_size
+from mva_ray.adapters.model_size import has_weights, model_size
 from mva_ray.adapters.prompting import completion_ids, prompt_ids, render_prompt
 from mva_ray.adapters.tokenizer_file import read_tokenizer
 from mva_ray.checks.data import readable_pairs, readable_prompts
@@ -29,7 +29,7 @@ def has_tokenizer(directory: Path) -> bool:
 def tokenizer_problems(subject: Subject) -> Iterator[Finding]:
     """A tokenizer that is not there or cannot be read; for a plan alone, a model may have none yet."""
     missing = not any((subject.base / name).is_file() for name in FILES)
-    if missing and subject.purpose in (Purpose.DRY_RUN, Purpose.DATA_CHECK):
+    if missing and not has_weights(subject.base) and subject.purpose in (Purpose.DRY_RUN, Purpose.DATA_CHECK):
         yield f"{subject.base} has no tokenizer ({FILES[0]}): explore and compare refuse it as it is"
     elif missing:
         yield subject.problem(("base_model",), f"{subject.base} has no tokenizer ({FILES[0]})")

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,6 +53,12 @@ class Document:
         line = self.lines[location]
         return Problem(line, f"line {line}, {as_written(location)}: {message}")
 
+    def problem_of_setting(self, location: Location, message: str) -> Problem:
+        """The same with the whole path, also where the entry is not in the file and has its default."""
+        line = self.lines.get(self.written(location), 0)
+        place = f"line {line}, " if line else ""
+        return Problem(line, f"{place}{as_written(location)}: {message}" if location else message)
+
 
 def as_written(location: Location) -> str:
     """`values[1].margin` for ("values", 1, "margin")."""
@@ -70,8 +77,11 @@ RESOLVERS = {None: [(f"tag:yaml.org,2002:{kind}", re.compile(rf"{form}\Z")) for 
 """In PyYAML's form: None stands for every first character."""
 
 
-LARGEST_FILE = 100_000
-"""Bytes: thirty values are a tenth of that, and PyYAML reads that much in a second."""
+LARGEST_FILE = 50_000
+"""Bytes: thirty values are a fifth of that, and PyYAML reads that much in a second."""
+
+DEEPEST = 100
+"""Brackets in brackets: PyYAML's time grows with the square of them."""
 
 MOST_ENTRIES = 20_000
 """Aliases count as often as they are used: a few lines of them can stand for billions of entries."""
@@ -93,6 +103,7 @@ def read_yaml(path: Path) -> Document:
     text = _read_text(path)
     document = Document({}, {}, [])
     try:
+        _check_depth(text)
         loader = yaml.SafeLoader(text)
         loader.yaml_implicit_resolvers = RESOLVERS
         node = loader.get_single_node()
@@ -129,6 +140,16 @@ def _read_text(path: Path) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(str(path), ["not UTF-8 text; expected a YAML file"]) from error
+
+
+def _check_depth(text: str) -> None:
+    """
+    Raises:
+        _Unreadable: more brackets are open at once than a config has.
+    """
+    depths = accumulate((char in "[{") - (char in "]}") for char in text)
+    if max(depths, default=0) > DEEPEST:
+        raise _Unreadable(f"entries are nested too deeply: more than {DEEPEST} brackets are open at once")
 
 
 def _yaml_problem(error: Exception) -> str:

@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from mva_ray.errors import ConfigError
+from mva_ray.errors import ConfigError, last_line
 
 SHOWN_ROWS = 5
 """Bad rows that are listed one by one; the others are counted."""
@@ -234,7 +234,7 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
         with path.open("rb") as raw, pq.ParquetFile(raw) as file:
             yield from arrow_rows(file.iter_batches(BATCH_ROWS))
     except pa.ArrowException as error:
-        raise ConfigError(str(path), [f"not a readable Parquet file: {error}"]) from error
+        raise ConfigError(str(path), [f"not a readable Parquet file: {last_line(error)}"]) from error
 
 
 _READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
