@@ -39,7 +39,11 @@ def tokenizer(**changes: Any) -> Callable[[Path], object]:
 
 
 def without(*names: str) -> Callable[[Path], object]:
-    return lambda directory: [(directory / name).unlink() for name in names]
+    def change(directory: Path) -> None:
+        for name in names:
+            (directory / name).unlink()
+
+    return change
 
 
 def content(name: str, text: str | bytes) -> Callable[[Path], object]:
@@ -53,6 +57,11 @@ def cut_short(directory: Path) -> None:
 
 def pickled(directory: Path) -> None:
     (directory / "model.safetensors").rename(directory / "pytorch_model.bin")
+
+
+def index_of_nothing(directory: Path) -> None:
+    pickled(directory)
+    (directory / "model.safetensors.index.json").write_text("[]")
 
 
 def unsharded(directory: Path) -> None:
@@ -84,7 +93,7 @@ MODELS: dict[str, Case] = {
     "fp8": model(config(quantization_config={"quant_method": "fp8"})),
     "pickled weights": model(pickled),
     "a shard that is missing": model(unsharded),
-    "an index of nothing": model(lambda path: (pickled(path), content("model.safetensors.index.json", "[]")(path))),
+    "an index of nothing": model(index_of_nothing),
     "weights cut short": model(cut_short),
     "weights that are none": model(content("model.safetensors", b"\xff" * 1000)),
     "weights of zeros": model(content("model.safetensors", b"\0" * 1000)),
