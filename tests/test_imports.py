@@ -19,6 +19,7 @@ ARROWS: dict[str, set[str]] = {
     "records": set(),
     "errors": set(),
     "rewards": set(),
+    "signals": {"errors"},
     "maths": set(),
     "constraints": {"records"},
     "run_dir": {"records", "errors", "constraints"},
@@ -30,17 +31,19 @@ ARROWS: dict[str, set[str]] = {
     "training": EVERYONE | {"config", "adapters", "maths"},
     "evaluation": EVERYONE | {"config", "adapters", "endpoint"},
     "search": EVERYONE | {"config", "maths"},
-    "checks": EVERYONE | {"config", "data", "adapters", "table"},
+    "checks": EVERYONE | {"config", "data", "adapters", "table", "evaluation", "search"},
     "plan": EVERYONE | {"config", "data", "adapters", "table", "evaluation", "checks"},
-    "stages": EVERYONE | {"config", "data", "adapters", "table", "evaluation", "search", "training", "plan"},
+    "stages": EVERYONE
+    | {"config", "data", "adapters", "table", "evaluation", "search", "training"}
+    | {"checks", "plan", "signals"},
     "report": EVERYONE | {"table"},
     "service": EVERYONE | {"table", "maths.pareto"},
     "pipeline": EVERYONE | {"checks", "plan", "stages", "report"},
-    "explore": EVERYONE | {"plan", "pipeline", "service"},
+    "explore": EVERYONE | {"plan", "pipeline", "service", "signals"},
     "compare": EVERYONE
     | {"config", "adapters", "table", "evaluation", "search", "training", "maths", "endpoint"}
     | {"checks", "plan", "stages", "report"},
-    "cli": EVERYONE | {"service"},
+    "cli": EVERYONE | {"service", "signals"},
 }
 """What each room may import of the project, besides itself; a dotted name stands for that module alone."""
 
