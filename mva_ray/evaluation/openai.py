@@ -212,7 +212,7 @@ class OpenAiGenerator:
         cut_off = reason == "length"
         said = choice.get("token_ids")
         ids = self._tokenised(text) if said is None else [int(token) for token in said]
-        if not cut_off and (not ids or ids[-1] not in self._ends.every):
+        if not cut_off and (said is None or not ids or ids[-1] not in self._ends.every):
             ids.append(self._end_of(choice))
         return Generation(prompt, text.strip(), max(0, tokens - (not cut_off)), truncated=cut_off, ids=tuple(ids))
 

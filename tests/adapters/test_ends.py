@@ -13,9 +13,8 @@ from tests.support.endings import END, OTHER, OTHER_TOKEN, edit, ending
 
 def ends_of(directory: Path) -> Ends:
     """The same by our reading of the tokenizer's file and by transformers."""
-    [ends] = {
-        read_ends(directory, read(directory)) for read in (read_tokenizer, lambda _: load_tokenizer(str(directory)))
-    }
+    tokenizers = read_tokenizer(directory), load_tokenizer(str(directory))
+    [ends] = {read_ends(directory, tokenizer) for tokenizer in tokenizers}
     return ends
 
 

@@ -325,12 +325,13 @@ def test_a_server_that_gives_no_ids_is_named_once_and_its_texts_are_tokenised_as
 ) -> None:
     with serving(model) as server, caplog.at_level(logging.WARNING):
         server.gives_ids = False
-        answers = make(server).answer(MIXED[:6])
+        answers = make(server).answer(MIXED)
     assert caplog.text.count("returns no token ids") == 1
-    own = ours(model, adapters, MIXED[:6])
+    own = ours(model, adapters, MIXED)
     assert [replace_ids(answer) for answer in answers] == [replace_ids(answer) for answer in own]
-    ended = [isinstance(answer, Generation) and (answer.ids or ())[-1] in ENDS for answer in answers]
-    assert ended == [isinstance(answer, Generation) and not answer.truncated for answer in answers]
+    whole = [answer for answer in answers if isinstance(answer, Generation) and not answer.truncated]
+    assert whole
+    assert all(answer.ids and answer.ids[-1] in ENDS for answer in whole)
 
 
 def replace_ids(answer: Answer) -> Any:
