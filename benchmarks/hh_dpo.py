@@ -73,7 +73,7 @@ def margins(job: TrainingJob, pairs: Sequence[PreferencePair], adapter: str | No
     rows = tokenise(replace(job, pairs=tuple(pairs)), tokenizer)
     found: list[float] = []
     for start in tqdm(range(0, len(rows), BATCH), desc="trained model" if adapter else "base model"):
-        batch = pack(rows[start : start + BATCH], tokenizer.pad_token_id)
+        batch = pack(rows[start : start + BATCH])
         chosen, rejected = completion_logps(model, model.get_output_embeddings(), batch)
         found += (chosen - rejected).tolist()
     return found

@@ -1,8 +1,9 @@
 """The records that travel between the stages: immutable and plain."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from typing import Any
 
 SPLITS = ("train", "search", "held_out")
 DECIMALS = 4
@@ -98,8 +99,9 @@ class PreferencePair:
     """Two completions of one prompt, `chosen` preferred.
 
     `*_finished` is False where the completion was cut off by the token limit, so that training does not
-    teach the model to stop there. Rewards are None for pairs that came with the data, unless it was scored. `weight`
-    scales the pair's loss (DPO-LW), `margin` is how far ahead `chosen` must be beyond a tie, in nats (MODPO).
+    teach the model to stop there. `*_ids` are those of the `Generation` it was; None for pairs that came with the data.
+    So are rewards, unless the data was scored. `weight` scales the pair's loss (DPO-LW), `margin` is how far ahead
+    `chosen` must be beyond a tie, in nats (MODPO).
     """
 
     prompt: Prompt
@@ -111,6 +113,13 @@ class PreferencePair:
     rejected_reward: float | None = None
     weight: float = 1.0
     margin: float = 0.0
+    chosen_ids: tuple[int, ...] | None = None
+    rejected_ids: tuple[int, ...] | None = None
+
+    def content(self) -> dict[str, Any]:
+        """What it consists of, as JSON has it; ids that are not known are left out, so that no hash changes by them."""
+        fields = asdict(self)
+        return {name: field for name, field in fields.items() if field is not None or not name.endswith("_ids")}
 
 
 @dataclass(frozen=True)
@@ -129,12 +138,19 @@ class AdapterRef:
 
 @dataclass(frozen=True)
 class Generation:
-    """One completion of one prompt by one candidate; `tokens` counts the completion without its end token."""
+    """One completion of one prompt by one candidate.
+
+    `ids` are the tokens that the model said, its end token included unless the limit cut it off (`truncated`): they are
+    what is scored and trained. None where they are not known, as in tables and samples of earlier versions.
+    `completion` is their text for readers and rewards, without special tokens and outer whitespace. `tokens` counts
+    them without the end token.
+    """
 
     prompt: str
     completion: str
     tokens: int
     truncated: bool
+    ids: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -47,26 +47,39 @@ def _as_text(turn: Turn) -> str:
 
 
 def prompt_ids(tokenizer: "AnyTokenizer", prompt: Prompt, system_prompt: str | None) -> list[int]:
-    """Token ids of the rendered prompt; special tokens are added only where no template wrote them."""
+    """Token ids of the rendered prompt, which an answer goes on from.
+
+    Special tokens are added only where no template wrote them, and only before the text: an end token after it would
+    end the answer before it begins.
+    """
     text = render_prompt(tokenizer, prompt, system_prompt)
-    return list(tokenizer(text, add_special_tokens=tokenizer.chat_template is None)["input_ids"])
+    if tokenizer.chat_template is not None:
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    ids = list(tokenizer(text, add_special_tokens=True)["input_ids"])
+    return ids[: len(ids) - added_after(tokenizer)]
 
 
-def completion_ids(tokenizer: "AnyTokenizer", completion: str, finished: bool) -> list[int]:
-    """Token ids of a completion, with the end token only where the model ended it itself."""
+def added_after(tokenizer: "AnyTokenizer") -> int:
+    """How many special tokens the tokenizer adds after a text, such as the end token of `add_eos_token`."""
+    text, whole = (list(tokenizer("a", add_special_tokens=special)["input_ids"]) for special in (False, True))
+    starts = range(len(whole) - len(text) + 1)
+    return next((len(whole) - at - len(text) for at in starts if whole[at : at + len(text)] == text), 0)
+
+
+def completion_ids(tokenizer: "AnyTokenizer", completion: str, end: int | None) -> list[int]:
+    """Token ids of a completion that came as text; `end` is the end token, None where it was cut off."""
     ids = list(tokenizer(completion, add_special_tokens=False)["input_ids"])
-    return [*ids, tokenizer.eos_token_id] if finished else ids
+    return ids if end is None else [*ids, end]
 
 
 def pair_lengths(
     tokenizer: "AnyTokenizer", pairs: Sequence[PreferencePair], system_prompt: str | None
 ) -> NDArray[np.int64]:
-    """Tokens as training counts them, [pairs, 3]: of the rendered prompt, of chosen and of rejected."""
-    prompts = _lengths(
-        tokenizer,
-        [render_prompt(tokenizer, pair.prompt, system_prompt) for pair in pairs],
-        add_special_tokens=tokenizer.chat_template is None,
-    )
+    """Tokens as training counts pairs that came as text, [pairs, 3]: of the rendered prompt, chosen and rejected."""
+    rendered = [render_prompt(tokenizer, pair.prompt, system_prompt) for pair in pairs]
+    prompts = _lengths(tokenizer, rendered)
+    if tokenizer.chat_template is None:
+        prompts = _lengths(tokenizer, rendered, add_special_tokens=True) - added_after(tokenizer)
     chosen = _lengths(tokenizer, [pair.chosen for pair in pairs]) + [pair.chosen_finished for pair in pairs]
     rejected = _lengths(tokenizer, [pair.rejected for pair in pairs]) + [pair.rejected_finished for pair in pairs]
     return np.stack([prompts, chosen, rejected], axis=1)

@@ -65,6 +65,10 @@ class FileTokenizer:
         return self._tokenizer.token_to_id(self._tokens[name]) if name in self._tokens else None
 
 
+def has_tokenizer(directory: Path) -> bool:
+    return any((directory / name).is_file() for name in (TOKENIZER_FILE, "tokenizer.model"))
+
+
 @lru_cache
 def read_tokenizer(directory: Path) -> "FileTokenizer | PreTrainedTokenizerBase":
     """The tokenizer of a model directory, by its files where they say all of it, else by transformers.

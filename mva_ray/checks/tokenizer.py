@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mva_ray.adapters.ends import read_ends
 from mva_ray.adapters.model_size import has_weights, model_size
 from mva_ray.adapters.prompting import completion_ids, prompt_ids, render_prompt
 from mva_ray.adapters.tokenizer_file import read_tokenizer
@@ -11,7 +12,7 @@ from mva_ray.checks.data import readable_pairs, readable_prompts
 from mva_ray.checks.subject import Finding, Purpose, Subject
 from mva_ray.config.document import Location, as_written
 from mva_ray.data.doubts import written_dialogues
-from mva_ray.errors import last_line
+from mva_ray.errors import RunError, last_line
 from mva_ray.records import PreferencePair, Prompt
 
 if TYPE_CHECKING:
@@ -38,11 +39,12 @@ def tokenizer_problems(subject: Subject) -> Iterator[Finding]:
 
 
 def token_problems(subject: Subject) -> Iterator[Finding]:
-    """A tokenizer without an end token, or with tokens that the model has no embedding for."""
+    """A model without an end token, or with tokens that it has no embedding for."""
     tokenizer, rows = read_tokenizer(subject.base), model_size(subject.base).vocabulary
-    if tokenizer.eos_token_id is None:
-        line = f"the tokenizer of {subject.base} names no eos_token, so no answer would end: set it in its settings"
-        yield subject.problem(("base_model",), line)
+    try:
+        read_ends(subject.base, tokenizer)
+    except RunError as error:
+        yield subject.problem(("base_model",), str(error).removeprefix("base_model: "))
     named = {"eos_token": tokenizer.eos_token_id, "pad_token": tokenizer.pad_token_id}
     for name, token in named.items():
         if token is not None and token >= rows:
@@ -71,7 +73,7 @@ def length_problems(subject: Subject) -> Iterator[Finding]:
     """Prompts and pairs that the model has no positions for, and training that would find nothing short enough."""
     config, positions = subject.config, model_size(subject.base).positions
     tokenizer, system_prompt = read_tokenizer(subject.base), config.generation.system_prompt
-    if tokenizer.eos_token_id is None or _refusal(tokenizer, MARK, system_prompt):
+    if _refusal(tokenizer, MARK, system_prompt):
         return
     count = _Counter(tokenizer, system_prompt)
     try:
@@ -143,7 +145,7 @@ class _Counter:
         return len(prompt_ids(self._tokenizer, prompt, self._system_prompt))
 
     def answer(self, answer: str) -> int:
-        return len(completion_ids(self._tokenizer, answer, finished=True))
+        return len(completion_ids(self._tokenizer, answer, None)) + 1
 
     def most(self, prompt: Prompt, answer: str = "") -> int:
         turns = [prompt] if isinstance(prompt, str) else [text for _, text in prompt]

@@ -7,7 +7,7 @@ and MVA without HSIC blend the very same ones.
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,7 +42,7 @@ class Recipe:
     def key(self) -> str:
         """A hash of everything the adapter depends on, besides the base model and the system prompt."""
         parts: list[Any] = [
-            [asdict(pair) for pair in self.pairs],
+            [pair.content() for pair in self.pairs],
             self.training.model_dump(),
             self.seed,
             [recipe.key for recipe in self.earlier],

@@ -58,4 +58,6 @@ def _pair(chosen: Generation, rejected: Generation, chosen_reward: float, reject
         rejected_finished=not rejected.truncated,
         chosen_reward=chosen_reward,
         rejected_reward=rejected_reward,
+        chosen_ids=chosen.ids,
+        rejected_ids=rejected.ids,
     )

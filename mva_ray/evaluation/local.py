@@ -10,6 +10,8 @@ import torch
 from mva_ray.adapters.architecture import positions
 from mva_ray.adapters.base_model import load_base_model, load_tokenizer, native_products
 from mva_ray.adapters.blocks import load_adapters
+from mva_ray.adapters.ends import read_ends
+from mva_ray.adapters.fetch import local_directory
 from mva_ray.adapters.prompting import completion_ids, prompt_ids
 from mva_ray.config.generation import GenerationSettings, Sampling
 from mva_ray.errors import CandidateFailure
@@ -52,9 +54,7 @@ class LocalGenerator:
     ) -> None:
         self._tokenizer = load_tokenizer(base_model)
         model = load_base_model(base_model)
-        end = model.generation_config.eos_token_id
-        ends = [self._tokenizer.eos_token_id, *(end if isinstance(end, list) else [end])]
-        self._end_tokens = frozenset(token for token in ends if token is not None)
+        self._ends = read_ends(local_directory(base_model), self._tokenizer)
         self._settings = settings
         self._seed = seed
         self._base = (0.0,) * len(adapters)
@@ -63,7 +63,7 @@ class LocalGenerator:
             model,
             load_adapters(base_model, adapters),
             native_products(model.device),
-            end_tokens=self._end_tokens,
+            end_tokens=self._ends.every,
             max_new_tokens=settings.max_new_tokens,
             limit=RowLimit(settings.batch_size, _most_rows(model, settings.max_new_tokens)),
             longest=positions(model.config),
@@ -147,17 +147,21 @@ class LocalGenerator:
         return Draw((self._seed, _number(prompt)), wanted.temperature, wanted.top_k) if wanted.temperature else None
 
     def _scoring(self, generation: Generation) -> Request:
-        ids = completion_ids(self._tokenizer, generation.completion, finished=not generation.truncated)
-        answer = ids or [self._tokenizer.eos_token_id]
+        answer = generation.ids or self._ids_of(generation)
         return Request((*self._ids(generation.prompt), *answer), self._base, scored=len(answer))
+
+    def _ids_of(self, generation: Generation) -> list[int]:
+        """Of an answer whose ids are not known, by its text; of an empty one, the end token."""
+        ids = completion_ids(self._tokenizer, generation.completion, None if generation.truncated else self._ends.turn)
+        return ids or [self._ends.turn]
 
     def _read(self, prompt: str, row: Row) -> Answer:
         if row.failure:
             return CandidateFailure("generation_raised", row.failure)
-        ended = row.answer[-1] in self._end_tokens
-        ids = row.answer[:-1] if ended else row.answer
-        completion = self._tokenizer.decode(ids, skip_special_tokens=True)
-        return Generation(prompt, completion.strip(), len(ids), truncated=not ended)
+        ended = row.answer[-1] in self._ends.every
+        said = row.answer[:-1] if ended else row.answer
+        completion = self._tokenizer.decode(said, skip_special_tokens=True)
+        return Generation(prompt, completion.strip(), len(said), truncated=not ended, ids=tuple(row.answer))
 
 
 def _number(prompt: str) -> int:

@@ -61,6 +61,8 @@ class OpenAiGenerator:
     ) -> None:
         from mva_ray.adapters.base_model import load_tokenizer
         from mva_ray.adapters.blocks import load_adapters
+        from mva_ray.adapters.ends import read_ends
+        from mva_ray.adapters.fetch import local_directory
 
         self._client = Client(settings, "engine.openai")
         self._settings = settings
@@ -72,7 +74,8 @@ class OpenAiGenerator:
         self._tokenizing = threading.Lock()
         self._loading = threading.BoundedSemaphore(settings.max_loras)
         self._asking = threading.BoundedSemaphore(settings.concurrency)
-        self._end_tokens = _end_tokens(base_model, self._tokenizer.eos_token_id)
+        self._ends = read_ends(local_directory(base_model), self._tokenizer)
+        self._without_ids = False
         self._directory = _made(Path(settings.adapters_dir))
 
     def __enter__(self) -> Self:
@@ -184,13 +187,14 @@ class OpenAiGenerator:
             "model": model,
             "prompt": self._ids(prompt),
             "max_tokens": self._generation.max_new_tokens,
-            "stop_token_ids": self._end_tokens,
+            "stop_token_ids": list(self._ends.every),
+            "return_token_ids": True,
             **options,
         }
         try:
             with self._asking:
                 response = self._client.post("/completions", body)
-            return _read(prompt, response.json())
+            return self._read(prompt, response.json())
         except httpx2.HTTPError as error:
             lost = status_of(error) == 404 and model != self._settings.model
             if lost or status_of(error) in THIS_REQUEST_ONLY:
@@ -198,6 +202,37 @@ class OpenAiGenerator:
             raise self._broken(error) from None
         except (ValueError, LookupError, TypeError):
             raise RunError(f"the server at {self._client.url} does not speak the OpenAI protocol") from None
+
+    def _read(self, prompt: str, body: Any) -> Answer:
+        """An answer in the protocol's words; its count has the end token, which that of a `Generation` leaves out."""
+        choice = body["choices"][0]
+        reason, text, tokens = choice["finish_reason"], str(choice["text"]), int(body["usage"]["completion_tokens"])
+        if reason not in ("length", "stop"):
+            return CandidateFailure("generation_raised", f"the server ended an answer with {reason!r}")
+        cut_off = reason == "length"
+        said = choice.get("token_ids")
+        ids = self._tokenised(text) if said is None else [int(token) for token in said]
+        if not cut_off and (said is None or not ids or ids[-1] not in self._ends.every):
+            ids.append(self._end_of(choice))
+        return Generation(prompt, text.strip(), max(0, tokens - (not cut_off)), truncated=cut_off, ids=tuple(ids))
+
+    def _end_of(self, choice: Mapping[str, Any]) -> int:
+        """The end token that the server does not count among the ids: vLLM says which, unless it is the tokenizer's."""
+        reason = choice.get("stop_reason")
+        return reason if isinstance(reason, int) else self._ends.turn
+
+    def _tokenised(self, text: str) -> list[int]:
+        """The text as it came, outer whitespace too; not always what was generated, which is said once."""
+        from mva_ray.adapters.prompting import completion_ids
+
+        with self._tokenizing:
+            if not self._without_ids:
+                log.warning(
+                    "the server at %s returns no token ids: its texts are tokenised again, which may give other tokens",
+                    self._client.url,
+                )
+            self._without_ids = True
+            return completion_ids(self._tokenizer, text, end=None)
 
     def _ids(self, prompt: str) -> list[int]:
         from mva_ray.adapters.prompting import prompt_ids
@@ -212,36 +247,9 @@ class OpenAiGenerator:
         return RunError(line)
 
 
-def _read(prompt: str, body: Any) -> Answer:
-    """An answer in the protocol's words; its count has the end token, which a `Generation` leaves out."""
-    choice = body["choices"][0]
-    reason, text, tokens = choice["finish_reason"], str(choice["text"]), int(body["usage"]["completion_tokens"])
-    match reason:
-        case "length":
-            return Generation(prompt, text.strip(), tokens, truncated=True)
-        case "stop":
-            return Generation(prompt, text.strip(), max(0, tokens - 1), truncated=False)
-    return CandidateFailure("generation_raised", f"the server ended an answer with {reason!r}")
-
-
 def _seed(seed: int, prompt: str, number: int) -> int:
     """Of one completion, whatever else is asked: 32 bits."""
     return int.from_bytes(hashlib.sha256(f"{seed} {number} {prompt}".encode()).digest()[:4])
-
-
-def _end_tokens(base_model: str, tokenizer_end: int | None) -> list[int]:
-    """Those of the tokenizer and of the model's generation settings, which are in one of two files."""
-    from transformers import AutoConfig, GenerationConfig
-
-    from mva_ray.adapters.fetch import local_directory
-
-    directory = local_directory(base_model)
-    try:
-        settings = GenerationConfig.from_pretrained(directory)
-    except OSError:
-        settings = GenerationConfig.from_model_config(AutoConfig.from_pretrained(directory))
-    listed = settings.eos_token_id if isinstance(settings.eos_token_id, list) else [settings.eos_token_id]
-    return list(dict.fromkeys(token for token in [tokenizer_end, *listed] if token is not None))
 
 
 def _made(directory: Path) -> Path:

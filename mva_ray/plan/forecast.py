@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 from mva_ray.adapters.fetch import known_directory
 from mva_ray.adapters.model_size import ModelSize, model_size
 from mva_ray.adapters.prompting import completion_ids, prompt_ids
-from mva_ray.adapters.tokenizer_file import read_tokenizer
+from mva_ray.adapters.tokenizer_file import has_tokenizer, read_tokenizer
 from mva_ray.checks.check import check
 from mva_ray.checks.subject import Purpose
 from mva_ray.config import RunConfig
@@ -69,7 +69,7 @@ class Forecast:
     @property
     def measured(self) -> bool:
         """Whether tokens come from the model's own tokenizer."""
-        return _has_tokenizer(self.base)
+        return self.base is not None and has_tokenizer(self.base)
 
     @cached_property
     def prompts(self) -> dict[str, Lengths]:
@@ -222,18 +222,14 @@ def _prompts(config: RunConfig, split: str) -> list[str]:
     return read_prompts(Path(file.path))[: file.count]
 
 
-def _has_tokenizer(base: Path | None) -> bool:
-    return base is not None and any((base / name).is_file() for name in ("tokenizer.json", "tokenizer.model"))
-
-
 def _counters(config: RunConfig, base: Path | None) -> tuple[Callable[[Prompt], int], Callable[[str], int]]:
     """Tokens of a prompt and of an answer: by the model's tokenizer where it is here, else by words."""
-    if base is None or not _has_tokenizer(base):
+    if base is None or not has_tokenizer(base):
         return _by_words, _by_words
     tokenizer, system_prompt = read_tokenizer(base), config.generation.system_prompt
     return (
         lambda prompt: len(prompt_ids(tokenizer, prompt, system_prompt)),
-        lambda answer: len(completion_ids(tokenizer, answer, finished=True)),
+        lambda answer: len(completion_ids(tokenizer, answer, end=None)) + 1,
     )
 
 

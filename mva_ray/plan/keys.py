@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mva_ray.adapters.ends import read_ends
 from mva_ray.adapters.fetch import local_directory
 from mva_ray.adapters.hashes import delta_hash, model_hash
+from mva_ray.adapters.prompting import added_after
+from mva_ray.adapters.tokenizer_file import has_tokenizer, read_tokenizer
 from mva_ray.config import RunConfig
 from mva_ray.config.reward import RewardSettings
 from mva_ray.constraints import Limit, Limits
@@ -49,14 +52,16 @@ class Plan:
 
 def make_plan(config: RunConfig) -> Plan:
     """Read prompts, hash models and rewards, and derive every key. Computes nothing expensive."""
-    base_hash = model_hash(local_directory(config.base_model))
+    base = local_directory(config.base_model)
+    base_hash = model_hash(base)
+    prompt_mark, answer_mark = token_marks(base)
     prompts = {split: _prompts(config, split) for split in SPLITS}
     rewards = {value.name: _version(value.reward) for value in config.values}
     model = {
         "base": base_hash,
         "max_new_tokens": config.generation.max_new_tokens,
         "system_prompt": config.generation.system_prompt,
-    }
+    } | prompt_mark
     samples = key(model, prompts["train"], config.sampling.model_dump(), config.seed)
     scores = {value: key(samples, reward) for value, reward in rewards.items()}
     pairs = {
@@ -71,9 +76,9 @@ def make_plan(config: RunConfig) -> Plan:
         adapters[value.name] = (
             delta_hash(Path(value.adapter))[:12]
             if value.adapter
-            else key(model, pairs[value.name], _training(config), config.seed, others)
+            else key(model | answer_mark, pairs[value.name], _training(config), config.seed, others)
         )
-    answering = model | _drawing(config)
+    answering = model | answer_mark | _drawing(config)
     blocks = config.search.coefficients_per_value
     context = key(answering, adapters, rewards, *([blocks] if blocks > 1 else []))
     return Plan(base_hash, prompts, rewards, samples, scores, pairs, adapters, context, key(answering), _limits(config))
@@ -82,6 +87,22 @@ def make_plan(config: RunConfig) -> Plan:
 def key(*parts: Any) -> str:
     """A short content hash of JSON-serialisable parts."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def token_marks(base: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What sets apart the keys of models whose prompts, or answers, earlier versions ended with another token.
+
+    All other models keep the keys that they had.
+    """
+    if not has_tokenizer(base):
+        return {}, {}
+    tokenizer = read_tokenizer(base)
+    turn = read_ends(base, tokenizer).turn
+    ended_prompts = tokenizer.chat_template is None and added_after(tokenizer) > 0
+    return (
+        {"prompts_end": False} if ended_prompts else {},
+        {"answers_end": turn} if turn != tokenizer.eos_token_id else {},
+    )
 
 
 def _version(reward: RewardSettings) -> str:

@@ -33,7 +33,7 @@ class SampleStore:
         if len(complete) < len(whole):
             self._file.write(complete)
         try:
-            return [[Generation(**fields) for fields in generations] for generations in _prompts(complete)]
+            return [[_generation(fields) for fields in generations] for generations in _prompts(complete)]
         except (ValueError, TypeError) as error:
             raise DamagedFile(self.path, f"no samples of this version ({type(error).__name__}: {error})") from error
 
@@ -46,6 +46,12 @@ class SampleStore:
         """Store the samples of some more prompts, all of them or none; on disk when this returns."""
         batch = [[asdict(generation) for generation in generations] for generations in samples]
         self._file.append((json.dumps(batch) + "\n").encode())
+
+
+def _generation(fields: dict[str, Any]) -> Generation:
+    """Those of earlier versions have no ids."""
+    ids = fields.pop("ids", None)
+    return Generation(**fields, ids=None if ids is None else tuple(ids))
 
 
 def _complete(whole: bytes) -> bytes:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 
 from tqdm.auto import tqdm
 
@@ -100,6 +99,6 @@ def _report_pairs(run: Run, values: Sequence[Value], kept: Mapping[str, PairSet]
         found, prompts = len(of_value.pairs), of_value.prompts
         counts[value.name] = {"prompts": prompts, "pairs": found, "ties": of_value.ties, "margin": value.margin}
         print(f"pairs of '{value.name}': {found} of {prompts} prompts (margin {value.margin})")
-        lines = "".join(json.dumps(asdict(pair)) + "\n" for pair in of_value.pairs)
+        lines = "".join(json.dumps(pair.content()) + "\n" for pair in of_value.pairs)
         run.directory.pairs(value.name, run.plan.pairs[value.name]).write(lines.encode())
     run.directory.pair_counts.write_json(counts)

@@ -20,6 +20,7 @@ _GENERATION = pa.struct(
         pa.field("truncated", pa.bool_()),
         pa.field("rewards", _NUMBERS),
         pa.field("metrics", _NUMBERS),
+        pa.field("ids", pa.list_(pa.int32())),
     ]
 )
 SCHEMA = pa.schema(
@@ -48,7 +49,8 @@ SCHEMA = pa.schema(
 )
 
 EARLIER_COLUMNS = {"mean_tokens": "tokens", "truncated_share": "truncated"}
-"""Columns of earlier versions, read as the metrics they have become. Their tables lack `metrics` and `generator`."""
+"""Columns of earlier versions, read as the metrics they have become. Their tables lack `metrics` and
+`generator`; those before ids were kept lack `ids`, within `generations`."""
 
 
 def to_arrow(evaluations: Sequence[Evaluation]) -> pa.Table:
@@ -86,8 +88,8 @@ def _evaluation(row: dict[str, Any]) -> Evaluation:
 
 
 def _scored(row: dict[str, Any]) -> ScoredGeneration:
-    rewards, metrics = row.pop("rewards"), row.pop("metrics", None) or {}
-    return ScoredGeneration(Generation(**row), rewards, metrics)
+    rewards, metrics, ids = row.pop("rewards"), row.pop("metrics", None) or {}, row.pop("ids", None)
+    return ScoredGeneration(Generation(**row, ids=None if ids is None else tuple(ids)), rewards, metrics)
 
 
 def _check(evaluation: Evaluation) -> None:

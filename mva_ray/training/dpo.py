@@ -1,7 +1,6 @@
 """DPO on one value's preference pairs: the `Method` of the paper. Runs with or without Ray."""
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +15,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import DPOConfig, DPOTrainer
 
+from mva_ray.adapters.ends import read_ends
+from mva_ray.adapters.fetch import local_directory
 from mva_ray.adapters.hashes import WEIGHTS_FILE
 from mva_ray.adapters.prompting import completion_ids, prompt_ids
 from mva_ray.errors import RunError
@@ -59,7 +60,7 @@ class Dpo:
                 **arguments,
             ),
             train_dataset=_shared(Dataset.from_list(tokenise(job, tokenizer)), f"{job.scratch}/pairs"),
-            data_collator=partial(pack, pad_token_id=tokenizer.pad_token_id),
+            data_collator=pack,
             processing_class=tokenizer,
             start=job.start,
             **options,
@@ -159,15 +160,21 @@ def _check_window(job: TrainingJob, model: PreTrainedModel) -> None:
 def tokenise(job: TrainingJob, tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
     """The rows that `pack` takes, of all pairs whose prompt leaves room under training.max_length.
 
+    Completions that the model said are the tokens that it said; those that came as data end as its own answers do.
+
     Raises:
         RunError: where no pair does.
     """
-    limit = job.training.max_length
+    limit, end = job.training.max_length, read_ends(local_directory(job.base_model), tokenizer).turn
+
+    def ids(completion: str, finished: bool, known: tuple[int, ...] | None) -> list[int]:
+        return completion_ids(tokenizer, completion, end if finished else None) if known is None else [*known]
+
     rows: list[dict[str, Any]] = [
         {
             "prompt_ids": prompt_ids(tokenizer, pair.prompt, job.system_prompt),
-            "chosen_ids": completion_ids(tokenizer, pair.chosen, pair.chosen_finished),
-            "rejected_ids": completion_ids(tokenizer, pair.rejected, pair.rejected_finished),
+            "chosen_ids": ids(pair.chosen, pair.chosen_finished, pair.chosen_ids),
+            "rejected_ids": ids(pair.rejected, pair.rejected_finished, pair.rejected_ids),
             "weight": pair.weight,
             "margin": pair.margin,
         }

@@ -50,7 +50,10 @@ class TrainingJob:
 
 def jobs_key(jobs: Sequence[TrainingJob]) -> str:
     """A short content hash: a checkpoint under it is one of exactly these jobs."""
-    content = [{**asdict(job), "training": job.training.model_dump()} for job in jobs]
+    content = [
+        {**asdict(job), "training": job.training.model_dump(), "pairs": [pair.content() for pair in job.pairs]}
+        for job in jobs
+    ]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -16,8 +16,8 @@ PER_PAIR = ("weight", "margin", "ref_chosen_logps", "ref_rejected_logps")
 """Numbers that go with a pair into the batch, [batch] each, where its row has them."""
 
 
-def pack(rows: Sequence[Mapping[str, Any]], pad_token_id: int) -> dict[str, Tensor]:
-    """One batch of pairs.
+def pack(rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+    """One batch of pairs, filled up with token 0: nothing attends to it, and every model has it.
 
     Args:
         rows: `prompt_ids`, `chosen_ids` and `rejected_ids` (lists of token ids, the first not empty), and numbers.
@@ -30,7 +30,7 @@ def pack(rows: Sequence[Mapping[str, Any]], pad_token_id: int) -> dict[str, Tens
     """
     parts = [(row["prompt_ids"], row["chosen_ids"], row["rejected_ids"]) for row in rows]
     length = max(sum(map(len, part)) for part in parts)
-    input_ids = torch.full((len(rows), length), pad_token_id)
+    input_ids = torch.zeros((len(rows), length), dtype=torch.long)
     positions = torch.zeros((len(rows), length), dtype=torch.long)
     segments = torch.full((len(rows), length), _PADDING)
     predictors, targets, owners = [], [], []

@@ -1,5 +1,6 @@
 """What a model sees of a prompt: the same tokens in sampling, training and evaluation."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,9 @@ from transformers import PreTrainedTokenizerBase
 
 from mva_ray.adapters.base_model import load_tokenizer
 from mva_ray.adapters.prompting import BATCH_TEXTS, completion_ids, pair_lengths, prompt_ids, render_prompt
+from mva_ray.adapters.tokenizer_file import read_tokenizer
 from mva_ray.records import PreferencePair
+from tests.support.endings import BOS, END, adding_ends
 
 
 @pytest.fixture
@@ -65,12 +68,13 @@ def test_a_dialogue_keeps_its_own_system_turn(tokenizer: str, request: pytest.Fi
 def test_lengths_are_those_that_training_sees(tokenizer: str, request: pytest.FixtureRequest) -> None:
     """A cut-off answer has no end token. More pairs than are tokenised at a time."""
     loaded = request.getfixturevalue(tokenizer)
+    end = loaded.eos_token_id
     pairs = [PreferencePair("Hi", "You can", ""), PreferencePair(DIALOGUE, "bake", "bread", rejected_finished=False)]
     by_hand = [
         [
             len(prompt_ids(loaded, pair.prompt, "Be kind.")),
-            len(completion_ids(loaded, pair.chosen, pair.chosen_finished)),
-            len(completion_ids(loaded, pair.rejected, pair.rejected_finished)),
+            len(completion_ids(loaded, pair.chosen, end if pair.chosen_finished else None)),
+            len(completion_ids(loaded, pair.rejected, end if pair.rejected_finished else None)),
         ]
         for pair in pairs
     ]
@@ -87,16 +91,31 @@ def test_special_tokens_of_the_template_are_single_tokens_and_not_doubled(chat: 
 
 
 def test_prompt_and_completion_ids_join_to_the_ids_of_the_whole_conversation(chat: PreTrainedTokenizerBase) -> None:
-    ids = prompt_ids(chat, "Why is the sky blue?", None) + completion_ids(chat, "Because air scatters", finished=True)
+    ids = prompt_ids(chat, "Why is the sky blue?", None) + completion_ids(chat, "Because air scatters", END)
     assert chat.decode(ids) == "<s>user Why is the sky blue?</s><s>assistant Because air scatters</s>"
 
 
 def test_only_finished_completions_end_with_the_end_token(chat: PreTrainedTokenizerBase) -> None:
     """A completion that was cut off must not teach the model to stop there."""
-    finished, cut = (completion_ids(chat, "You can bake", finished) for finished in (True, False))
+    finished, cut = (completion_ids(chat, "You can bake", end) for end in (chat.eos_token_id, None))
     assert finished == [*cut, chat.eos_token_id]
     assert chat.eos_token_id not in cut
-    assert completion_ids(chat, "", finished=True) == [chat.eos_token_id]
+    assert completion_ids(chat, "", chat.eos_token_id) == [chat.eos_token_id]
+
+
+@pytest.mark.parametrize("read", [load_tokenizer, lambda directory: read_tokenizer(Path(directory))])
+def test_a_prompt_does_not_end_with_the_end_token_that_a_tokenizer_adds(
+    tiny_gpt2: Path, tmp_path: Path, read: Callable[[str], PreTrainedTokenizerBase]
+) -> None:
+    """As those of Llama with add_eos_token: what it adds before the text stays, and so does what the user wrote."""
+    tokenizer = read(str(adding_ends(tiny_gpt2, tmp_path / "model")))
+    assert tokenizer("Hi")["input_ids"][-1] == END, "the tokenizer adds it by itself"
+    for prompt in ("Hi", "a", "Why is the sky blue?", (("user", "Hi"),), "a </s>", "</s>"):
+        text = tokenizer(render_prompt(tokenizer, prompt, "Be kind."), add_special_tokens=False)["input_ids"]
+        assert prompt_ids(tokenizer, prompt, "Be kind.") == [BOS, *text]
+    pairs = [PreferencePair("Hi", "You can", "no"), PreferencePair(DIALOGUE, "bake", "bread")]
+    lengths = [len(prompt_ids(tokenizer, pair.prompt, None)) for pair in pairs]
+    assert pair_lengths(tokenizer, pairs, None)[:, 0].tolist() == lengths
 
 
 def test_tokenizers_pad_on_the_left_and_have_a_pad_token(tiny_gpt2: Path, tmp_path: Path) -> None:

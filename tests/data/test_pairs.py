@@ -10,7 +10,11 @@ from mva_ray.records import Generation, PreferencePair
 
 def samples(prompt: str, *texts: str, truncated: int | None = None) -> list[Generation]:
     """One generation a text; the one at `truncated` was cut off."""
-    return [Generation(prompt, text, len(text), index == truncated) for index, text in enumerate(texts)]
+    return [Generation(prompt, text, len(text), index == truncated, ids_of(text)) for index, text in enumerate(texts)]
+
+
+def ids_of(text: str) -> tuple[int, ...]:
+    return tuple(text.encode())
 
 
 def test_best_against_worst_by_hand() -> None:
@@ -20,8 +24,8 @@ def test_best_against_worst_by_hand() -> None:
         margin=1.0,
     )
     assert made.pairs == (
-        PreferencePair("p", "good", "bad", True, False, 3.0, -1.0),
-        PreferencePair("q", "y", "x", False, True, 2.0, 0.0),
+        PreferencePair("p", "good", "bad", True, False, 3.0, -1.0, 1.0, 0.0, ids_of("good"), ids_of("bad")),
+        PreferencePair("q", "y", "x", False, True, 2.0, 0.0, 1.0, 0.0, ids_of("y"), ids_of("x")),
     )
     assert (made.prompts, made.ties) == (2, 0)
 

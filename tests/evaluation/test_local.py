@@ -93,7 +93,8 @@ def test_every_answer_is_the_greedy_text_of_the_merged_model(
         ended = tokenizer.eos_token_id in tokens
         kept = tokens[: tokens.index(tokenizer.eos_token_id)] if ended else tokens
         expected = tokenizer.decode(kept, skip_special_tokens=True).strip()
-        assert answer == Generation(prompt, expected, len(kept), truncated=not ended)
+        said = tuple(kept) + (tokenizer.eos_token_id,) * ended
+        assert answer == Generation(prompt, expected, len(kept), truncated=not ended, ids=said)
     assert len({answer.completion for answer in answers if isinstance(answer, Generation)}) > len(ALL) * 3
 
 
@@ -130,7 +131,7 @@ def test_an_answer_that_ends_at_once_is_empty(make: Make, ending_with: Callable[
     model, tokenizer = load(tiny_model)
     first = greedy(model, tokenizer, chat(ALL[0]))[0]
     generator = make(ending_with(first))
-    assert base_answer(generator, ALL[0]) == Generation(ALL[0], "", 0, truncated=False)
+    assert base_answer(generator, ALL[0]) == Generation(ALL[0], "", 0, truncated=False, ids=(first,))
     assert generator.answer(REQUESTS)[0] == base_answer(generator, ALL[0])
 
 
@@ -147,7 +148,7 @@ def test_truncated_says_whether_the_limit_or_the_model_ended_the_answer(
     assert length > 0
     for limit, truncated in ((NEW_TOKENS, False), (length + 1, False), (length, True)):
         answer = base_answer(make(directory, max_new_tokens=limit), ALL[0])
-        assert answer == Generation(ALL[0], text, length, truncated)
+        assert answer == Generation(ALL[0], text, length, truncated, tuple(tokens[: min(limit, length + 1)]))
 
 
 def test_rows_that_end_early_do_not_disturb_the_others(

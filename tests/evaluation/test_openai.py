@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from tests.support.tiny import PROMPTS, SENTENCES, make_gpt2, make_llama, random
 ALL = (*PROMPTS, *SENTENCES[:2])
 CANDIDATES = ((0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (-0.8, 1.7, 0.3), (0.0, 0.0, -1.2), (1.0, 1.0, 1.0))
 BASE, ONE, *_ = CANDIDATES
+ENDS = (1, 40, 71, 113, 205)
 SETTINGS = GenerationSettings(max_new_tokens=10)
 Make = Callable[..., OpenAiGenerator]
 pytestmark = pytest.mark.usefixtures("float32_products")
@@ -48,7 +50,7 @@ def references(root: Path, model: Path, **options: Any) -> list[AdapterRef]:
 def model(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A chat model that ends some of its answers, by an end token that only its generation settings name."""
     directory = make_llama(tmp_path_factory.mktemp("model"))
-    GenerationConfig(eos_token_id=[1, 40, 71, 113, 205]).save_pretrained(directory)
+    GenerationConfig(eos_token_id=list(ENDS)).save_pretrained(directory)
     return directory
 
 
@@ -316,6 +318,51 @@ def test_an_answer_that_was_aborted_is_none(make: Make, model: Path) -> None:
 
     with serving(model, before=aborted) as server:
         assert failures(make(server).answer([(BASE, "Hi")])) == ["the server ended an answer with 'abort'"]
+
+
+def test_a_server_that_gives_no_ids_is_named_once_and_its_texts_are_tokenised_as_they_came(
+    make: Make, model: Path, adapters: list[AdapterRef], caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving(model) as server, caplog.at_level(logging.WARNING):
+        server.gives_ids = False
+        answers = make(server).answer(MIXED)
+    assert caplog.text.count("returns no token ids") == 1
+    own = ours(model, adapters, MIXED)
+    assert [replace_ids(answer) for answer in answers] == [replace_ids(answer) for answer in own]
+    whole = [answer for answer in answers if isinstance(answer, Generation) and not answer.truncated]
+    assert whole
+    assert all(answer.ids and answer.ids[-1] in ENDS for answer in whole)
+
+
+def replace_ids(answer: Answer) -> Any:
+    """What is left of an answer without its ids."""
+    assert isinstance(answer, Generation)
+    return replace(answer, ids=None)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({"finish_reason": "stop", "token_ids": [9, 8, 40], "stop_reason": 40}, (9, 8, 40)),
+        ({"finish_reason": "stop", "token_ids": [9, 8], "stop_reason": 40}, (9, 8, 40)),
+        ({"finish_reason": "stop", "token_ids": [9, 8], "stop_reason": None}, (9, 8, 1)),
+        ({"finish_reason": "stop", "token_ids": []}, (1,)),
+        ({"finish_reason": "length", "token_ids": [9, 8]}, (9, 8)),
+    ],
+)
+def test_ids_end_with_the_end_token_whether_the_server_counts_it_or_not(
+    make: Make, model: Path, said: dict[str, Any], expected: tuple[int, ...]
+) -> None:
+    """vLLM names a stop token, and leaves out which one it was where it is the tokenizer's own."""
+
+    def saying(path: str, body: dict[str, Any]) -> None:
+        assert body["return_token_ids"] is True
+        raise Refusal(200, body={"choices": [{"text": " a ", **said}], "usage": {"completion_tokens": 3}})
+
+    with serving(model, before=saying) as server:
+        [answer] = make(server).answer([(BASE, "Hi")])
+    assert isinstance(answer, Generation)
+    assert (answer.ids, answer.completion) == (expected, "a")
 
 
 def test_samples_are_reproducible_and_differ(make: Make, model: Path) -> None:

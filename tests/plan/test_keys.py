@@ -11,7 +11,8 @@ import pytest
 from mva_ray.config import RunConfig
 from mva_ray.constraints import Limit
 from mva_ray.plan.changes import changed_settings
-from mva_ray.plan.keys import Plan, key, make_plan
+from mva_ray.plan.keys import Plan, key, make_plan, token_marks
+from tests.support.endings import END, OTHER, OTHER_TOKEN, adding_ends, ending
 from tests.support.tiny import make_llama, random_adapter
 
 Settings = dict[str, Any]
@@ -345,3 +346,13 @@ def test_changed_settings_are_one_line_each(
 ) -> None:
     expected = ["training.lora.r: 16 -> 8", "training.steps: 24 -> 30"] if lines is None else lines
     assert changed_settings(before, after) == expected
+
+
+def test_only_models_whose_tokens_earlier_versions_took_wrong_have_other_keys(
+    tiny_model: Path, tiny_gpt2: Path, tmp_path: Path
+) -> None:
+    """Their prompts ended with an end token, or their answers with one that the model does not end its turns with."""
+    assert token_marks(tiny_model) == token_marks(tiny_gpt2) == token_marks(tmp_path) == ({}, {})
+    gemma_like = ending(tiny_model, tmp_path / "gemma", OTHER_TOKEN, [OTHER, END])
+    assert token_marks(gemma_like) == ({}, {"answers_end": END})
+    assert token_marks(adding_ends(tiny_gpt2, tmp_path / "adding")) == ({"prompts_end": False}, {})

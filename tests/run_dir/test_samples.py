@@ -10,7 +10,7 @@ from mva_ray.run_dir.samples import SampleStore
 from mva_ray.run_dir.store import File
 
 FIRST = [[Generation("Why?", 'A "quoted",\nline\u2028 — é 🙂', 5, False), Generation("Why?", "", 0, True)]]
-SECOND = [[Generation("Hi", "yes", 1, False)], [Generation("\\u0000\r", "no", 1, True)]]
+SECOND = [[Generation("Hi", "yes", 1, False, (7, 0))], [Generation("\\u0000\r", "no", 1, True)]]
 
 
 @pytest.fixture
@@ -46,6 +46,16 @@ def test_a_kill_at_any_byte_loses_the_last_batch_alone(store: SampleStore, tmp_p
         assert path.read_bytes() == whole
         store.append(SECOND)
         assert store.read() == FIRST + SECOND
+
+
+def test_samples_of_earlier_versions_have_no_ids(store: SampleStore, tmp_path: Path) -> None:
+    """A run goes on with them, and what it adds has."""
+    (tmp_path / "samples").mkdir()
+    old = '[[{"prompt": "Why?", "completion": "So.", "tokens": 2, "truncated": false}]]'
+    (tmp_path / "samples" / "key.jsonl").write_text(f"{old}\n")
+    store.append(SECOND)
+    assert store.read() == [[Generation("Why?", "So.", 2, False)], *SECOND]
+    assert store.read()[0][0].ids is None
 
 
 def test_a_first_line_cut_short_is_nothing(store: SampleStore, tmp_path: Path) -> None:

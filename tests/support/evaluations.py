@@ -40,7 +40,9 @@ def ok(
         seconds=1.25,
         created_at=START,
         generations=(
-            ScoredGeneration(Generation("Hi?", 'A "quoted",\nline — é 🙂', 5, False), dict(rewards)),
+            ScoredGeneration(
+                Generation("Hi?", 'A "quoted",\nline — é 🙂', 5, False, (3, 151_642, 9, 0, 7, 1)), dict(rewards)
+            ),
             ScoredGeneration(Generation("Why?", "", 10, True), dict(rewards), {"base_nll": 1.5}),
         ),
     )

@@ -45,6 +45,7 @@ class OpenAiTestServer:
         self.busiest = 0
         self._busy = 0
         self.url = ""
+        self.gives_ids = True
 
     def bodies(self, name: str) -> list[dict[str, Any]]:
         """The bodies that came for one path."""
@@ -115,6 +116,8 @@ class OpenAiTestServer:
         ended = tokens[-1] in ends
         text = self._tokenizer.decode(tokens[:-1] if ended else tokens, skip_special_tokens=True)
         choice = {"index": 0, "text": text, "finish_reason": "stop" if ended else "length"}
+        if body.get("return_token_ids") and self.gives_ids:
+            choice["token_ids"] = tokens
         return {"object": "text_completion", "choices": [choice], "usage": {"completion_tokens": len(tokens)}}
 
 

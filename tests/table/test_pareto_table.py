@@ -22,7 +22,7 @@ from mva_ray.records import RESERVED_COLUMNS, Evaluation, Generation, ScoredGene
 from mva_ray.run_dir.run_state import RunState
 from mva_ray.table import ParetoTable, pareto_table
 from mva_ray.table.frame import columns, kind
-from mva_ray.table.schema import SCHEMA
+from mva_ray.table.schema import EARLIER_COLUMNS, SCHEMA
 from tests.support.evaluations import VALUES, failed, in_blocks, make_run, ok, trade_off
 
 DOCS = Path(__file__).parents[2] / "docs" / "table.md"
@@ -300,22 +300,49 @@ def write_table_of_an_earlier_version(run_dir: Path, row: Evaluation) -> None:
         del scored["metrics"]
         scored |= scored.pop("generation")
     content |= {"mean_tokens": content["metrics"]["tokens"], "truncated_share": content["metrics"]["truncated"]}
-    kept = [field for field in SCHEMA if field.name not in ("metrics", "generator", "generations")]
-    texts = pa.struct([field for field in SCHEMA.field("generations").type.value_type if field.name != "metrics"])
-    kept += [pa.field("generations", pa.list_(texts), nullable=False)]
-    kept += [pa.field(name, pa.float64()) for name in ("mean_tokens", "truncated_share")]
+    kept = without_fields("metrics", "generator") + [pa.field(name, pa.float64()) for name in EARLIER_COLUMNS]
     write_deltalake(run_dir / "table", pa.Table.from_pylist([content], schema=pa.schema(kept)))
+
+
+def without_fields(*names: str) -> list[pa.Field]:
+    """The schema without some columns, `ids` of generations and what they share with the columns."""
+    fields = SCHEMA.field("generations").type.value_type
+    texts = pa.struct([field for field in fields if field.name not in (*names, "ids")])
+    kept = [field for field in SCHEMA if field.name not in (*names, "generations")]
+    return [*kept, pa.field("generations", pa.list_(texts), nullable=False)]
 
 
 def test_a_table_of_an_earlier_version_is_read_and_continued(tmp_path: Path) -> None:
     old, new = ok("old", WEIGHTS, WEIGHTS), replace(ok("new", WEIGHTS, WEIGHTS), created_at=datetime.now(UTC))
     write_table_of_an_earlier_version(tmp_path, old)
-    texts = tuple(replace(scored, metrics={}) for scored in old.generations)
+    texts = tuple(replace(scored, metrics={}) for scored in without_ids(old).generations)
     as_read = replace(old, metrics={"tokens": 7.5, "truncated": 0.5}, generator="", generations=texts)
     table = ParetoTable(tmp_path)
     assert table.evaluations(with_generations=True) == [as_read]
     table.append([new])
     assert table.evaluations(with_generations=True) == [as_read, new]
+
+
+def without_ids(row: Evaluation) -> Evaluation:
+    generations = (replace(scored, generation=replace(scored.generation, ids=None)) for scored in row.generations)
+    return replace(row, generations=tuple(generations))
+
+
+def test_a_table_from_before_ids_were_kept_is_read_and_continued(tmp_path: Path) -> None:
+    """A field within a list of structs is added by the next append; the texts before it have none."""
+    old, new = ok("old", WEIGHTS, WEIGHTS), replace(ok("new", WEIGHTS, WEIGHTS), created_at=datetime.now(UTC))
+    content = asdict(old)
+    content["generations"] = [scored | scored.pop("generation") for scored in content["generations"]]
+    written = pa.Table.from_pylist([content], schema=pa.schema(without_fields()))
+    write_deltalake(tmp_path / "table", written)
+    make_run(tmp_path, [], ("positive", "brief"))
+    table = ParetoTable(tmp_path)
+    assert table.evaluations(with_generations=True) == [without_ids(old)]
+    table.append([new])
+    assert table.evaluations(with_generations=True) == [without_ids(old), new]
+    assert [row.generation.ids for row in table.generations("old", "held_out")] == [None, None]
+    assert [row.generation.ids for row in table.generations("new", "held_out")] == [(3, 151_642, 9, 0, 7, 1), None]
+    assert list(table.frame()["candidate"]) == ["old", "new"]
 
 
 def test_rows_of_other_contexts_and_prompts_are_counted_not_shown(tmp_path: Path) -> None:

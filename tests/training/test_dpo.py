@@ -158,9 +158,12 @@ def test_earlier_adapters_are_not_changed_and_all_count(
     assert metrics(both)[0]["hsic"] > metrics(one)[0]["hsic"] > 0
 
 
-def test_a_diverging_run_is_an_error_that_names_the_value(train: Train, tmp_path: Path) -> None:
+def test_a_diverging_run_is_an_error_that_names_the_value(tiny_model: Path, tmp_path: Path) -> None:
+    """By a learning rate that no config may have."""
+    diverging = job(tiny_model, tmp_path / "diverged")
+    diverging = replace(diverging, training=diverging.training.model_copy(update={"learning_rate": 1e25}))
     with pytest.raises(RunError, match=r"training of 'brief' diverged at step 2: .*loss.* not finite; lower training"):
-        train("diverged", learning_rate=1e25)
+        train_adapter(diverging, lambda row: None)
     assert not (tmp_path / "diverged" / WEIGHTS_FILE).exists()
 
 

@@ -37,6 +37,16 @@ def test_what_grows_is_not_what_is_done(tmp_path: Path) -> None:
     assert [growing.is_done, done.is_done] == [False, True]
 
 
+def test_checkpoints_of_earlier_versions_are_found(tmp_path: Path) -> None:
+    """Pairs whose ids are not known have the key that they had before ids were kept."""
+    dialogue = PreferencePair((("user", "Hi"),), "a", "b", True, False, 1.0, 0.5, 2.0, 0.1)
+    pairs = (PreferencePair("Why?", "Because.", "No."), dialogue)
+    one = TrainingJob("one", "base", None, pairs, (), Training(), 0, "out")
+    assert jobs_key([one]) == "9a912df29754"
+    known = replace(dialogue, chosen_ids=(1, 2), rejected_ids=(3,))
+    assert jobs_key([replace(one, pairs=(pairs[0], known))]) != jobs_key([one])
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -33,7 +33,7 @@ def test_log_probabilities_are_those_of_each_sequence_alone(
     directory: Path = request.getfixturevalue(architecture)
     model = load(directory)[0]
     rows: tuple[Mapping[str, Any], ...] = ROWS[:count]
-    chosen, rejected = completion_logps(model, model.get_output_embeddings(), pack(rows, pad_token_id=0))
+    chosen, rejected = completion_logps(model, model.get_output_embeddings(), pack(rows))
     for index, row in enumerate(rows):
         for found, completion in ((chosen, "chosen_ids"), (rejected, "rejected_ids")):
             assert found[index].item() == pytest.approx(
@@ -44,7 +44,7 @@ def test_log_probabilities_are_those_of_each_sequence_alone(
 def test_gradients_are_those_of_each_sequence_alone(tiny_model: Path) -> None:
     model = load(tiny_model)[0]
     weight = model.get_input_embeddings().weight
-    chosen, rejected = completion_logps(model, model.get_output_embeddings(), pack(ROWS, pad_token_id=0))
+    chosen, rejected = completion_logps(model, model.get_output_embeddings(), pack(ROWS))
     (packed,) = torch.autograd.grad((chosen - 2 * rejected).sum(), weight)
     separate = torch.stack(
         [
@@ -61,7 +61,7 @@ def test_an_empty_completion_has_probability_one(tiny_model: Path) -> None:
     """Also where it is alone in the batch: an empty sum, not NaN."""
     model = load(tiny_model)[0]
     rows = ({"prompt_ids": [3, 4], "chosen_ids": [], "rejected_ids": [5]},)
-    chosen, rejected = completion_logps(model, model.get_output_embeddings(), pack(rows, pad_token_id=0))
+    chosen, rejected = completion_logps(model, model.get_output_embeddings(), pack(rows))
     assert chosen.item() == 0.0
     assert rejected.item() == pytest.approx(alone(model, [3, 4], [5]).item(), abs=1e-4)
 
@@ -69,7 +69,7 @@ def test_an_empty_completion_has_probability_one(tiny_model: Path) -> None:
 def test_the_head_is_itself_again_afterwards(tiny_model: Path) -> None:
     model = load(tiny_model)[0]
     before = model(torch.tensor([[3, 4]])).logits.shape
-    completion_logps(model, model.get_output_embeddings(), pack(ROWS, pad_token_id=0))
+    completion_logps(model, model.get_output_embeddings(), pack(ROWS))
     assert model(torch.tensor([[3, 4]])).logits.shape == before
 
 
@@ -79,7 +79,7 @@ TOKENS = st.lists(st.integers(1, 9), max_size=5)
 @given(st.lists(st.tuples(st.lists(st.integers(1, 9), min_size=1, max_size=5), TOKENS, TOKENS), min_size=1, max_size=4))
 def test_every_token_has_its_place(parts: list[tuple[list[int], list[int], list[int]]]) -> None:
     """Targets are the completions in order; every place sees its own sequence's past and nothing else."""
-    batch = pack([dict(zip(("prompt_ids", "chosen_ids", "rejected_ids"), part, strict=True)) for part in parts], 0)
+    batch = pack([dict(zip(("prompt_ids", "chosen_ids", "rejected_ids"), part, strict=True)) for part in parts])
     width = batch["input_ids"].shape[1]
     for owner in range(2 * len(parts)):
         prompt, *completions = parts[owner % len(parts)]
