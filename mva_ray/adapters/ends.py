@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from jinja2 import TemplateError
-
 from mva_ray.errors import RunError
 
 if TYPE_CHECKING:
@@ -66,7 +64,7 @@ def _in_template(tokenizer: "AnyTokenizer", ends: Sequence[int]) -> int | None:
     turns = [{"role": "user", "content": "A question?"}, {"role": "assistant", "content": _ANSWER}]
     try:
         text = str(tokenizer.apply_chat_template(turns, tokenize=False))
-    except TemplateError:  # it asks for other turns
+    except Exception:  # it asks for other turns, or fails in what it calls: the checks say so of prompts
         return None
     _, found, rest = text.rpartition(_ANSWER)
     ids = tokenizer(rest, add_special_tokens=False)["input_ids"] if found else []
