@@ -64,7 +64,7 @@ def read_rows(path: Path) -> Iterator[Row]:
     except UnicodeDecodeError as error:
         raise ConfigError(str(path), [f"not UTF-8 text; expected {_NAMES.get(read, 'JSONL')}"]) from error
     except OSError as error:
-        raise ConfigError(str(path), [f"cannot be read: {error.strerror or error}"]) from error
+        raise ConfigError(str(path), [f"cannot be read: {error.strerror or last_line(error)}"]) from error
     except (EOFError, zlib.error) as error:
         raise ConfigError(str(path), [f"cannot be unpacked, is it complete? {error}"]) from error
 

@@ -59,6 +59,11 @@ def pickled(directory: Path) -> None:
     (directory / "model.safetensors").rename(directory / "pytorch_model.bin")
 
 
+def endless(directory: Path) -> None:
+    for change in (tokenizer(eos_token=None), config(eos_token_id=None), without("generation_config.json")):
+        change(directory)
+
+
 def index_of_nothing(directory: Path) -> None:
     pickled(directory)
     (directory / "model.safetensors.index.json").write_text("[]")
@@ -107,7 +112,7 @@ MODELS: dict[str, Case] = {
     "a tokenizer that is none": model(content("tokenizer.json", "{}")),
     "a tokenizer of zeros": model(content("tokenizer.json", b"\0" * 10)),
     "tokenizer settings that are none": model(content("tokenizer_config.json", "[")),
-    "no end token": model(tokenizer(eos_token=None)),
+    "no end token": model(endless),
     "an end token that the model has no embedding for": model(config(vocab_size=1)),
     "no chat template but one that is none": model(content("chat_template.jinja", "{% for %}")),
     "a template that refuses everything": model(content("chat_template.jinja", "{{ raise_exception('no') }}")),
