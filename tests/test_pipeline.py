@@ -50,7 +50,13 @@ def thorough(prompts, completions, **kwargs):
     return _noted(mva_ray.rewards.thorough, prompts, completions)
 """
 """They write down what they score."""
-SEARCH = {"candidates": 10, "population": 4, "bounds": [-0.5, 1.5], "racing": {"block": 3, "error_rate": 0.9}}
+SEARCH = {
+    "candidates": 10,
+    "population": 4,
+    "convex_partitions": 2,
+    "bounds": [-0.5, 1.5],
+    "racing": {"block": 3, "error_rate": 0.9},
+}
 pytestmark = pytest.mark.timeout(600)
 
 
