@@ -10,7 +10,7 @@ import typer
 from mva_ray.errors import Interrupted, MvaError, told
 from mva_ray.service.query import Query, Split, ask
 from mva_ray.service.render import Format, ranking, write
-from mva_ray.signals import stop_plainly
+from mva_ray.signals import interruptible
 
 DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
@@ -56,7 +56,8 @@ def explore(
     """Train the value adapters, search the coefficients, fill the Pareto table."""
     from mva_ray.explore import explore_and_show, show_plan
 
-    (show_plan if dry_run else explore_and_show)(config, run)
+    with interruptible():
+        (show_plan if dry_run else explore_and_show)(config, run)
 
 
 @app.command()
@@ -69,7 +70,8 @@ def compare(
     """Train and evaluate MVA, its ablations and the baselines alike, over several seeds, and write one report."""
     from mva_ray.compare.ray_compare import compare as run_comparison
 
-    found = run_comparison(config, directory)
+    with interruptible():
+        found = run_comparison(config, directory)
     typer.echo(f"report: {found / 'report.html'}\nsummary: {found / 'README.md'}")
 
 
@@ -99,7 +101,6 @@ def check(config: Config) -> None:
 
 def main() -> None:
     """Entry point of `mva-ray`: an expected error is one message on stderr and an exit code, no traceback."""
-    stop_plainly()
     try:
         app()
     except (MvaError, Interrupted) as error:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from mva_ray.errors import Interrupted, MvaError, told
-from mva_ray.signals import stop_plainly
+from mva_ray.signals import interruptible
 
 
 def explore_and_show(config: Path, run_dir: Path | None = None) -> None:
@@ -34,9 +34,9 @@ def main() -> int:
     parser.add_argument("--run", type=Path, help="run directory; runs/<name of the config> unless given")
     parser.add_argument("--dry-run", action="store_true", help="check everything and print the plan only")
     arguments = parser.parse_args()
-    stop_plainly()
     try:
-        (show_plan if arguments.dry_run else explore_and_show)(arguments.config, arguments.run)
+        with interruptible():
+            (show_plan if arguments.dry_run else explore_and_show)(arguments.config, arguments.run)
     except (MvaError, Interrupted) as error:
         print(told(error), file=sys.stderr)
         return error.exit_code

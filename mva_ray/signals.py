@@ -2,17 +2,37 @@
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from mva_ray.errors import Interrupted
 
+_received = int(signal.SIGINT)
+
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise Interrupted(number)
+    """Ray's own code lets go of KeyboardInterrupt alone, and raises one of its own in its place."""
+    global _received
+    _received = number
+    raise KeyboardInterrupt
 
 
-def stop_plainly() -> None:
-    """Make Ctrl-C and SIGTERM raise `Interrupted`; again after Ray has put handlers of its own in their place."""
+def catch_signals() -> None:
+    """Take Ctrl-C and SIGTERM alike; again after Ray has put handlers of its own in their place."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, _interrupt)
         signal.signal(signal.SIGTERM, _interrupt)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """
+    Raises:
+        Interrupted: a signal asked to stop.
+    """
+    catch_signals()
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(_received) from None

@@ -95,8 +95,12 @@ def sample_all(config: RunConfig, prompts: Sequence[str], batch: int) -> Iterato
 
     try:
         with asyncio.Runner() as loop:
-            for drawn in loop.run(begin()):
-                yield loop.run(_result(drawn))
+            tasks = loop.run(begin())
+            try:
+                for drawn in tasks:
+                    yield loop.run(_result(drawn))
+            finally:
+                loop.run(_end(tasks))
     except CandidateFailure as failure:
         raise RunError(f"no samples: {failure}") from None
     finally:
@@ -128,6 +132,13 @@ def scoring(config: RunConfig, names: Iterable[str], what: str) -> Iterator[Scor
 
 async def _result(of: Awaitable[T]) -> T:
     return await of
+
+
+async def _end(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Nobody asks for their results or errors any more."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def report_truncation(truncated: Mapping[str, int]) -> None:

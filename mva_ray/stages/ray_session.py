@@ -9,7 +9,7 @@ from ray.exceptions import RayError
 
 from mva_ray.checks.ray_cluster import join_ray
 from mva_ray.errors import NO_SPACE, MvaError, RunError, last_line, out_of_space
-from mva_ray.signals import stop_plainly
+from mva_ray.signals import catch_signals
 
 ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
@@ -45,7 +45,7 @@ class RaySession:
         for name, setting in ENVIRONMENT.items():
             os.environ.setdefault(name, setting)
         join_ray()
-        stop_plainly()
+        catch_signals()
 
     def __enter__(self) -> Self:
         return self
