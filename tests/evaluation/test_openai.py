@@ -413,6 +413,7 @@ def test_the_config_says_which_engine_answers(model: Path, adapters: list[Adapte
 
 
 def test_it_is_imported_without_torch() -> None:
-    code = "import sys, mva_ray.evaluation.openai, mva_ray.evaluation.generator; print({'torch', 'ray'} & set(sys.modules))"
+    modules = "mva_ray.evaluation.openai, mva_ray.evaluation.generator"
+    code = f"import sys, {modules}; print({{'torch', 'ray'}} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
