@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
+from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 
 from mva_ray.errors import NO_SPACE, DamagedFile, RunError, last_line, out_of_space
 from mva_ray.records import Evaluation, ScoredGeneration
@@ -145,7 +146,10 @@ class ParetoTable:
                 return SCHEMA.empty_table().select(columns)
             table = DeltaTable(self._uri)
             there = [field.name for field in table.schema().fields if field.name in {*columns, *EARLIER_COLUMNS}]
-            return table.to_pyarrow_table(columns=there, filters=filters or None).sort_by("created_at")
+            # Delta's own hands Python buffers to Arrow's threads, and these may outlive the interpreter: an abort.
+            files = SubTreeFileSystem(self._uri, LocalFileSystem())
+            rows = table.to_pyarrow_table(columns=there, filters=filters or None, filesystem=files)
+            return rows.sort_by("created_at")
 
     def _check_empty(self) -> None:
         """Where there is no log, there are no rows either: a log that was lost must not look like an empty table.
