@@ -80,19 +80,16 @@ class Evaluations:
             and is_measured(row, setting.constraints)
         }
 
-    def missing(self, split: str, candidates: Sequence[Coefficients]) -> list[Coefficients]:
-        """Those that are not known yet."""
-        known = self.known(split)
-        return [row for row in candidates if row not in known]
-
-    def evaluate(self, split: str, candidates: Sequence[Coefficients], what: str) -> None:
-        """Evaluate those that are not known yet; the broker records them."""
-        if missing := self.missing(split, candidates):
+    def evaluate(self, split: str, candidates: Sequence[Coefficients], what: str, stage: str) -> None:
+        """Evaluate those that are not known yet; the broker records them, and the time it takes is the stage's."""
+        known = self.known(split) if candidates else {}
+        if missing := [row for row in candidates if row not in known]:
             from mva_ray.evaluation.ray_broker import evaluate_all
 
-            done = evaluate_all(self.broker, split, missing)
-            for _ in tqdm(done, total=len(missing), desc=what, unit="candidate"):
-                pass
+            with self._run.timed(stage):
+                done = evaluate_all(self.broker, split, missing)
+                for _ in tqdm(done, total=len(missing), desc=what, unit="candidate"):
+                    pass
 
     def references(self) -> list[Coefficients]:
         """The candidates that every search begins with, base model and single adapters first: all blocks alike."""

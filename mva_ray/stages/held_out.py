@@ -7,10 +7,7 @@ from mva_ray.stages.run import Run
 
 def score_held_out(run: Run, evaluations: Evaluations) -> None:
     """Evaluate the base model, the single adapters and the front of the search, as far as they are not known."""
-    wanted = _wanted(run, evaluations)
-    if evaluations.missing("held_out", wanted):
-        with run.timed("held-out front"):
-            evaluations.evaluate("held_out", wanted, "held-out front")
+    evaluations.evaluate("held_out", _wanted(run, evaluations), "held-out front", stage="held-out front")
 
 
 def _wanted(run: Run, evaluations: Evaluations) -> list[Coefficients]:

@@ -22,9 +22,7 @@ def search(run: Run, evaluations: Evaluations) -> None:
     Raises:
         RunError: most candidates failed, or none can be evaluated any more; what was evaluated is kept.
     """
-    if evaluations.missing("search", evaluations.warm):
-        with run.timed("search"):
-            evaluations.evaluate("search", evaluations.warm, "warm start")
+    evaluations.evaluate("search", evaluations.warm, "warm start", stage="search")
     known = evaluations.known("search")
     told = {row: known[row] for row in evaluations.warm if row in known and known[row].status == "ok"}
     search_key = _key(run, evaluations, told)
