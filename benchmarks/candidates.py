@@ -102,7 +102,7 @@ def make_work(arguments: argparse.Namespace) -> Work:
 
         def load() -> Any:
             with torch.device("cuda" if on_gpu else "cpu"):
-                model = AutoModelForCausalLM.from_config(LLAMA_2_7B, dtype=torch.bfloat16)
+                model = AutoModelForCausalLM.from_config(copy.deepcopy(LLAMA_2_7B), dtype=torch.bfloat16)
             return model.eval()
 
         generator = torch.Generator().manual_seed(0)
@@ -172,8 +172,11 @@ def authors(work: Work, weights: Sequence[float]) -> None:
 
 
 def by_disk(work: Work, weights: Sequence[float], directory: Path) -> None:
-    merge(work.load(), work.adapters, weights).save_pretrained(directory)
-    model = AutoModelForCausalLM.from_pretrained(directory, dtype=work.load().dtype).eval()
+    merged = merge(work.load(), work.adapters, weights)
+    dtype, device = merged.dtype, merged.device
+    merged.save_pretrained(directory)
+    del merged
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype).to(device).eval()
     generate(model, work.prompts, work.new_tokens)
 
 

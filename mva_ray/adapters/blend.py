@@ -39,6 +39,7 @@ class BlendedModel:
         self._rows: Tensor | None = None
         self._logits_at: Tensor | None = None
         self._scales: dict[tuple[tuple[int, ...], bool], Tensor] = {}
+        self._owners: dict[tuple[int, ...], Tensor] = {}
         modules = dict(model.named_modules())
         names = dict.fromkeys(name for adapter in adapters for name in adapter.a)
         _refuse_others(names, modules)
@@ -64,7 +65,8 @@ class BlendedModel:
         """
         if rows.ndim not in (2, 3) or rows.shape[-1] != self.n_adapters:
             raise ValueError(f"coefficients must be [batch, {self.n_adapters}], got {list(rows.shape)}")
-        self._rows = (rows[:, None] if rows.ndim == 2 else rows) if rows.any() else None
+        at_work = rows.device.type != "cpu" or rows.any()  # asking a GPU would wait for it
+        self._rows = (rows[:, None] if rows.ndim == 2 else rows) if at_work else None
         self._logits_at = logits_at
         self._scales = {}
         try:
@@ -78,8 +80,14 @@ class BlendedModel:
             return None
         if (owners, in_head) not in self._scales:
             seen = self._rows if self._logits_at is None or not in_head else self._rows[:, self._logits_at]
-            self._scales[owners, in_head] = seen[..., owners]
+            self._scales[owners, in_head] = seen.index_select(-1, self._on_device(owners))
         return self._scales[owners, in_head]
+
+    def _on_device(self, owners: tuple[int, ...]) -> Tensor:
+        """Sent to the device once: nothing can be sent while a step is recorded."""
+        if owners not in self._owners:
+            self._owners[owners] = torch.tensor(owners, device=self.model.device)
+        return self._owners[owners]
 
 
 class _BlendedLinear:

@@ -17,11 +17,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from mva_ray.adapters.blend import BlendedModel
+from mva_ray.evaluation.decoding import FILL, CudaGraphs, Decoding
 from mva_ray.evaluation.row_cache import NewTokens, RowCache
 from mva_ray.evaluation.row_limit import RowLimit
-
-_STEP = 16
-"""Matrix products of other numbers of rows may be summed in another order: passes are filled up to a multiple."""
 
 _WORTH_SHARING = 8
 """Tokens that prompts of a candidate must have in common at their beginning, as a chat template and a system prompt."""
@@ -117,8 +115,9 @@ class Engine:
         self._end_tokens = frozenset(end_tokens)
         self._max_new_tokens = max_new_tokens
         self._longest = longest
-        self._budget = token_budget + -token_budget % _STEP
+        self._budget = token_budget + -token_budget % FILL
         self._cache = RowCache(blend.model, blend.products)
+        self._decoding = Decoding(blend, self._cache, CudaGraphs() if self._device.type == "cuda" else None)
         self._waiting: deque[Row] = deque()
         self._active: list[Row] = []
         self._limit = limit
@@ -184,7 +183,7 @@ class Engine:
         """
         rows = [Row(request) for request in requests]
         found: dict[Row, list[Tensor]] = {row: [] for row in rows}
-        self._cache.reserve(len(rows) + _STEP, max(len(request.tokens) for request in requests))
+        self._cache.reserve(len(rows) + FILL, max(len(request.tokens) for request in requests))
         for counts in passes:
             logits, wanted = self._forward(0, rows, counts)
             for (row, _), of_token in zip(wanted, logits, strict=False):
@@ -204,7 +203,7 @@ class Engine:
         self._active += [family.rows[0] for family in families]
         self._active += [row for family in families for row in family.rows[1:]] + alone
         longest = max(len(row.request.tokens) for row in entering)
-        self._cache.reserve(self._limit.rows + _STEP, longest + self._max_new_tokens)
+        self._cache.reserve(self._limit.rows + FILL, longest + self._max_new_tokens)
         self._prefill(first, [family.shared for family in families])
         self._share(first, families)
         self._prefill(first, [len(row.request.tokens) for row in self._active[first:]])
@@ -232,9 +231,20 @@ class Engine:
                 row.computed = family.shared
 
     def _decode(self) -> None:
-        started = time.perf_counter()
-        self._take(*self._forward(0, self._active, [1] * len(self._active)))
-        self._limit.observe(len(self._active), time.perf_counter() - started)
+        """The next token of every active row, which is in the slot of its place."""
+        started, rows = time.perf_counter(), self._active
+        fill = [0] * (self._decoding.rows(len(rows)) - len(rows))
+        tokens = [row.tokens(row.computed, row.computed + 1)[0] for row in rows]
+        logits = self._decoding.logits(
+            [*tokens, *fill],
+            [*(row.computed for row in rows), *fill],
+            [*(row.request.coefficients for row in rows), *[(0.0,) * self._blend.n_adapters] * len(fill)],
+        )
+        wanted = [(row, row.computed) for row in rows]
+        for row in rows:
+            row.computed += 1
+        self._take(logits, wanted)
+        self._limit.observe(len(rows), time.perf_counter() - started)
 
     def _forward(self, first: int, rows: Sequence[Row], counts: Sequence[int]) -> tuple[Tensor, list[tuple[Row, int]]]:
         """Compute the next `counts` tokens of rows in neighbouring slots.
@@ -242,7 +252,7 @@ class Engine:
         Returns:
             logits [at least as many as are wanted, vocabulary], and which row and position they are for.
         """
-        fill = -sum(counts) % _STEP
+        fill = -sum(counts) % FILL
         starts = [row.computed for row in rows]
         new = NewTokens(first, starts + [0] * fill, [*counts, *[1] * fill], self._device)
         tokens: list[int] = []
@@ -251,7 +261,7 @@ class Engine:
             wanted += [(row, at, len(tokens) + at - start) for at in row.wanted(start, start + number)]
             tokens += row.tokens(start, start + number)
         at_all = [place for _, _, place in wanted]
-        places = torch.tensor(at_all + at_all[:1] * (-len(at_all) % _STEP), dtype=torch.long, device=self._device)
+        places = torch.tensor(at_all + at_all[:1] * (-len(at_all) % FILL), dtype=torch.long, device=self._device)
         coefficients = torch.tensor([row.request.coefficients for row in rows] or [()], device=self._device)
         per_token = coefficients[new.rows[: len(tokens)]]
         with self._blend.coefficients(pad(per_token, (0, 0, 0, fill))[None], places):

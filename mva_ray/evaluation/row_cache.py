@@ -5,10 +5,11 @@ padded but inside attention, so linear layers see one flat sequence of tokens, [
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import count
 from typing import Any
+from weakref import WeakMethod
 
 import torch
 from torch import Tensor
@@ -35,11 +36,11 @@ class NewTokens:
 
     def __init__(self, first: int, starts: Sequence[int], counts: Sequence[int], device: torch.device) -> None:
         self.slots = slice(first, first + len(counts))
-        self.length = _up(max(start + number for start, number in zip(starts, counts, strict=True)), KEYS_STEP)
+        self.length = keys_length(max(start + number for start, number in zip(starts, counts, strict=True)))
         self._longest = 1 if max(counts) == 1 else _up(max(counts), QUERIES_STEP)
         self._starts = torch.tensor(starts, device=device)
         self._counts = torch.tensor(counts, device=device)
-        self.rows = torch.arange(len(counts), device=device).repeat_interleave(self._counts)
+        self.rows = torch.arange(len(counts), device=device).repeat_interleave(self._counts, output_size=sum(counts))
         offsets = self._counts.cumsum(0) - self._counts
         self._columns = torch.arange(len(self.rows), device=device) - offsets[self.rows]
         self.token_slots = self.rows + first
@@ -74,12 +75,36 @@ class NewTokens:
         return self._masks[window, heads, dtype]
 
 
+class NextTokens(NewTokens):
+    """One token of each row from slot 0 on.
+
+    No number is read back from the device, so that what is computed with it can be recorded and run again.
+
+    Args:
+        positions: of the tokens, [rows].
+        length: of the keys that are read; more than any position.
+    """
+
+    def __init__(self, positions: Tensor, length: int) -> None:
+        self.slots, self.length, self._longest = slice(0, len(positions)), length, 1
+        self.rows = self.token_slots = self.last = torch.arange(len(positions), device=positions.device)
+        self.positions = positions
+        self._masks = {}
+
+
+def keys_length(tokens: int) -> int:
+    """How many keys of each row are read where the longest has so many tokens."""
+    return _up(tokens, KEYS_STEP)
+
+
 def _up(number: int, step: int) -> int:
     return -(-number // step) * step
 
 
 class RowCache:
     """A static key-value cache that takes the place of the model's attention.
+
+    There is room for `length` tokens of `slots` rows; `moves` counts how often that room was somewhere else in memory.
 
     Args:
         model: a causal LM of transformers whose attention goes through its attention interface; from now on it works
@@ -98,12 +123,12 @@ class RowCache:
         self._layers = list(range(model.config.get_text_config().num_hidden_layers))
         self._attended: list[int] = []
         self._values_dtype = values_dtype
-        self._slots = self._length = 0
+        self.slots = self.length = self.moves = 0
         self._keys: dict[int, Tensor] = {}
         self._values: dict[int, Tensor] = {}
         self._new: NewTokens | None = None
         name = f"mva_ray_rows_{next(_numbers)}"
-        ALL_ATTENTION_FUNCTIONS.register(name, self._attend)
+        ALL_ATTENTION_FUNCTIONS.register(name, _calling(WeakMethod(self._attend)))
         model.set_attn_implementation(name)
 
     def forward(self, tokens: Tensor, new: NewTokens, logits_at: Tensor) -> Tensor:
@@ -145,9 +170,10 @@ class RowCache:
 
     def reserve(self, slots: int, length: int) -> None:
         """Make room; what is there is kept."""
-        if slots <= self._slots and length <= self._length:
+        if slots <= self.slots and length <= self.length:
             return
-        self._slots, self._length = max(slots, self._slots), max(_up(length, KEYS_STEP), self._length)
+        self.moves += 1
+        self.slots, self.length = max(slots, self.slots), max(keys_length(length), self.length)
         for tensors in (self._keys, self._values):
             for layer, old in tensors.items():
                 tensors[layer] = self._room(old, old.shape[1], old.shape[3], transposed=tensors is self._keys)
@@ -155,7 +181,8 @@ class RowCache:
 
     def clear(self) -> None:
         """Give the memory back."""
-        self._slots = self._length = 0
+        self.moves += 1
+        self.slots = self.length = 0
         self._keys, self._values = {}, {}
 
     def _attend(
@@ -194,8 +221,8 @@ class RowCache:
     def _room(self, like: Tensor, heads: int, width: int, transposed: bool = False) -> Tensor:
         """[slots, heads, length, width]; on CPU `transposed` in memory, as products of few queries read keys faster."""
         if transposed and not like.is_cuda:
-            return like.new_zeros(self._slots, heads, width, self._length).transpose(2, 3)
-        return like.new_zeros(self._slots, heads, self._length, width)
+            return like.new_zeros(self.slots, heads, width, self.length).transpose(2, 3)
+        return like.new_zeros(self.slots, heads, self.length, width)
 
     def _store(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Keep [tokens, key heads, width]; all keys and values [rows, key heads, length, width] of the rows at work."""
@@ -208,6 +235,17 @@ class RowCache:
         keys[self._new.token_slots, :, self._new.positions] = key
         values[self._new.token_slots, :, self._new.positions] = value
         return keys[self._new.slots, :, : self._new.length], values[self._new.slots, :, : self._new.length]
+
+
+def _calling(method: WeakMethod[Callable[..., Any]]) -> Callable[..., Any]:
+    """transformers keeps the functions that it is given for ever, and a method would keep the model."""
+
+    def call(*given: Any, **options: Any) -> Any:
+        found = method()
+        assert found is not None, "the model's attention has been replaced by one that is gone"
+        return found(*given, **options)
+
+    return call
 
 
 def _attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, softcap: float | None) -> Tensor:

@@ -1,5 +1,7 @@
 """The static cache: where tokens go by hand, and logits against plain forward passes of whole sequences."""
 
+import gc
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -131,8 +133,20 @@ def test_two_caches_of_two_models_do_not_meet(directory: Path) -> None:
     wanted = plain(directory)
     computed(caches[0], 0, [sequences()[2]], [0])
     assert (computed(caches[1], 0, [sequences()[0]], [0])[0] - wanted[0]).abs().max() < ATOL
+    unused = RowCache(architectures.load(directory))
     with pytest.raises(AssertionError, match=r"use RowCache\.forward"):
-        RowCache(architectures.load(directory))._model(torch.tensor([[1, 2]]))
+        unused._model(torch.tensor([[1, 2]]))
+
+
+def test_a_model_that_nobody_holds_is_gone(directory: Path) -> None:
+    """Found on a GPU, where a second model had no room: transformers' table of attention functions held the first."""
+    model = architectures.load(directory)
+    cache = RowCache(model)
+    computed(cache, 0, sequences(), [0] * 4)
+    gone = weakref.ref(model)
+    del model, cache
+    gc.collect()
+    assert gone() is None
 
 
 @pytest.mark.parametrize(
