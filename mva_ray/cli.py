@@ -84,6 +84,15 @@ def fetch(model: Annotated[str, typer.Argument(help="Hub id.")] = DEFAULT_MODEL)
 
 
 @app.command()
+def status(run: Run) -> None:
+    """Show how far a run is, at work or not: stages, candidates, front, pace, failures with their reasons."""
+    from mva_ray.service.render import write_status
+    from mva_ray.service.status import status as status_of
+
+    write_status(status_of(run), sys.stdout)
+
+
+@app.command()
 def report(run: Run) -> None:
     """Write the plot and the HTML report of a run and print where they are."""
     from mva_ray.report import write_report

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -12,6 +13,7 @@ from rich.table import Table
 
 from mva_ray.errors import ConfigError
 from mva_ray.service.query import SCALARISATION, Answer
+from mva_ray.service.status import Status
 
 Format = Literal["table", "csv", "json", "parquet"]
 SPLIT_TITLES = {
@@ -52,6 +54,38 @@ def ranking(answer: Answer) -> str | None:
         return None
     weights = ", ".join(f"{value}={weight:g}" for value, weight in answer.preference.items())
     return f"best for {weights}: {answer.best or 'none'} ({SCALARISATION})"
+
+
+def write_status(status: Status, stdout: TextIO) -> None:
+    """One line for each thing that is known of a run."""
+    console = Console(file=stdout, highlight=False)
+    there = [value for value, is_there in status.adapters.items() if is_there]
+    lines = {
+        "stage": status.stage + (f", about {_duration(status.left)} left" if status.left else ""),
+        "adapters": f"{len(there)} of {len(status.adapters)}" + (f" ({', '.join(there)})" if there else ""),
+        "candidates": f"{status.searched} of {status.budget}, {status.front} on the front of the search prompts",
+        "held-out": f"{status.held_out} scored" if status.held_out else "",
+        "hypervolume": f"{status.hypervolume:.3f} of the box so far" if status.hypervolume is not None else "",
+        "answers": f"{status.answers:,}, {status.tokens:,} tokens"
+        + (f", {status.tokens_a_second:,.0f} tokens a second" if status.tokens_a_second else ""),
+        "last row": f"{_duration(datetime.now(UTC) - status.last)} ago" if status.last else "none yet",
+    }
+    console.print(status.name, style="bold", markup=False)
+    for name, text in lines.items():
+        if text:
+            console.print(f"{name:12} {text}", markup=False, soft_wrap=True)
+    for failure in status.failures:
+        line = f"{'failed':12} {failure.count} by {failure.kind}; the newest: {failure.error}"
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _duration(span: timedelta) -> str:
+    """In its two largest units."""
+    seconds = max(0, round(span.total_seconds()))
+    if seconds < 120:
+        return f"{seconds} s"
+    minutes = seconds // 60
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _write_text(answer: Answer, output_format: Format, file: TextIO) -> None:
