@@ -1,4 +1,4 @@
-"""The command line: `mva-ray fetch`, `explore`, `data check`, `report` and `pareto`. Thin: it parses and calls."""
+"""The command line, `mva-ray`. Thin: it parses and calls."""
 
 import os
 import sys
@@ -26,6 +26,10 @@ app.add_typer(data, name="data")
 
 Config = Annotated[Path, typer.Option(help="YAML file, such as tune_configs/quickstart.yaml.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, as printed by explore.", show_default=False)]
+Address = Annotated[str, typer.Option(help="The cluster head's dashboard.")]
+
+ADDRESS = "http://127.0.0.1:8265"
+"""Where `ray dashboard cluster.yaml` brings the head's dashboard."""
 
 
 @app.command()
@@ -90,6 +94,39 @@ def status(run: Run) -> None:
     from mva_ray.service.status import status as status_of
 
     write_status(status_of(run), sys.stdout)
+
+
+@app.command()
+def submit(
+    config: Config,
+    run: Annotated[str, typer.Option(help="URL of the run, or a path that all nodes share.")],
+    address: Address = ADDRESS,
+) -> None:
+    """Start an exploration as a job of a Ray cluster, where it goes on by itself."""
+    from mva_ray.cluster.job import exploration
+    from mva_ray.cluster.ray_jobs import Jobs
+
+    job = exploration(config, run)
+    typer.echo(f"submitted {Jobs(address).submit(job)}: mva-ray logs {run}, or mva-ray status {run}")
+
+
+@app.command()
+def logs(run: Run, address: Address = ADDRESS) -> None:
+    """Show what the newest job of a run prints, until it ends; exit code 1 where it fails."""
+    from mva_ray.cluster.ray_jobs import Jobs
+
+    state = Jobs(address).follow(str(run), sys.stdout)
+    typer.echo(f"the job ended: {state}", err=True)
+    if state != "SUCCEEDED":
+        raise typer.Exit(1)
+
+
+@app.command()
+def cancel(run: Run, address: Address = ADDRESS) -> None:
+    """Ask the newest job of a run to stop; what it computed is kept."""
+    from mva_ray.cluster.ray_jobs import Jobs
+
+    typer.echo(f"asked {Jobs(address).cancel(str(run))} to stop: mva-ray submit goes on from there")
 
 
 @app.command()

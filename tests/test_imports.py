@@ -43,18 +43,19 @@ ARROWS: dict[str, set[str]] = {
     "compare": EVERYONE
     | {"config", "adapters", "table", "evaluation", "search", "training", "maths", "endpoint"}
     | {"checks", "plan", "stages", "report"},
+    "cluster": EVERYONE | {"config"},
     "cli": EVERYONE | {"service", "signals"},
 }
 """What each room may import of the project, besides itself; a dotted name stands for that module alone."""
 
 LAZY_ARROWS: dict[str, set[str]] = {
-    "cli": {"adapters", "checks", "compare", "explore", "report"},
+    "cli": {"adapters", "checks", "cluster", "compare", "explore", "report"},
 }
 """What a room may import besides, inside functions only: queries start fast."""
 
 SLOW = {"ray", "torch", "transformers"}
 NOT_AT_THE_TOP: dict[str, set[str]] = dict.fromkeys(
-    ("config", "rewards", "service", "table", "report", "cli", "run_dir"), SLOW
+    ("config", "rewards", "service", "table", "report", "cli", "cluster", "run_dir"), SLOW
 )
 """Libraries that a room must not load when it is imported."""
 

@@ -1,0 +1,87 @@
+"""An exploration as a job of a Ray cluster: what is sent there, what it runs, and which job belongs to which run."""
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from mva_ray.config.run import read_config
+from mva_ray.errors import ConfigError
+
+RUN = "mva_ray_run"
+"""The key of a job's metadata that holds the place of its run."""
+
+NOT_SENT = (".git", ".venv", "runs", "**/__pycache__")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a cluster is asked to run.
+
+    Args:
+        entrypoint: a shell command, run on the head.
+        folder: is sent to every node and is where the command starts; all that the config names lies in it.
+        metadata: is kept with the job.
+    """
+
+    entrypoint: str
+    folder: Path
+    metadata: Mapping[str, str]
+
+
+class Known(Protocol):
+    """A job as the cluster knows it; `start_time` in milliseconds."""
+
+    @property
+    def submission_id(self) -> str: ...
+
+    @property
+    def metadata(self) -> Mapping[str, str] | None: ...
+
+    @property
+    def start_time(self) -> int | None: ...
+
+
+def exploration(config: Path, run: str) -> Job:
+    """The exploration of a config as a job, whose driver may start on any head and goes on where the run stands.
+
+    Args:
+        config: a YAML file; a path in it is relative to its folder, or absolute and then one of the cluster's.
+        run: the URL of the run, or a path that all nodes share.
+
+    Raises:
+        ConfigError: every problem of the config that shows without its data, or what the job would not find.
+    """
+    draft = read_config(config)
+    draft.finish([draft.document.problem((), text) for text in _outside(config, draft.document.data)])
+    if not ("://" in run or Path(run).is_absolute()):
+        raise ConfigError("--run", [f"{run} is relative, and would be lost with the job: give a URL or a shared path"])
+    command = ["python", "-m", "mva_ray.explore", "--config", config.name, "--run", run]
+    return Job(shlex.join(command), config.parent.absolute(), {RUN: run})
+
+
+def newest(jobs: Sequence[Known], run: str) -> Known:
+    """The job of a run that was submitted last.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    of_run = [job for job in jobs if (job.metadata or {}).get(RUN) == run]
+    if not of_run:
+        others = sorted({(job.metadata or {})[RUN] for job in jobs if RUN in (job.metadata or {})})
+        known = f"; there are jobs of {', '.join(others)}" if others else ""
+        raise ConfigError(run, [f"the cluster knows no job of this run{known}"])
+    return max(of_run, key=lambda job: job.start_time or 0)
+
+
+def _outside(config: Path, entry: Any, name: str = "") -> Iterator[str]:
+    """Files beside the config's folder: a job sees the folder alone."""
+    if isinstance(entry, Mapping):
+        for key, value in entry.items():
+            yield from _outside(config, value, f"{name}.{key}".removeprefix("."))
+    elif isinstance(entry, list):
+        for index, value in enumerate(entry):
+            yield from _outside(config, value, f"{name}[{index}]")
+    elif isinstance(entry, str) and entry.startswith("..") and (config.parent / entry).exists():
+        yield f"{name}: {entry} lies outside {config.parent.absolute()}, which is all that is sent: move it there"

@@ -1,0 +1,70 @@
+"""Jobs of a Ray cluster, over the HTTP of its head."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from mva_ray.cluster.job import NOT_SENT, Job, newest
+from mva_ray.errors import ConfigError, RunError, last_line
+
+TUNNEL = "run `ray dashboard cluster.yaml` beside this, which brings the head's port here, or give --address"
+
+
+class Jobs:
+    """The jobs of one cluster.
+
+    Args:
+        address: of the head's dashboard, such as `http://10.0.0.1:8265`.
+
+    Raises:
+        ConfigError: Ray was installed without what its jobs need.
+        RunError: nobody answers there; so do all methods.
+    """
+
+    def __init__(self, address: str) -> None:
+        from ray.job_submission import JobSubmissionClient
+
+        self._address = address
+        with self._speaking_plainly():
+            self._client = JobSubmissionClient(address)
+
+    def submit(self, job: Job) -> str:
+        """Send and start a job; its id. It goes on when this process ends."""
+        environment = {"working_dir": str(job.folder), "excludes": list(NOT_SENT)}
+        with self._speaking_plainly():
+            submitted: str = self._client.submit_job(
+                entrypoint=job.entrypoint, runtime_env=environment, metadata=dict(job.metadata)
+            )
+        return submitted
+
+    def follow(self, run: str, out: TextIO) -> str:
+        """Write what the newest job of a run prints until it ends; its last state, `SUCCEEDED` among others."""
+        with self._speaking_plainly():
+            found = newest(self._client.list_jobs(), run).submission_id
+            asyncio.run(self._write(found, out))
+            return str(self._client.get_job_status(found).value)
+
+    def cancel(self, run: str) -> str:
+        """Ask the newest job of a run to stop, as Ctrl-C would; its id."""
+        with self._speaking_plainly():
+            found = newest(self._client.list_jobs(), run).submission_id
+            self._client.stop_job(found)
+            return found
+
+    async def _write(self, job: str, out: TextIO) -> None:
+        async for lines in self._client.tail_job_logs(job):
+            out.write(lines)
+            out.flush()
+
+    @contextmanager
+    def _speaking_plainly(self) -> Iterator[None]:
+        try:
+            yield
+        except ConnectionError as error:
+            raise RunError(f"no Ray cluster answers at {self._address}: {TUNNEL}") from error
+        except (RuntimeError, ValueError) as error:
+            if "ray[default]" in str(error):
+                hint = "pip install 'mva_ray[cluster]'"
+                raise ConfigError("Ray's jobs", [f"are not installed: {hint}"]) from error
+            raise RunError(f"the cluster at {self._address} refuses: {last_line(error)}") from error
