@@ -26,7 +26,7 @@ from mva_ray.checks.runs import run_dir_problems, warm_start_problems
 from mva_ray.checks.search import search_problems
 from mva_ray.checks.subject import Finding, Purpose, Subject
 from mva_ray.checks.tokenizer import (
-    has_tokenizer,
+    is_readable,
     length_problems,
     template_problems,
     token_problems,
@@ -146,7 +146,7 @@ def _look_at_base(subject: Subject) -> list[Finding]:
     found = _look(subject, Needs.DIRECTORY)
     if is_understood(subject.base):
         found += _look(subject, Needs.MODEL)
-        found += _look(subject, Needs.TOKENIZER) if has_tokenizer(subject.base) else []
+        found += _look(subject, Needs.TOKENIZER) if is_readable(subject.base) else []
     return found
 
 
