@@ -106,10 +106,15 @@ def _misunderstood(directory: Path) -> str | None:
             tuple(f"{head}']" for head in OTHER_HEADS)
         ):
             return _kind(directory)
-        model_size(directory)
+        pad, rows = config.get("pad_token_id"), model_size(directory).vocabulary
+        if is_plain(config) and isinstance(pad, int) and pad >= rows:
+            return f"its pad_token_id is {pad}, beyond its {rows} embeddings, and transformers does not load that"
     except Exception as error:  # whatever transformers makes of somebody's config.json
-        text = last_line(error)
-        return _kind(directory) if "Unrecognized configuration class" in str(error) else text[:LONGEST_CAUSE]
+        if "does not recognize this architecture" in str(error):
+            return f"{_kind(directory)}, which the installed transformers does not know"
+        return (
+            _kind(directory) if "Unrecognized configuration class" in str(error) else last_line(error)[:LONGEST_CAUSE]
+        )
     return None
 
 

@@ -26,7 +26,7 @@ from mva_ray.checks.runs import run_dir_problems, warm_start_problems
 from mva_ray.checks.search import search_problems
 from mva_ray.checks.subject import Finding, Purpose, Subject
 from mva_ray.checks.tokenizer import (
-    has_tokenizer,
+    is_readable,
     length_problems,
     template_problems,
     token_problems,
@@ -128,14 +128,15 @@ def check(config_path: Path, purpose: Purpose, run_dir: Path | None = None) -> t
 def examine(draft: Draft, purpose: Purpose, run_dir: Path | None = None) -> Findings:
     """Make every check that can be made."""
     subject = Subject(draft, purpose, run_dir)
-    found = _look(subject, Needs.FILE)
-    if draft.config is not None:
-        with Trials(subject) as trials:
+    with Trials(subject) as trials:
+        found = _look(subject, Needs.FILE)
+        if draft.config is not None:
             found += _look(subject, Needs.CONFIG)
-            if not _problems(found):
-                found += _look(subject, Needs.NOTHING_WRONG)
-            found += _look_at_base(replace(subject, base_directory=known_directory(draft.config.base_model)))
-            found += trials.findings(refused=bool(_problems(found)))
+        found += trials.findings(refused=bool(draft.problems or _problems(found)))
+    if draft.config is not None:
+        if not _problems(found):
+            found += _look(subject, Needs.NOTHING_WRONG)
+        found += _look_at_base(replace(subject, base_directory=known_directory(draft.config.base_model)))
     return Findings(draft, _problems(found), [line for line in found if isinstance(line, str)])
 
 
@@ -145,7 +146,7 @@ def _look_at_base(subject: Subject) -> list[Finding]:
     found = _look(subject, Needs.DIRECTORY)
     if is_understood(subject.base):
         found += _look(subject, Needs.MODEL)
-        found += _look(subject, Needs.TOKENIZER) if has_tokenizer(subject.base) else []
+        found += _look(subject, Needs.TOKENIZER) if is_readable(subject.base) else []
     return found
 
 

@@ -1,14 +1,17 @@
-"""A reward function tried on two texts, in a process of its own: it may hang, or end the process that it is in."""
+"""A reward function imported and tried on two texts, in a process of its own: it may hang, or end the one it is in."""
 
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from textwrap import shorten
 from typing import NamedTuple, Self
 
 import mva_ray
@@ -19,28 +22,52 @@ from mva_ray.evaluation.reward import Reward, load_reward, score
 PATIENCE_S = 60.0
 """Loading included, where the config does not say how long a call may take."""
 
+LEAST_S = 0.1
+"""To read what is there."""
+
 PROBES = (
     ("What is the capital of France?", "The capital of France is Paris."),
     ("How do I bake bread?", "Mix flour, water, salt and yeast, let it rise, and bake it."),
 )
 
 
-class Verdict(NamedTuple):
-    """What is wrong with a reward, None for nothing; seconds until it was loaded, and of the call."""
+DOING = ("imported", "tried on two texts")
+"""The phases of a trial."""
+
+LONGEST = 400
+"""Characters of an error's message."""
+
+
+class Phase(NamedTuple):
+    """What went wrong in one phase of a trial, None for nothing, and its seconds."""
 
     problem: str | None
-    loading: float = 0.0
-    scoring: float = 0.0
+    seconds: float
+
+
+class Verdict(NamedTuple):
+    """What is known to be wrong with a reward, None for nothing; the seconds of each phase that ended."""
+
+    problem: str | None
+    seconds: list[float]
 
 
 class Trial:
-    """A process that tries a reward, from the moment it is made."""
+    """A process that tries a reward, from the moment it is made.
 
-    def __init__(self, settings: RewardSettings) -> None:
+    Args:
+        scoring: whether to call it, too; else it is imported only.
+    """
+
+    def __init__(self, settings: RewardSettings, scoring: bool) -> None:
+        self._source, self._phases = settings.source, 1 + scoring
+        self._patience = settings.timeout if "timeout" in settings.model_fields_set else PATIENCE_S
+        self._deadline = time.monotonic() + self._patience
         packages = str(Path(mva_ray.__file__).parents[1])
         path = os.pathsep.join(filter(None, [packages, os.environ.get("PYTHONPATH")]))
+        arguments = [settings.source, str(settings.directory or "."), str(self._phases)]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "mva_ray.checks.reward_trial", settings.source, str(settings.directory or "")],
+            [sys.executable, "-m", "mva_ray.checks.reward_trial", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -53,38 +80,66 @@ class Trial:
 
     def __exit__(self, *_: object) -> None:
         """Ends it, with all that it started."""
-        if self._process.poll() is None:
+        with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.communicate()
+        if self._process.stdout:
+            self._process.stdout.close()
+        self._process.wait()
 
-    def verdict(self, patience: float) -> Verdict | None:
-        """What became of it, None where nothing has after so many seconds."""
+    def verdict(self, deadline: float = math.inf) -> Verdict:
+        """What has become of it: waits until its time is over, or a moment of `time.monotonic` that is sooner."""
+        left = min(self._deadline, deadline) - time.monotonic()
+        code = None
         try:
-            output, _ = self._process.communicate(timeout=patience)
-        except subprocess.TimeoutExpired:
+            output, _ = self._process.communicate(timeout=max(left, LEAST_S))
+            code = self._process.returncode
+        except subprocess.TimeoutExpired as expired:
+            output = expired.output or b""
+        phases = [Phase(*json.loads(line)) for line in output.splitlines()]
+        problem = next((phase.problem for phase in phases if phase.problem), None)
+        if problem is None and len(phases) < self._phases and (what := self._unfinished(code)):
+            problem = f"{self._source}, {DOING[len(phases)]}: {what}"
+        return Verdict(problem, [phase.seconds for phase in phases])
+
+    def _unfinished(self, code: int | None) -> str | None:
+        if code is not None:
+            return f"it ended its process ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})"
+        if time.monotonic() < self._deadline:
             return None
-        if not output:
-            return Verdict(f"it ended the process that called it ({_how(self._process.returncode)})")
-        return Verdict(*json.loads(output))
+        return f"nothing came back within {self._patience:g} s (a longer `timeout` gives it more)"
 
 
-def _how(code: int) -> str:
-    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
-
-
-def _try(source: str, directory: str) -> Verdict:
+def _try(source: str, directory: str, phases: int) -> Iterator[Phase]:
+    settings = RewardSettings.model_validate({"function": source}, context={"directory": Path(directory)})
     begin = time.monotonic()
+    try:
+        reward = load_reward(settings)
+    except Exception as error:  # whatever a module raises
+        yield Phase(_explained(error), 0.0)
+        return
+    loaded = time.monotonic()
+    yield Phase(None, loaded - begin)
+    if phases > 1:
+        problem = _score(reward)
+        yield Phase(problem and f"{source}, {DOING[1]}: {problem}", time.monotonic() - loaded)
+
+
+def _score(reward: Reward) -> str | None:
     prompts, completions = map(list, zip(*PROBES, strict=True))
     try:
-        settings = RewardSettings.model_validate({"function": source}, context={"directory": Path(directory or ".")})
-        reward = load_reward(settings)
-        loaded = time.monotonic()
         score(_Bounded(reward), prompts, completions)
     except CandidateFailure as failure:
-        return Verdict(_explained(failure.message))
-    except Exception as error:  # whatever a module raises that is not the one that the config was read with
-        return Verdict(_explained(f"{type(error).__name__}: {error}"))
-    return Verdict(None, loaded - begin, time.monotonic() - loaded)
+        hint = ""
+        if failure.message.startswith(("ModuleNotFoundError", "ImportError")):
+            hint = "; a module beside the config is found while its own is imported, so import it at the top"
+        return f"{last_line(failure.message)}{hint}"
+    return None
+
+
+def _explained(error: Exception) -> str:
+    """What `import_function` says of a module is said in full."""
+    named = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+    return shorten(named, LONGEST, placeholder=" …")
 
 
 class _Bounded:
@@ -99,21 +154,17 @@ class _Bounded:
         return list(islice(returned, len(completions) + 1)) if isinstance(returned, Iterator) else returned
 
 
-def _explained(message: str) -> str:
-    hint = ""
-    if message.startswith(("ModuleNotFoundError", "ImportError")):
-        hint = "; a module beside the config is found while its own is imported, so import it at the top"
-    return f"{last_line(message)}{hint}"
-
-
 def main() -> None:
-    """Writes the verdict where its parent reads; what the reward prints goes nowhere."""
+    """Writes a line after each phase where its parent reads; what the reward prints goes nowhere.
+
+    At last it ends its whole group, for what the module left running would keep the parent waiting.
+    """
+    source, directory, phases = sys.argv[1:]
     with os.fdopen(os.dup(1), "w") as answer:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        verdict = _try(*sys.argv[1:])
-        answer.write(json.dumps(verdict))
-        answer.flush()
-    os._exit(0)
+        for phase in _try(source, directory, int(phases)):
+            print(json.dumps(phase), file=answer, flush=True)
+    os.killpg(0, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -1,25 +1,28 @@
-"""Rewards: functions are tried on two texts, classifiers are looked at by their files."""
+"""Rewards: functions are imported and tried on two texts, classifiers are looked at by their files."""
 
+import math
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from pydantic import ValidationError
+
 from mva_ray.adapters.fetch import known_directory
 from mva_ray.adapters.model_size import model_config, weight_shapes
-from mva_ray.checks.reward_trial import PATIENCE_S, Trial, Verdict
+from mva_ray.checks.reward_trial import Trial
 from mva_ray.checks.subject import Finding, Purpose, Subject
-from mva_ray.config import RunConfig
+from mva_ray.config import Draft, RunConfig
 from mva_ray.config.document import Location
+from mva_ray.config.imports import OURS
 from mva_ray.config.reward import RewardSettings
 from mva_ray.errors import last_line
 from mva_ray.evaluation.reward import reward_problems
 
 HURRY_S = 5.0
 """How long a trial is waited for where the config is refused anyway."""
-
-OWN = "mva_ray.rewards:"
 
 TELLING = (Purpose.DRY_RUN, Purpose.DATA_CHECK)
 """Who says how long rewards took."""
@@ -28,18 +31,20 @@ TELLING = (Purpose.DRY_RUN, Purpose.DATA_CHECK)
 class Trials:
     """Every reward function of a config on trial, at once and while the rest is looked at; a context manager.
 
-    Our own are known to work. A reward that asks for a GPU is not tried, since this machine may have none.
+    Their modules are imported there and nowhere else until they are known to let go of it. Our own are known to work. A
+    reward that asks for a GPU is imported only, since this machine may have none.
     """
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
-        self._trials: dict[Location, tuple[RewardSettings, Trial]] = {}
+        self._trials: dict[Location, tuple[str, Trial]] = {}
         self._processes = ExitStack()
 
     def __enter__(self) -> Self:
-        for location, reward in rewards_of(self._subject.config).items():
-            if reward.function and not reward.function.startswith(OWN) and not reward.resources.num_gpus:
-                self._trials[location] = reward, self._processes.enter_context(Trial(reward))
+        for location, reward in _written(self._subject.draft):
+            if reward.function and not reward.function.startswith(OURS):
+                trial = Trial(reward, scoring=not reward.resources.num_gpus)
+                self._trials[location] = reward.source, self._processes.enter_context(trial)
         return self
 
     def __exit__(
@@ -53,15 +58,26 @@ class Trials:
         Args:
             refused: whether the config is refused anyway.
         """
-        for location, (reward, trial) in self._trials.items():
-            patience = reward.timeout if "timeout" in reward.model_fields_set else PATIENCE_S
-            verdict = trial.verdict(HURRY_S if refused else patience)
-            if verdict is None and not refused:
-                verdict = Verdict(f"nothing came back within {patience:g} s (a longer `timeout` gives it more)")
-            if verdict and verdict.problem:
-                yield self._subject.problem(location, f"{reward.source}, tried on two texts: {verdict.problem}")
-            elif verdict and self._subject.purpose in TELLING:
-                yield f"{reward.source} scored two texts in {verdict.scoring:.2f} s, loaded in {verdict.loading:.1f} s"
+        deadline = time.monotonic() + HURRY_S if refused else math.inf
+        for location, (source, trial) in self._trials.items():
+            verdict = trial.verdict(deadline)
+            if verdict.problem:
+                yield self._subject.draft.document.problem((*location, "function"), verdict.problem)
+            elif len(verdict.seconds) == 2 and self._subject.purpose in TELLING:
+                loading, scoring = verdict.seconds
+                yield f"{source} scored two texts in {scoring:.2f} s, loaded in {loading:.1f} s"
+
+
+def _written(draft: Draft) -> Iterator[tuple[Location, RewardSettings]]:
+    """Every reward that is written as it has to be, also in a config that is not; of the others the draft says so."""
+    values, constraints = draft.document.get("values"), draft.document.get("constraints")
+    places: list[Location] = [("values", index) for index in range(len(values) if isinstance(values, list) else 0)]
+    places += [("constraints", name) for name in (constraints if isinstance(constraints, dict) else ())]
+    context = {"directory": draft.path.absolute().parent}
+    for place in places:
+        if written := draft.document.get(*place, "reward"):
+            with suppress(ValidationError):
+                yield (*place, "reward"), RewardSettings.model_validate(written, context=context)
 
 
 def classifier_problems(subject: Subject) -> Iterator[Finding]:

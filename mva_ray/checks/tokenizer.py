@@ -22,8 +22,8 @@ FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken
 MARK = "A mark that no template writes"
 
 
-def has_tokenizer(directory: Path) -> bool:
-    """Whether it can be read."""
+def is_readable(directory: Path) -> bool:
+    """Whether there is a tokenizer, and one that can be read."""
     return _unreadable(directory) is None
 
 
@@ -39,17 +39,15 @@ def tokenizer_problems(subject: Subject) -> Iterator[Finding]:
 
 
 def token_problems(subject: Subject) -> Iterator[Finding]:
-    """A model without an end token, or with tokens that it has no embedding for."""
+    """A model without an end token, or with one that it has no embedding for; nothing is padded with a pad token."""
     tokenizer, rows = read_tokenizer(subject.base), model_size(subject.base).vocabulary
     try:
         read_ends(subject.base, tokenizer)
     except RunError as error:
         yield subject.problem(("base_model",), str(error).removeprefix("base_model: "))
-    named = {"eos_token": tokenizer.eos_token_id, "pad_token": tokenizer.pad_token_id}
-    for name, token in named.items():
-        if token is not None and token >= rows:
-            line = f"the {name} of {subject.base} is token {token}, and the model has embeddings for {rows}"
-            yield subject.problem(("base_model",), line)
+    if (token := tokenizer.eos_token_id) is not None and token >= rows:
+        line = f"the eos_token of {subject.base} is token {token}, and the model has embeddings for {rows}"
+        yield subject.problem(("base_model",), line)
 
 
 def template_problems(subject: Subject) -> Iterator[Finding]:

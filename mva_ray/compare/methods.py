@@ -43,7 +43,7 @@ class Recipe:
         """A hash of everything the adapter depends on, besides the base model and the system prompt."""
         parts: list[Any] = [
             [pair.content() for pair in self.pairs],
-            self.training.model_dump(),
+            self.training.model_dump() | self.training.marks,
             self.seed,
             [recipe.key for recipe in self.earlier],
             self.start.key if self.start else None,

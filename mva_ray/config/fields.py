@@ -1,7 +1,7 @@
 """The types of the config's fields; each description says what would be right, in messages.
 
-Validators raise ValueError with what is right. Those that look at files or import rewards do so only when a config file
-is read: its directory is then in the context. A config made in Python is taken as it is.
+Validators raise ValueError with what is right. Those that look at files do so only when a config file is read: its
+directory is then in the context. A config made in Python is taken as it is.
 """
 
 import os
@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 
-from mva_ray.config.imports import import_function
+from mva_ray.config.imports import OURS, import_function
 from mva_ray.records import RESERVED_COLUMNS
 from mva_ray.run_dir.layout import STATE_FILE
 
@@ -133,12 +133,11 @@ def check_run_directory(path: str, info: ValidationInfo) -> str:
 
 
 def check_function(function: str, info: ValidationInfo) -> str:
-    """A reward that can be imported and called."""
+    """A reward that is written like one; whether it can be imported is tried where that may take for ever."""
     if not FUNCTION.fullmatch(function):
         raise ValueError(f"expected package.module:function, such as mva_ray.rewards:positive, got {function!r}")
-    directory = directory_of(info)
-    if directory is not None:
-        import_function(function, directory)
+    if directory_of(info) is not None and function.startswith(OURS):
+        import_function(function)
     return function
 
 

@@ -8,6 +8,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+OURS = "mva_ray.rewards:"
+"""What begins like that is known to import."""
+
 
 def import_function(source: str, directory: Path | None = None) -> Callable[..., Any]:
     """Imports `package.module:function`, looking in `directory` and the current directory before anything else.

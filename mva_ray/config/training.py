@@ -20,6 +20,8 @@ from mva_ray.config.fields import (
 
 
 class Lora(Section):
+    """`dropout` acts on the inputs of the adapter; the dropout layers of the base model are off."""
+
     r: Annotated[Count, at_most(65_536, "no layer is that wide")] = 16
     alpha: Annotated[Count, at_most(1_000_000, "it scales by alpha / r")] = 32
     dropout: Share = 0.0
@@ -126,6 +128,11 @@ class Training(Section):
         if self.epochs is not None and "steps" in self.model_fields_set:
             raise ValueError("give 'steps' (optimiser steps) or 'epochs' (passes over a value's pairs), not both")
         return self
+
+    @property
+    def marks(self) -> dict[str, Any]:
+        """What sets apart the keys of trainings that earlier versions did otherwise: dropout had no effect."""
+        return {"dropout": "acts"} if self.lora.dropout else {}
 
     def for_pairs(self, count: int) -> "Training":
         """The training of a value that has so many pairs: `epochs` as steps."""

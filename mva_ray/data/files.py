@@ -7,6 +7,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -15,6 +16,9 @@ from mva_ray.errors import ConfigError, last_line
 
 SHOWN_ROWS = 5
 """Bad rows that are listed one by one; the others are counted."""
+
+KEPT_IN_MEMORY = 8
+"""Files and data sets that are kept, so that a run that checks, plans and trains reads each once."""
 
 LONGEST_FIELD = 2**31 - 1
 """Of a CSV file, in characters; Python's own limit of 131,072 is less than some dialogues have."""
@@ -69,12 +73,23 @@ def read_rows(path: Path) -> Iterator[Row]:
         raise ConfigError(str(path), [f"cannot be unpacked, is it complete? {error}"]) from error
 
 
+def stamp(path: Path) -> tuple[int, int] | None:
+    """What changes with a file: when it was written, and its bytes; None where there is none."""
+    found = path.stat() if path.is_file() else None
+    return (found.st_mtime_ns, found.st_size) if found else None
+
+
 def read_prompts(path: Path) -> list[str]:
     """The prompts of a file of rows with a column `prompt`, in its order.
 
     Raises:
         ConfigError: the file cannot be read, or has bad rows: the first five are listed, the others counted.
     """
+    return list(_prompts(path, stamp(path)))
+
+
+@lru_cache(KEPT_IN_MEMORY)
+def _prompts(path: Path, _: object) -> list[str]:
     prompts, rejected = [], []
     columns: Mapping[str, Any] = {}
     for row in read_rows(path):

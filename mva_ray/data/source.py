@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from mva_ray.config.values import PairSource
 from mva_ray.data.files import (
     BATCH_ROWS,
+    KEPT_IN_MEMORY,
     BadRow,
     Rejected,
     Row,
@@ -21,6 +22,7 @@ from mva_ray.data.files import (
     first_of,
     other_columns,
     read_rows,
+    stamp,
 )
 from mva_ray.data.formats import (
     best_against_worst_rated,
@@ -37,9 +39,6 @@ from mva_ray.records import PreferencePair
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
-
-KEPT_IN_MEMORY = 8
-"""Sources that are kept, so that a run that checks, plans and trains reads each file once."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +64,7 @@ def read_source(source: PairSource) -> PairData:
     Raises:
         ConfigError: the source cannot be read, or its format needs a setting that is not given.
     """
-    path = Path(source.path) if source.path else None
-    stamp = path.stat() if path and path.is_file() else None
-    return _read(source, (stamp.st_mtime_ns, stamp.st_size) if stamp else None)
+    return _read(source, stamp(Path(source.path)) if source.path else None)
 
 
 def read_pairs(source: PairSource) -> tuple[PreferencePair, ...]:
@@ -102,7 +99,7 @@ def pairs_hash(pairs: Iterable[PreferencePair]) -> str:
 
 
 @lru_cache(KEPT_IN_MEMORY)
-def _read(source: PairSource, stamp: object) -> PairData:
+def _read(source: PairSource, _: object) -> PairData:
     rows, first = _peek(read_rows(Path(source.path)) if source.path else _hub_rows(source))
     found = _format(source, first)
     data = _rated(rows, source) if found == "scores" else _paired(rows, found, source)

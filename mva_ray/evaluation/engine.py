@@ -20,6 +20,7 @@ from mva_ray.adapters.blend import BlendedModel
 from mva_ray.evaluation.decoding import FILL, CudaGraphs, Decoding
 from mva_ray.evaluation.row_cache import NewTokens, RowCache
 from mva_ray.evaluation.row_limit import RowLimit
+from mva_ray.evaluation.stall import progress
 
 _WORTH_SHARING = 8
 """Tokens that prompts of a candidate must have in common at their beginning, as a chat template and a system prompt."""
@@ -112,6 +113,7 @@ class Engine:
     ) -> None:
         self._blend = blend
         self._device = blend.model.device
+        self._vocabulary = blend.model.get_input_embeddings().num_embeddings
         self._end_tokens = frozenset(end_tokens)
         self._max_new_tokens = max_new_tokens
         self._longest = longest
@@ -120,12 +122,14 @@ class Engine:
         self._decoding = Decoding(blend, self._cache, CudaGraphs() if self._device.type == "cuda" else None)
         self._waiting: deque[Row] = deque()
         self._active: list[Row] = []
+        self._suspects: list[list[Row]] = []
         self._limit = limit
 
     def submit(self, requests: Iterable[Request]) -> list[Row]:
         """Queue requests, the longest first; their rows, in the order of the requests.
 
-        A request that the model has no positions for, or nothing to go on from, is done at once, and failed.
+        A request that the model has no positions or embeddings for, or nothing to go on from, is done at once, and
+        failed.
         """
         rows = [Row(request) for request in requests]
         for row in rows:
@@ -141,17 +145,20 @@ class Engine:
         needed = len(request.tokens) + (0 if request.scored else self._max_new_tokens)
         if self._longest is not None and needed > self._longest:
             return f"prompt and answer may take {needed} tokens, the model has {self._longest} positions"
+        if (highest := max(request.tokens)) >= self._vocabulary:
+            return f"the prompt has token {highest}, the model has embeddings of {self._vocabulary}"
         return None
 
     @property
     def busy(self) -> bool:
-        return bool(self._waiting or self._active)
+        return bool(self._waiting or self._active or self._suspects)
 
     @torch.inference_mode()
     def step(self) -> None:
         """Let rows in where there is room, else decode one token of every active row.
 
-        An error fails the rows at work; running out of memory halves their number and starts them again.
+        Where that raises, the rows at work start again, half of them at a time and so on, until the one is found that
+        it fails over alone. Where memory runs out, fewer start again.
         """
         try:
             if self._should_admit():
@@ -161,6 +168,8 @@ class Engine:
         except Exception as error:  # whatever a model raises, the rows that wait are still to be answered
             if _out_of_memory(error) and self._limit.rows > 1:
                 self._halve()
+            elif len(self._active) > 1:
+                self._suspect()
             else:
                 for row in self._active:
                     row.failure = f"{type(error).__name__}: {error}"
@@ -192,13 +201,15 @@ class Engine:
         return [torch.stack(found[row]) for row in rows]
 
     def _should_admit(self) -> bool:
+        if self._suspects:
+            return not self._active
         free = self._limit.rows - len(self._active)
         return bool(self._waiting) and free >= min(len(self._waiting), max(1, self._limit.rows // 8))
 
     def _admit(self) -> None:
         """Let rows in and compute their prompts; what those of one candidate begin with is computed once."""
         first = len(self._active)
-        entering = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._limit.rows - first))]
+        entering = self._suspects.pop() if self._suspects else self._next(self._limit.rows - first)
         families, alone = _families(entering)
         self._active += [family.rows[0] for family in families]
         self._active += [row for family in families for row in family.rows[1:]] + alone
@@ -207,6 +218,9 @@ class Engine:
         self._prefill(first, [family.shared for family in families])
         self._share(first, families)
         self._prefill(first, [len(row.request.tokens) for row in self._active[first:]])
+
+    def _next(self, most: int) -> list[Row]:
+        return [self._waiting.popleft() for _ in range(min(len(self._waiting), most))]
 
     def _prefill(self, first: int, ends: Sequence[int]) -> None:
         """Compute the rows from slot `first` on up to a position of each, in passes that keep to the budget."""
@@ -232,6 +246,7 @@ class Engine:
 
     def _decode(self) -> None:
         """The next token of every active row, which is in the slot of its place."""
+        progress()
         started, rows = time.perf_counter(), self._active
         fill = [0] * (self._decoding.rows(len(rows)) - len(rows))
         tokens = [row.tokens(row.computed, row.computed + 1)[0] for row in rows]
@@ -252,6 +267,7 @@ class Engine:
         Returns:
             logits [at least as many as are wanted, vocabulary], and which row and position they are for.
         """
+        progress()
         fill = -sum(counts) % FILL
         starts = [row.computed for row in rows]
         new = NewTokens(first, starts + [0] * fill, [*counts, *[1] * fill], self._device)
@@ -311,11 +327,19 @@ class Engine:
 
     def _halve(self) -> None:
         self._limit.halve()
-        for row in self._active:
+        self._waiting.extendleft(reversed(self._restarted()))
+
+    def _suspect(self) -> None:
+        rows = self._restarted()
+        self._suspects += [rows[len(rows) // 2 :], rows[: len(rows) // 2]]
+
+    def _restarted(self) -> list[Row]:
+        """The rows that were at work, back at their beginning."""
+        rows, self._active = self._active, []
+        for row in rows:
             row.restart()
-        self._waiting.extendleft(reversed(self._active))
-        self._active = []
         self._cache.clear()
+        return rows
 
 
 def _families(rows: Sequence[Row]) -> tuple[list[_Family], list[Row]]:

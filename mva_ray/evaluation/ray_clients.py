@@ -13,6 +13,7 @@ from mva_ray.config.generation import Sampling
 from mva_ray.errors import CandidateFailure, RunError, last_line
 from mva_ray.evaluation.answers import Answer
 from mva_ray.evaluation.process import ProcessEnded
+from mva_ray.evaluation.stall import LONGEST_PASS_S
 from mva_ray.records import Coefficients, Generation
 
 STARTS = 3
@@ -21,11 +22,12 @@ STARTS = 3
 
 @dataclass(frozen=True)
 class Kinds:
-    """What failures of candidates are called."""
+    """What failures of candidates are called, and in which ways the process may have ended."""
 
     raised: str
     died: str
     timeout: str = ""
+    ways: str = "an exit, a crash, or killed where memory is short"
 
 
 class Process:
@@ -62,7 +64,7 @@ class Process:
             message = f"took longer than its timeout ({timeout:g} s)"
             ended = ProcessEnded(self._kinds.timeout, message, by_chance=False)
         except RayError as error:
-            ended = ProcessEnded(self._kinds.died, _how(error))
+            ended = ProcessEnded(self._kinds.died, self._how(error))
         self._replace(actor)
         raise ended
 
@@ -75,7 +77,7 @@ class Process:
                 self._replace(actor)
                 raised = getattr(error, "actor_init_failed", False)
                 if raised or self._lost_starts >= STARTS:
-                    cause = last_line(error) if raised else f"it {_how(error)}"
+                    cause = last_line(error) if raised else f"it {self._how(error)}"
                     raise RunError(f"{self._name} does not start: {cause}") from None
             else:
                 self._is_ready, self._lost_starts = actor is self.actor, 0
@@ -94,17 +96,18 @@ class Process:
             return cause
         return CandidateFailure(self._kinds.raised, f"{type(cause).__name__}: {last_line(cause)}")
 
-
-def _how(error: RayError) -> str:
-    if isinstance(error, OutOfMemoryError):
-        return "ran out of memory"
-    return "ended its process (an exit, a crash, or killed where memory is short)"
+    def _how(self, error: RayError) -> str:
+        return "ran out of memory" if isinstance(error, OutOfMemoryError) else f"ended its process ({self._kinds.ways})"
 
 
 class RayGenerator:
     """A `GeneratorClient`: a shared engine or server that is an actor."""
 
-    KINDS = Kinds(raised="generation_raised", died="actor_died")
+    KINDS = Kinds(
+        raised="generation_raised",
+        died="actor_died",
+        ways=f"an exit, a crash, a pass of {LONGEST_PASS_S / 60:g} minutes, or killed where memory is short",
+    )
 
     def __init__(self, start: Callable[[], ActorHandle]) -> None:
         self.process = Process("the evaluator", self.KINDS, start)

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from mva_ray.config.generation import Sampling
 from mva_ray.evaluation.answers import Answer
+from mva_ray.evaluation.stall import ends_if_stalled
 from mva_ray.records import Coefficients, Generation
 
 T = TypeVar("T")
@@ -40,7 +41,7 @@ class SteppedGenerator(Protocol):
 
 
 class SharedEngine:
-    """Holds one generator in a thread of its own.
+    """Holds one generator in a thread of its own. Where that stands still, the process ends.
 
     Args:
         make: the generator, made in that thread.
@@ -76,18 +77,22 @@ class SharedEngine:
         return await future
 
     async def _step_until_idle(self) -> None:
-        while self._waiting:
-            started = time.monotonic()
-            try:
-                await self._on_engine(self._generator.step)
-            except Exception as error:  # nobody's answers can be trusted to come any more
-                for _, future in self._waiting:
-                    _settle(future, partial(_raise, error))
-            self._busy_seconds += time.monotonic() - started
-            for pending, future in self._waiting:
-                if pending.is_done():
-                    _settle(future, pending.result)
-            self._waiting = [entry for entry in self._waiting if not entry[1].done()]
+        with ends_if_stalled():
+            while self._waiting:
+                await self._step()
+
+    async def _step(self) -> None:
+        started = time.monotonic()
+        try:
+            await self._on_engine(self._generator.step)
+        except Exception as error:  # nobody's answers can be trusted to come any more
+            for _, future in self._waiting:
+                _settle(future, partial(_raise, error))
+        self._busy_seconds += time.monotonic() - started
+        for pending, future in self._waiting:
+            if pending.is_done():
+                _settle(future, pending.result)
+        self._waiting = [entry for entry in self._waiting if not entry[1].done()]
 
     async def _on_engine(self, call: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._engine_thread, partial(call, *arguments))

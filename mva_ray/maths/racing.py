@@ -15,7 +15,7 @@ are subtracted first, so that hard prompts count for nothing.
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 Array = NDArray[np.float64]
 
@@ -40,7 +40,7 @@ def upper_bounds(observed: ArrayLike, paired: ArrayLike, variance: ArrayLike, er
     n, total = len(rewards), len(known)
     differences = rewards - known[:n]
     error = np.sqrt(np.maximum(differences.var(axis=0, ddof=1), variance) * (1 - n / total) / n)
-    return np.asarray(known.mean(axis=0) + differences.mean(axis=0) + student.ppf(1 - error_rate, n - 1) * error)
+    return np.asarray(known.mean(axis=0) + differences.mean(axis=0) + stdtrit(n - 1, 1 - error_rate) * error)
 
 
 def dominating(bounds: ArrayLike, means: ArrayLike) -> int | None:

@@ -124,9 +124,12 @@ def _limits(config: RunConfig) -> Limits:
 
 def _training(config: RunConfig) -> dict[str, Any]:
     """The settings that an adapter depends on: checkpoints count where they limit how old other adapters may be."""
-    if config.training.schedule == "sequential":
-        return config.training.model_dump(exclude={"schedule", "max_staleness", "checkpoint_steps"})
-    return config.training.model_dump(exclude=None if config.training.max_staleness else {"checkpoint_steps"})
+    training, left_out = config.training, {"checkpoint_steps"}
+    if training.schedule == "sequential":
+        left_out |= {"schedule", "max_staleness"}
+    elif training.max_staleness:
+        left_out = set()
+    return training.model_dump(exclude=left_out) | training.marks
 
 
 def _prompts(config: RunConfig, split: str) -> tuple[str, ...]:

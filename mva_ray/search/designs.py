@@ -5,7 +5,6 @@ from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import qmc
 
 from mva_ray.records import Coefficients, Outcome, rounded
 from mva_ray.search.ledger import Ledger
@@ -70,6 +69,8 @@ def random(bounds: Bounds, count: int, skip: int, seed: int) -> NDArray[np.float
 
 def sobol(bounds: Bounds, count: int, skip: int, seed: int) -> NDArray[np.float64]:
     """A scrambled Sobol sequence (Sobol 1967; Owen 1998)."""
+    from scipy.stats import qmc
+
     lower, upper = np.array(bounds, dtype=float).T
     exponent = max(0, int(np.ceil(np.log2(max(skip + count, 1)))))
     drawn = qmc.Sobol(len(bounds), seed=seed).random_base2(exponent)[skip : skip + count]

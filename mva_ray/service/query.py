@@ -1,18 +1,30 @@
 """Questions to the Pareto table of a run: select, filter, order, rank by preference."""
 
 from collections.abc import Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Literal
 
 from mva_ray.errors import ConfigError
 from mva_ray.records import CoefficientNames
 
 if TYPE_CHECKING:
+    import duckdb
     import pandas as pd
 
 Split = Literal["search", "held_out"]
-ISOLATED = {"enable_external_access": "false", "python_enable_replacements": "false", "lock_configuration": "true"}
+ISOLATED = {
+    "enable_external_access": "false",
+    "python_enable_replacements": "false",
+    "memory_limit": "512MB",
+    "temp_directory": "",
+    "lock_configuration": "true",
+}
+WHERE_SECONDS = 10.0
+GRACE_SECONDS = 1.0
+TOO_LONG = "give a condition on the columns of one row, without a query of its own"
 LEFT_OUT = ("failed", "infeasible", "stopped")
 SCALARISATION = "augmented Chebyshev, normalised over the front"
 
@@ -108,25 +120,47 @@ def ask(run_dir: Path, query: Query) -> Answer:
     )
 
 
-def where(frame: "pd.DataFrame", condition: str) -> "pd.DataFrame":
+def where(frame: "pd.DataFrame", condition: str, seconds: float = WHERE_SECONDS) -> "pd.DataFrame":
     """The rows that an SQL condition (DuckDB's dialect) holds for, in their order.
 
     The condition is parsed as one expression by an in-memory database that sees nothing but the frame:
     no files, no network, no Python variables, no settings.
 
+    Args:
+        seconds: how long it may take.
+
     Raises:
-        ConfigError: the condition is not valid; the message names the columns that exist.
+        ConfigError: the condition takes longer, or is not valid: the message then names the columns that exist.
     """
     import duckdb
 
+    database, kept = duckdb.connect(config=dict(ISOLATED)), Future[list[int]]()
+    Thread(target=_filter, args=(database, frame, condition, kept), daemon=True).start()
     try:
-        with duckdb.connect(config=dict(ISOLATED)) as database:
-            numbered = database.from_df(frame.assign(__row=range(len(frame))))
-            kept = numbered.filter(f"({condition}\n)").project("__row").fetchall()
+        return frame.iloc[sorted(kept.result(seconds))]
+    except TimeoutError:
+        raise ConfigError("--where", [f"not done after {seconds:g} s on {len(frame):,} rows: {TOO_LONG}"]) from None
     except duckdb.Error as error:
         reason = str(error).splitlines()[0].rstrip("!")
         raise ConfigError("--where", [f"{reason}; {_choices(list(frame.columns))}"]) from None
-    return frame.iloc[sorted(row for (row,) in kept)]
+    finally:
+        if not kept.done():
+            database.interrupt()
+            wait([kept], GRACE_SECONDS)
+
+
+def _filter(
+    database: "duckdb.DuckDBPyConnection", frame: "pd.DataFrame", condition: str, kept: Future[list[int]]
+) -> None:
+    """In a thread of its own: DuckDB hears of no signal, and of an interruption only between two chunks of rows."""
+    try:
+        with database:
+            numbered = database.from_df(frame.assign(__row=range(len(frame))))
+            rows = numbered.filter(f"({condition}\n)").project("__row").fetchall()
+    except BaseException as error:
+        kept.set_exception(error)
+    else:
+        kept.set_result([row for (row,) in rows])
 
 
 def parse_preference(text: str, values: Sequence[str]) -> dict[str, float]:

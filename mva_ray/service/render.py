@@ -26,13 +26,15 @@ def write(answer: Answer, output_format: Format, output: Path | None, stdout: Te
     """Write an answer in one format to a file, or to `stdout` where `output` is None.
 
     Raises:
-        ConfigError: parquet without a file, or a file that cannot be written.
+        ConfigError: parquet without a file, or a file that cannot be written, or that holds something already.
     """
     if output is None and output_format == "parquet":
         raise ConfigError("--format parquet", ["needs a file: add --output FILE"])
     if output is None:
         _write_text(answer, output_format, stdout)
         return
+    if output.is_file() and output.stat().st_size:
+        raise ConfigError("--output", [f"{output} is there already: give another name, or delete it first"])
     try:
         if output_format == "parquet":
             answer.rows.to_parquet(output, index=False)

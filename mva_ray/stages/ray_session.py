@@ -4,9 +4,6 @@ import os
 from types import TracebackType
 from typing import Self
 
-import ray
-from ray.exceptions import RayError
-
 from mva_ray.checks.ray_cluster import join_ray
 from mva_ray.errors import NO_SPACE, MvaError, RunError, last_line, out_of_space
 from mva_ray.signals import catch_signals
@@ -58,11 +55,18 @@ class RaySession:
             RunError: one of Ray's processes failed, with its cause.
         """
         if self._started:
-            ray.shutdown()
-        if isinstance(error, RayError):
-            cause = getattr(error, "cause", None)
-            if isinstance(cause, MvaError):
-                raise cause from error
-            raise RunError(f"a Ray process failed: {last_line(error)}") from error
+            _end(error)
         if error is not None and not isinstance(error, MvaError) and out_of_space(error):
             raise RunError(f"{NO_SPACE}: {last_line(error)}") from error
+
+
+def _end(error: BaseException | None) -> None:
+    import ray
+    from ray.exceptions import RayError
+
+    ray.shutdown()
+    if isinstance(error, RayError):
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, MvaError):
+            raise cause from error
+        raise RunError(f"a Ray process failed: {last_line(error)}") from error

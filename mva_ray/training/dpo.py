@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import DPOConfig, DPOTrainer
+from trl.trainer.utils import disable_dropout_in_model
 
 from mva_ray.adapters.ends import read_ends
 from mva_ray.adapters.fetch import local_directory
@@ -50,10 +51,12 @@ class Dpo:
             RunError: no pair fits into training.max_length, or the model attends to less than that.
         """
         _check_window(job, model)
+        disable_dropout_in_model(model)
         return PairTrainer(
             model=model,
             args=DPOConfig(
                 beta=job.training.beta,
+                disable_dropout=False,
                 remove_unused_columns=False,
                 precompute_ref_log_probs=True,
                 precompute_ref_batch_size=8,
@@ -100,7 +103,11 @@ class PairTrainer(Penalised, DPOTrainer):
         return dataset
 
     def _precompute_ref_logps(self, *args: Any, **kwargs: Any) -> Dataset:
-        """The earliest moment at which the adapter is there: what it goes on from is part of the reference."""
+        """The earliest moment at which the adapter is there: what it goes on from is part of the reference.
+
+        Nothing is dropped from that: training switches dropout on at each of its steps.
+        """
+        self.model.eval()
         if self._start:
             set_peft_model_state_dict(self.model, load_file(Path(self._start) / WEIGHTS_FILE))
         return super()._precompute_ref_logps(*args, **kwargs)

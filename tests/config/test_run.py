@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from mva_ray.checks.data import pair_problems, prompt_problems
+from mva_ray.checks.rewards import Trials
 from mva_ray.checks.subject import Subject
 from mva_ray.config import RunConfig, load_config, read_config
 from mva_ray.config.document import Problem
@@ -60,9 +61,10 @@ def write(directory: Path, text: str) -> Path:
 
 
 def load_checked_config(path: Path) -> RunConfig:
-    """The config and its data files alone are looked at."""
+    """The config, its data files and its reward functions alone are looked at."""
     subject = Subject(read_config(path))
-    found = [*prompt_problems(subject), *pair_problems(subject)]
+    with Trials(subject) as trials:
+        found = [*prompt_problems(subject), *pair_problems(subject), *trials.findings(refused=False)]
     return subject.draft.finish([problem for problem in found if isinstance(problem, Problem)])
 
 

@@ -37,6 +37,18 @@ def test_a_line_separator_within_a_prompt_does_not_end_the_line(file: Path) -> N
     assert read_prompts(file) == ["a\u2028b\u0085c"]
 
 
+def test_a_file_of_prompts_is_read_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each check asks for them, and the plan; what one of them does with its list is nothing to the others."""
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"prompt": "a"}')
+    read_prompts(file).append("b")
+    with monkeypatch.context() as patch:
+        patch.setattr("mva_ray.data.files.read_rows", None)
+        assert read_prompts(file) == ["a"]
+    file.write_text('{"prompt": "other"}')
+    assert read_prompts(file) == ["other"]
+
+
 def test_a_byte_order_mark_is_no_text(file: Path) -> None:
     file.write_text('{"prompt": "a"}\n', encoding="utf-8-sig")
     assert read_prompts(file) == ["a"]

@@ -1,7 +1,7 @@
 """The engine against models that were really merged, one request at a time by transformers' own `generate`."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mva_ray.adapters.architecture import positions
 from mva_ray.evaluation.engine import Engine, Request, Row
-from tests.support.architectures import CANDIDATES, END, NEW_TOKENS, POSITIONS, Tiny, tiny
+from tests.support.architectures import CANDIDATES, END, NEW_TOKENS, POSITIONS, VOCABULARY, Tiny, tiny
 
 LENGTHS = (40, 1, 7, 33, 2, 17, 16, 64, 5, 30)
 ATOL = 1e-4
@@ -236,6 +236,14 @@ def test_a_request_without_tokens_fails_alone(llama: Tiny) -> None:
     assert rows[1].answer == llama.greedy(request)
 
 
+def test_a_token_that_the_model_has_no_embedding_for_fails_alone_and_at_once(llama: Tiny) -> None:
+    """On a GPU the pass would leave the device unusable for all that come after it."""
+    [request, *_] = llama.requests((5,))
+    rows = llama.engine().submit([request, replace(request, tokens=(4, VOCABULARY, 5))])
+    assert [row.done for row in rows] == [False, True]
+    assert rows[1].failure == f"the prompt has token {VOCABULARY}, the model has embeddings of {VOCABULARY}"
+
+
 def poisoned(request: Request) -> Request:
     """Coefficients so large that float32 overflows."""
     return replace(request, coefficients=tuple(3e38 for _ in request.coefficients))
@@ -253,27 +261,61 @@ def test_logits_that_are_not_finite_fail_their_row_alone(llama: Tiny, alone: lis
     assert said(engine.answer(requests)) == said(alone)
 
 
-def test_an_error_of_the_model_fails_the_rows_at_work_and_no_others(
-    llama: Tiny, alone: list[Row], monkeypatch: pytest.MonkeyPatch
+CULPRIT = 3
+
+
+@pytest.mark.parametrize("rows", [1, 4, 16])
+@pytest.mark.parametrize("after", [0, 5], ids=["in its prompt", "in its answer"])
+def test_an_error_of_the_model_fails_the_row_that_it_is_raised_over(
+    llama: Tiny, alone: list[Row], rows: int, after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    requests, engine = mixed(llama), llama.engine(rows=4)
-    rows = engine.submit(requests)
-    engine.step()
-    engine.step()
-    with monkeypatch.context() as patch:
-        patch.setattr(engine._cache, "forward", broken)
-        engine.step()
-    failed = [row for row in rows if row.failure]
-    assert 2 < len(failed) <= 4
-    assert {row.failure for row in failed} == {"ValueError: a kernel is missing"}
+    """The others start again, those that wait come after them, and all say what they say alone."""
+    requests, engine = mixed(llama), llama.engine(rows)
+    done = engine.submit(requests)
+    passes = Raising(engine, lambda: any(row is done[CULPRIT] and len(row.answer) >= after for row in engine._active))
+    monkeypatch.setattr(engine._cache, "forward", passes.forward)
     while engine.busy:
         engine.step()
-    for row, wanted in zip(rows, alone, strict=True):
-        assert row in failed or said([row]) == said([wanted])
+    assert done[CULPRIT].failure == "ValueError: a kernel is missing"
+    assert said(done[:CULPRIT] + done[CULPRIT + 1 :]) == said(alone[:CULPRIT] + alone[CULPRIT + 1 :])
+    assert passes.raised <= rows.bit_length(), "it is found by halving"
 
 
-def broken(*_: object) -> torch.Tensor:
-    raise ValueError("a kernel is missing")
+def test_an_error_that_does_not_come_again_fails_nobody(
+    llama: Tiny, alone: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = llama.engine(rows=4)
+    passes = Raising(engine, lambda: not passes.raised)
+    monkeypatch.setattr(engine._cache, "forward", passes.forward)
+    assert said(engine.answer(mixed(llama))) == said(alone)
+    assert passes.raised == 1
+
+
+def test_a_model_that_always_raises_fails_every_row(llama: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = llama.engine(rows=16)
+    passes = Raising(engine, lambda: True)
+    monkeypatch.setattr(engine._cache, "forward", passes.forward)
+    rows = engine.answer(mixed(llama))
+    assert {row.failure for row in rows} == {"ValueError: a kernel is missing"}
+    assert passes.raised < 2 * len(rows)
+
+
+@dataclass
+class Raising:
+    """Forward passes of an engine, some of which raise."""
+
+    engine: Engine
+    when: Callable[[], bool]
+    raised: int = 0
+
+    def __post_init__(self) -> None:
+        self._forward = self.engine._cache.forward
+
+    def forward(self, *arguments: Any) -> torch.Tensor:
+        if self.when():
+            self.raised += 1
+            raise ValueError("a kernel is missing")
+        return self._forward(*arguments)
 
 
 CPU_ALLOCATOR = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"

@@ -214,7 +214,7 @@ def test_a_generator_that_does_not_start_ends_the_run_with_its_cause(bench: Benc
     broker = bench.broker(generator(Unborn, quietly))
     with pytest.raises(RunError) as raised:
         evaluate(broker, CANDIDATES[0])
-    cause = "it ended its process (an exit, a crash, or killed where memory is short)"
+    cause = "it ended its process (an exit, a crash, a pass of 15 minutes, or killed where memory is short)"
     expected = cause if quietly else "ValueError: no such architecture"
     assert str(raised.value.cause) == f"the evaluator does not start: {expected}"  # type: ignore[attr-defined]
 

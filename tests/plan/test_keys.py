@@ -11,7 +11,7 @@ import pytest
 from mva_ray.config import RunConfig
 from mva_ray.constraints import Limit
 from mva_ray.plan.changes import changed_settings
-from mva_ray.plan.keys import Plan, key, make_plan, token_marks
+from mva_ray.plan.keys import Plan, _training, key, make_plan, token_marks
 from tests.support.endings import END, OTHER, OTHER_TOKEN, adding_ends, ending
 from tests.support.tiny import make_llama, random_adapter
 
@@ -114,6 +114,7 @@ def test_a_race_takes_the_search_prompts_in_random_order(settings: Settings) -> 
         ("training.max_staleness", 1, set()),
         ("training.schedule", "concurrent", ADAPTERS | {"evaluations"}),
         ("training.lora.r", 8, ADAPTERS | {"evaluations"}),
+        ("training.lora.dropout", 0.1, ADAPTERS | {"evaluations"}),
         ("training.lora.target_modules", ["q_proj"], ADAPTERS | {"evaluations"}),
         ("search.method", "nsga2", set()),
         ("search.candidates", 30, set()),
@@ -346,6 +347,17 @@ def test_changed_settings_are_one_line_each(
 ) -> None:
     expected = ["training.lora.r: 16 -> 8", "training.steps: 24 -> 30"] if lines is None else lines
     assert changed_settings(before, after) == expected
+
+
+@pytest.mark.parametrize("schedule", ["sequential", "concurrent"])
+def test_only_trainings_that_earlier_versions_did_otherwise_have_other_keys(settings: Settings, schedule: str) -> None:
+    """Their dropout had no effect; without any, an adapter of hours ago is what it would be today."""
+    config = RunConfig.model_validate(edited(settings, "training.schedule", schedule))
+    left_out = {"checkpoint_steps"} | ({"schedule", "max_staleness"} if schedule == "sequential" else set())
+    assert _training(config) == config.training.model_dump(exclude=left_out)
+    dropping = RunConfig.model_validate(edited(settings, "training.lora.dropout", 0.1))
+    assert _training(dropping) != dropping.training.model_dump(exclude={"checkpoint_steps", *left_out})
+    assert _training(dropping)["dropout"] == "acts"
 
 
 def test_only_models_whose_tokens_earlier_versions_took_wrong_have_other_keys(

@@ -110,6 +110,19 @@ def test_where_that_is_no_condition_over_the_columns(frame: pd.DataFrame, condit
     assert "\n" not in str(caught.value)
 
 
+def test_where_that_does_not_end(frame: pd.DataFrame) -> None:
+    """DuckDB hears of no signal meanwhile: without a limit, only `kill -9` would end it."""
+    with pytest.raises(ConfigError, match=r"^--where: not done after 0\.2 s on 8 rows: give a condition on") as caught:
+        where(frame, "(SELECT count(*) FROM range(1000000000000)) > 0", seconds=0.2)
+    assert "\n" not in str(caught.value)
+    assert len(where(frame, "positive > 0.4")) == 2
+
+
+def test_where_that_wants_too_much_memory(frame: pd.DataFrame) -> None:
+    with pytest.raises(ConfigError, match=r"^--where: Out of Memory"):
+        where(frame, "(SELECT len(list(range)) FROM range(100000000000)) > 0", seconds=60)
+
+
 def test_preference_ranks_the_front(run: Path) -> None:
     answer = ask(run, Query(prefer="positive=0.1,brief=0.9"))
     assert answer.best == answer.rows["candidate"].iloc[0] == "only-brief"
@@ -244,6 +257,19 @@ def test_a_file_holds_what_the_terminal_would_show(run: Path, tmp_path: Path, ou
 def test_parquet_needs_a_file(run: Path) -> None:
     with pytest.raises(ConfigError, match="--format parquet: needs a file: add --output FILE"):
         text(run, Query(), "parquet")
+
+
+@pytest.mark.parametrize("output_format", ["csv", "parquet"])
+def test_a_file_that_holds_something_is_left_alone(run: Path, tmp_path: Path, output_format: Format) -> None:
+    """What is empty, such as one of mktemp or /dev/stdout, was made to be written to."""
+    held, empty = tmp_path / "notes", tmp_path / "empty"
+    held.write_text("of last week")
+    empty.touch()
+    with pytest.raises(ConfigError, match=r"--output: .*notes is there already: give another name, or delete it"):
+        write(ask(run, Query()), output_format, held, io.StringIO())
+    assert held.read_text() == "of last week"
+    write(ask(run, Query()), output_format, empty, io.StringIO())
+    assert empty.stat().st_size
 
 
 @pytest.mark.parametrize("output_format", ["csv", "parquet"])

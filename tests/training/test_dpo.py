@@ -117,9 +117,48 @@ def test_the_seed_decides_the_weights(first: tuple[Path, list[Mapping[str, float
     assert adapter_hash(train("other", seed=6)) != adapter_hash(first[0])
 
 
-def test_dropout_is_seeded_too(train: Train) -> None:
-    lora = Lora(r=4, alpha=8, dropout=0.3)
-    assert adapter_hash(train("one", lora=lora)) == adapter_hash(train("two", lora=lora))
+def dropping(share: float) -> Lora:
+    return Lora(r=4, alpha=8, dropout=share)
+
+
+def test_dropout_acts_and_is_seeded(first: tuple[Path, list[Mapping[str, float]]], train: Train) -> None:
+    dropped = adapter_hash(train("one", lora=dropping(0.3)))
+    assert dropped == adapter_hash(train("two", lora=dropping(0.3)))
+    assert len({dropped, adapter_hash(train("less", lora=dropping(0.1))), adapter_hash(first[0])}) == 3
+
+
+def test_nothing_is_dropped_from_the_reference(
+    first: tuple[Path, list[Mapping[str, float]]], train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an adapter that training goes on from; a fresh one changes nothing yet, whatever is dropped."""
+    references: dict[str, list[float]] = {}
+    original = PairTrainer._compute_loss
+
+    def spy(self: Any, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
+        references.setdefault(self.args.output_dir, inputs["ref_chosen_logps"].tolist())
+        return original(self, model, inputs, return_outputs)
+
+    monkeypatch.setattr(PairTrainer, "_compute_loss", spy)
+    on = {"start": str(first[0]), "steps": 1, "pairs_per_step": len(PAIRS)}
+    losses = [metrics(train(f"on {share}", lora=dropping(share), **on))[0]["loss"] for share in (0.0, 0.3)]
+    without, dropped = references.values()
+    assert without == dropped
+    assert losses[0] == pytest.approx(log(2), abs=1e-4)
+    assert losses[1] != pytest.approx(log(2), abs=1e-4), "and the policy itself is dropped from"
+
+
+def test_the_dropout_of_the_base_model_stays_off(tiny_gpt2: Path, tmp_path: Path) -> None:
+    """GPT-2 has some by default; what is asked for is the adapter's."""
+    config = tmp_path / "gpt2" / "config.json"
+    shutil.copytree(tiny_gpt2, config.parent)
+    adapters = []
+    for share in (0.0, 0.5):
+        content = json.loads(config.read_text()) | dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), share)
+        config.write_text(json.dumps(content))
+        lora = Lora(r=4, alpha=8, target_modules=["c_attn"])
+        train_adapter(job(config.parent, tmp_path / str(share), lora=lora), lambda row: None)
+        adapters.append(adapter_hash(tmp_path / str(share)))
+    assert adapters[0] == adapters[1]
 
 
 def test_the_penalty_is_logged_unweighted_and_loss_is_dpo_alone(

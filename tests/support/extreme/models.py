@@ -114,6 +114,7 @@ MODELS: dict[str, Case] = {
     "tokenizer settings that are none": model(content("tokenizer_config.json", "[")),
     "no end token": model(endless),
     "an end token that the model has no embedding for": model(config(vocab_size=1)),
+    "a padding row beyond the embeddings": model(config(pad_token_id=10_000)),
     "no chat template but one that is none": model(content("chat_template.jinja", "{% for %}")),
     "a template that refuses everything": model(content("chat_template.jinja", "{{ raise_exception('no') }}")),
     "a template that divides by zero": model(content("chat_template.jinja", "{{ 1 // 0 }}")),
