@@ -24,18 +24,19 @@ ARROWS: dict[str, set[str]] = {
     "constraints": {"records"},
     "run_dir": {"records", "errors", "constraints"},
     "config": EVERYONE,
+    "cluster": EVERYONE | {"config"},
     "endpoint": EVERYONE | {"config"},
     "data": EVERYONE | {"config"},
     "adapters": EVERYONE,
     "table": EVERYONE | {"maths.pareto"},
-    "training": EVERYONE | {"config", "adapters", "maths"},
-    "evaluation": EVERYONE | {"config", "adapters", "endpoint"},
-    "search": EVERYONE | {"config", "maths"},
-    "checks": EVERYONE | {"config", "data", "adapters", "table", "evaluation", "search"},
-    "plan": EVERYONE | {"config", "data", "adapters", "table", "evaluation", "checks"},
+    "training": EVERYONE | {"config", "adapters", "maths", "cluster"},
+    "evaluation": EVERYONE | {"config", "adapters", "endpoint", "cluster"},
+    "search": EVERYONE | {"config", "maths", "cluster"},
+    "checks": EVERYONE | {"config", "data", "adapters", "table", "evaluation", "search", "cluster"},
+    "plan": EVERYONE | {"config", "data", "adapters", "table", "evaluation", "checks", "cluster"},
     "stages": EVERYONE
-    | {"config", "data", "adapters", "table", "evaluation", "search", "training"}
-    | {"checks", "plan", "signals"},
+    | {"config", "data", "adapters", "table", "evaluation", "search", "training", "cluster"}
+    | {"plan", "signals"},
     "report": EVERYONE | {"table"},
     "service": EVERYONE | {"table", "maths.pareto"},
     "pipeline": EVERYONE | {"checks", "plan", "stages", "report"},
@@ -43,7 +44,6 @@ ARROWS: dict[str, set[str]] = {
     "compare": EVERYONE
     | {"config", "adapters", "table", "evaluation", "search", "training", "maths", "endpoint"}
     | {"checks", "plan", "stages", "report"},
-    "cluster": EVERYONE | {"config"},
     "cli": EVERYONE | {"service", "signals"},
 }
 """What each room may import of the project, besides itself; a dotted name stands for that module alone."""
@@ -55,7 +55,7 @@ LAZY_ARROWS: dict[str, set[str]] = {
 
 SLOW = {"ray", "torch", "transformers"}
 NOT_AT_THE_TOP: dict[str, set[str]] = dict.fromkeys(
-    ("config", "rewards", "service", "table", "report", "cli", "cluster", "run_dir"), SLOW
+    ("config", "rewards", "service", "table", "report", "cli", "run_dir"), SLOW
 )
 """Libraries that a room must not load when it is imported."""
 

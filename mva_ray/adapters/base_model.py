@@ -27,17 +27,18 @@ def load_tokenizer(base_model: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_base_model(base_model: str) -> PreTrainedModel:
-    """The model in evaluation mode: bfloat16 on CUDA where supported, float32 on CPU.
+def load_base_model(base_model: str, gpus: float = 0) -> PreTrainedModel:
+    """The model in evaluation mode: in bfloat16 on the GPU of which this process has a share, in float32 without one.
 
     Raises:
-        RunError: it cannot be had, or read.
+        RunError: it cannot be had, or read, or the GPU knows no bfloat16.
     """
-    on_gpu = torch.cuda.is_available()
-    dtype = torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported() else torch.float32
+    if gpus and not torch.cuda.is_bf16_supported():
+        raise RunError(f"{torch.cuda.get_device_name()} does not compute in bfloat16: say `device: cpu`")
+    dtype = torch.bfloat16 if gpus else torch.float32
     with _loading(base_model) as directory:
         model = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype, use_safetensors=True)
-        return model.to("cuda" if on_gpu else "cpu").eval()
+        return model.to("cuda" if gpus else "cpu").eval()
 
 
 @contextmanager

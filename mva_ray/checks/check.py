@@ -32,6 +32,8 @@ from mva_ray.checks.tokenizer import (
     token_problems,
     tokenizer_problems,
 )
+from mva_ray.cluster.needs import with_gpus
+from mva_ray.cluster.ray_cluster import capacity_there
 from mva_ray.config import Draft, RunConfig, read_config
 from mva_ray.config.document import Problem
 
@@ -111,7 +113,7 @@ class Findings:
 
 
 def check(config_path: Path, purpose: Purpose, run_dir: Path | None = None) -> tuple[RunConfig, list[str]]:
-    """A config that is right for a purpose, and lines that its user should read.
+    """A config that is right for a purpose and says how many GPUs it asks for, and lines that its user should read.
 
     Args:
         config_path: a YAML file, see `RunConfig`.
@@ -120,9 +122,11 @@ def check(config_path: Path, purpose: Purpose, run_dir: Path | None = None) -> t
 
     Raises:
         ConfigError: with everything that is wrong with it, in the order of the file.
+        RunError: the cluster that RAY_ADDRESS names cannot be joined.
     """
     found = examine(read_config(config_path), purpose, run_dir)
-    return found.finish(), found.warnings
+    config = found.finish()
+    return (config if purpose is Purpose.DATA_CHECK else with_gpus(config, capacity_there())), found.warnings
 
 
 def examine(draft: Draft, purpose: Purpose, run_dir: Path | None = None) -> Findings:

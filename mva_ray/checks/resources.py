@@ -1,45 +1,68 @@
-"""What a run asks of its machines at once, against what there is."""
+"""What a run asks of its machines at once, against what there is and what may be started."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-from mva_ray.checks.ray_cluster import local_resources, on_cluster
-from mva_ray.checks.subject import Finding, Subject
+from mva_ray.checks.subject import Finding, Purpose, Subject
+from mva_ray.cluster.capacity import Bundle, Capacity, total
+from mva_ray.cluster.needs import evaluator_needs, reward_needs, training_needs, with_gpus
+from mva_ray.cluster.ray_cluster import capacity_there, on_cluster
 from mva_ray.config import RunConfig
-from mva_ray.config.search import TRIAL_CPU
 
 
 def resource_problems(subject: Subject) -> Iterator[Finding]:
-    """What would wait without a word on this machine; a cluster may grow, and there it waits."""
-    if not on_cluster():
-        for line in shortages(subject.config, local_resources()):
-            yield subject.problem((), line)
+    """What would wait for ever; on a cluster of which nobody knows how it grows, what would wait until it has.
+
+    Raises:
+        RunError: the cluster cannot be joined.
+    """
+    clustered = on_cluster()
+    if clustered and subject.purpose is Purpose.DATA_CHECK:
+        return
+    capacity = capacity_there()
+    for line in shortages(with_gpus(subject.config, capacity), capacity, clustered):
+        yield line if capacity.types is None else subject.problem((), line)
 
 
-def shortages(config: RunConfig, there: Mapping[str, float]) -> list[str]:
-    """One line for each resource (`CPU`, `GPU`) that the config asks for at once and that is not there."""
-    lines = []
-    for setting, resources in needed_resources(config).items():
-        for kind, amount in resources.items():
-            if amount > there.get(kind, 0):
-                lines.append(f"{setting} need {amount:g} {kind}, this machine has {there.get(kind, 0):g}")
+def shortages(config: RunConfig, capacity: Capacity, clustered: bool = False) -> list[str]:
+    """One line for each resource (`CPU`, `GPU`) that the config asks for at once and that cannot be had."""
+    lines = [line for name, needed in _one_by_one(config) if (line := _too_large(name, needed, capacity))]
+    for setting, bundles in _together(config).items():
+        for kind, amount in total(bundles).items():
+            if amount > capacity.possible(kind):
+                where = f"the cluster has {capacity.describe(kind)}" if clustered else _machine(capacity, kind)
+                lines.append(f"{setting} need {amount:g} {kind}, {where}")
     return lines
 
 
-def needed_resources(config: RunConfig) -> dict[str, dict[str, float]]:
+def _machine(capacity: Capacity, kind: str) -> str:
+    return f"this machine has {capacity.there(kind):g}"
+
+
+def _too_large(name: str, needed: Bundle, capacity: Capacity) -> str | None:
+    """Of a process that each node alone is too small for, though all together are not."""
+    enough = all(amount <= capacity.possible(kind) for kind, amount in needed.items())
+    if not enough or capacity.fits(needed):
+        return None
+    asked = " and ".join(f"{amount:g} {kind}" for kind, amount in needed.items())
+    return f"{name} asks for {asked} on one node, and no node has that"
+
+
+def _one_by_one(config: RunConfig) -> Iterator[tuple[str, Bundle]]:
+    if config.training_workers:
+        yield "training.resources", training_needs(config)[0]
+    yield "search.resources", evaluator_needs(config)[0]
+    for name in config.rewards:
+        yield f"the reward '{name}'", reward_needs(config, [name])[0]
+
+
+def _together(config: RunConfig) -> dict[str, list[Bundle]]:
     """What runs at the same time, by the settings that ask for it."""
-    search = config.search
-    rewards = [reward.resources for reward in config.rewards.values()]
     concurrent = config.training.schedule == "concurrent"
     training = "training.schedule: concurrent, with a worker for each value," if concurrent else "training.num_workers"
     return {
-        training: {"CPU": config.training_workers},
-        "search.evaluators, the rewards' resources and the trials": {
-            "CPU": round(
-                search.evaluators * search.resources.num_cpus
-                + sum(reward.num_cpus for reward in rewards)
-                + search.trials * TRIAL_CPU,
-                2,
-            ),
-            "GPU": search.evaluators * search.resources.num_gpus + sum(reward.num_gpus for reward in rewards),
-        },
+        training: training_needs(config),
+        "search.evaluators and the rewards' resources": [
+            *evaluator_needs(config),
+            *reward_needs(config, config.rewards),
+        ],
     }

@@ -19,7 +19,7 @@ from mva_ray.compare.scoring import Scoring, rewards_by_value
 from mva_ray.config import RunConfig
 from mva_ray.errors import RunError
 from mva_ray.evaluation.evaluate import EvaluationSetting
-from mva_ray.evaluation.ray_actors import scoring
+from mva_ray.evaluation.ray_direct import scoring
 from mva_ray.maths.consistency import reward_gaps
 from mva_ray.plan.keys import key, make_plan
 from mva_ray.records import AdapterRef, PreferencePair
@@ -116,7 +116,7 @@ class _Seed:
         tables: dict[str, Any] = {value: file.read_list() for value, file in files.items()}
         missing = [value for value, table in tables.items() if table is None]
         if missing:
-            with scoring(self._config, pairs, "the preference pairs") as score:
+            with scoring(self._config, list(pairs), "the preference pairs") as score:
                 for value in missing:
                     prompts = [plain_text(pair.prompt) for pair in pairs[value]]
                     sides = ([pair.chosen for pair in pairs[value]], [pair.rejected for pair in pairs[value]])
@@ -154,7 +154,7 @@ class _Seed:
                 for recipe in missing
             ]
             try:
-                seconds |= train_with_progress(jobs, self._own.ray)
+                seconds |= train_with_progress(jobs, self._own.ray, self._config.resources_timeout)
             except RunError as error:
                 self._broken[next(recipe.key for recipe in missing if self._is_missing(recipe))] = str(error)
             self._own.training_seconds.write_json(seconds)

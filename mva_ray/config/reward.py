@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, ValidationInfo, model_validator
 
 from mva_ray.config.fields import (
     MOST_TOKENS,
@@ -22,11 +22,17 @@ MOST_OF_A_NODE = at_most(10_000, "no machine has so many for one process")
 A_REWARD = "package.module:function or a mapping with function or model"
 
 
+def _whole_or_a_share(gpus: float) -> float:
+    if gpus > 1 and not gpus.is_integer():
+        raise ValueError(f"expected a share of one GPU or a whole number, got {gpus:g}")
+    return gpus
+
+
 class Resources(Section):
-    """What one Ray actor reserves."""
+    """What one process reserves on its node."""
 
     num_cpus: Annotated[NonNegative, MOST_OF_A_NODE] = 0.1
-    num_gpus: Annotated[NonNegative, MOST_OF_A_NODE] = 0.0
+    num_gpus: Annotated[NonNegative, MOST_OF_A_NODE, AfterValidator(_whole_or_a_share)] = 0.0
 
 
 class RewardSettings(Section):

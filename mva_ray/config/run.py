@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -16,7 +16,7 @@ from mva_ray.config.compare import Compare
 from mva_ray.config.constraints import Constraint, constraint_problems
 from mva_ray.config.document import Document, Problem, read_yaml
 from mva_ray.config.engine import Engine
-from mva_ray.config.fields import Index, Model, Name, RunPath, Section, join
+from mva_ray.config.fields import Index, Model, Name, Positive, RunPath, Section, at_most, join
 from mva_ray.config.generation import GenerationSettings, PromptSplits, Sampling
 from mva_ray.config.messages import explain
 from mva_ray.config.reward import RewardSettings
@@ -27,6 +27,7 @@ from mva_ray.errors import ConfigError
 from mva_ray.records import coefficient_names
 
 MOST_VALUES = 32
+A_WEEK = at_most(7 * 86_400, "seconds to wait for resources: a week")
 
 
 def _few_enough(values: list[Value]) -> list[Value]:
@@ -39,7 +40,12 @@ def _few_enough(values: list[Value]) -> list[Value]:
 
 
 class RunConfig(Section):
-    """Everything a run depends on. Paths in it are absolute after `load_config`."""
+    """Everything a run depends on. Paths in it are absolute after `load_config`.
+
+    `device` is what training workers and evaluators ask for where their `resources` do not say: with `gpu` one each,
+    with `auto` one each where the machine has, or the cluster has or may start, GPUs. A run waits `resources_timeout`
+    seconds for what it asks for.
+    """
 
     name: Name
     base_model: Model
@@ -59,6 +65,8 @@ class RunConfig(Section):
     constraints: Annotated[dict[str, Constraint], Field(description="a mapping of names to min and max")] = Field(
         default_factory=dict
     )
+    device: Annotated[Literal["auto", "cpu", "gpu"], Field(description="auto, cpu or gpu", exclude=True)] = "auto"
+    resources_timeout: Annotated[Positive, A_WEEK, Field(exclude=True)] = 1800.0
     warm_start: Annotated[list[RunPath], Field(description="a list of run directories")] = Field(default_factory=list)
 
     @model_validator(mode="after")
@@ -69,6 +77,14 @@ class RunConfig(Section):
                 f"search.method {search.method} needs a population of at least the number of values ({n_values}),"
                 f" got {search.generation_size}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _gpus_of_the_device(self) -> Self:
+        for name, asked in {"training": self.training.resources, "search": self.search.resources}.items():
+            said = "num_gpus" in asked.model_fields_set
+            if said and ((self.device == "cpu" and asked.num_gpus) or (self.device == "gpu" and not asked.num_gpus)):
+                raise ValueError(f"device is {self.device}, but {name}.resources.num_gpus is {asked.num_gpus:g}")
         return self
 
     @property

@@ -24,9 +24,6 @@ EVOLUTIONARY = ("nsga2", *DIRECTED, "sms_emoa", "agemoea2")
 POPULATIONS = {**dict.fromkeys(EVOLUTIONARY, 8), "surrogate": 2}
 """How many candidates a method proposes at once; fixed designs propose all of them, unless these race."""
 
-TRIAL_CPU = 0.01
-"""What a trial reserves: Tune refuses 0, and where nothing is left for it the search waits without a word."""
-
 OperatorProbability = Annotated[float, Field(ge=0, le=1, description="a number >= 0 and <= 1")]
 DistributionIndex = Annotated[float, Field(ge=1, le=100, description="a number >= 1 and <= 100")]
 
@@ -105,6 +102,15 @@ class Search(Section):
     racing: Racing | None = None
     evaluators: Annotated[Count, MOST_PROCESSES] = 1
     resources: Resources = Resources(num_cpus=1.0)
+
+    @model_validator(mode="after")
+    def _one_gpu(self) -> Self:
+        if self.resources.num_gpus > 1:
+            raise ValueError(
+                f"resources.num_gpus is {self.resources.num_gpus:g}, and our engine computes on one GPU: give 1 and "
+                "more evaluators; a model that is too large for one GPU needs a server (engine.openai)"
+            )
+        return self
 
     @model_validator(mode="after")
     def _no_idle_settings(self) -> Self:

@@ -17,6 +17,7 @@ from mva_ray.config.fields import (
     Text,
     at_most,
 )
+from mva_ray.config.reward import Resources
 
 
 class Lora(Section):
@@ -86,7 +87,8 @@ class Training(Section):
     The length is a number of optimiser steps, the same for every value, or of `epochs` over each value's pairs.
     `schedule`: `sequential` trains one value after the other, each on `num_workers`, against those before it;
     `concurrent` trains all at once, one worker each, every one against all others as they were at most `max_staleness`
-    steps ago. Every `checkpoint_steps` steps, what a killed training needs to go on is stored.
+    steps ago. Every `checkpoint_steps` steps, what a killed training needs to go on is stored. Each worker reserves
+    `resources`, on which no result depends: they are in no key.
     """
 
     steps: Annotated[Count, MOST_STEPS] = 24
@@ -103,6 +105,18 @@ class Training(Section):
         "sequential"
     )
     max_staleness: Index = 0
+    resources: Resources = Field(default=Resources(num_cpus=1.0), exclude=True)
+
+    @model_validator(mode="after")
+    def _one_gpu(self) -> Self:
+        if self.resources.num_gpus > 1:
+            raise ValueError(
+                f"resources.num_gpus is {self.resources.num_gpus:g}, and a worker trains on one GPU: give 1, and more "
+                "num_workers"
+            )
+        if not self.resources.num_cpus and not self.resources.num_gpus:
+            raise ValueError("resources: a worker has to reserve something, give num_cpus above 0")
+        return self
 
     @model_validator(mode="after")
     def _all_alike_where_concurrent(self) -> Self:

@@ -53,7 +53,7 @@ class GeneratorClient(Protocol):
         ...
 
 
-def make_generator(config: RunConfig, base_model: str, adapters: Sequence[AdapterRef]) -> Generator:
+def make_generator(config: RunConfig, base_model: str, adapters: Sequence[AdapterRef], gpus: float = 0) -> Generator:
     """Our own engine, which holds the model, or one that asks `engine.openai`. Loads no torch before it is called."""
     if config.engine.openai:
         from mva_ray.evaluation.openai import OpenAiGenerator
@@ -61,4 +61,4 @@ def make_generator(config: RunConfig, base_model: str, adapters: Sequence[Adapte
         return OpenAiGenerator(config.engine.openai, base_model, adapters, config.generation, config.seed)
     from mva_ray.evaluation.local import LocalGenerator
 
-    return LocalGenerator(base_model, adapters, config.generation, config.seed)
+    return LocalGenerator(base_model, adapters, config.generation, config.seed, gpus)

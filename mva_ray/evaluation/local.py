@@ -50,10 +50,15 @@ class LocalGenerator:
     """
 
     def __init__(
-        self, base_model: str, adapters: Sequence[AdapterRef], settings: GenerationSettings, seed: int = 0
+        self,
+        base_model: str,
+        adapters: Sequence[AdapterRef],
+        settings: GenerationSettings,
+        seed: int = 0,
+        gpus: float = 0,
     ) -> None:
         self._tokenizer = load_tokenizer(base_model)
-        model = load_base_model(base_model)
+        model = load_base_model(base_model, gpus)
         self._ends = read_ends(local_directory(base_model), self._tokenizer)
         self._settings = settings
         self._seed = seed

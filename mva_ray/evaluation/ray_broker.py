@@ -7,12 +7,14 @@ from typing import TypeAlias
 import ray
 from ray.actor import ActorHandle
 
+from mva_ray.cluster.needs import evaluator_needs, reward_needs
+from mva_ray.cluster.ray_group import Group, beside_driver
 from mva_ray.config import RunConfig
 from mva_ray.evaluation.broker import EvaluationBroker
 from mva_ray.evaluation.evaluate import EvaluationSetting
 from mva_ray.evaluation.generator import GeneratorClient
 from mva_ray.evaluation.known import KnownAnswers
-from mva_ray.evaluation.ray_actors import ANY_NUMBER, report_truncation, start_generators, start_rewards, stop
+from mva_ray.evaluation.ray_actors import ANY_NUMBER, report_truncation, start_generators, start_rewards
 from mva_ray.evaluation.recorder import Record
 from mva_ray.evaluation.scorer import RewardClient
 from mva_ray.records import AdapterRef, Coefficients, Evaluation
@@ -32,16 +34,22 @@ def evaluation_broker(
     record: Record,
     known: KnownAnswers,
 ) -> Iterator[Broker]:
-    """A broker with its generators and rewards, as long as the context lasts."""
-    generators = start_generators(config, config.base_model, adapters)
-    rewards = start_rewards(config)
-    broker = start_broker(settings, generators, rewards, record, known, piece=None if config.engine.openai else PIECE)
-    try:
-        yield broker
-        report_truncation(ray.get(broker.truncated.remote()))
-    finally:
-        ray.kill(broker)  # and what it started in place of actors that died
-        stop([*generators, *rewards.values()])
+    """A broker with its generators and rewards, as long as the context lasts.
+
+    Raises:
+        RunError: there is no room for them.
+    """
+    evaluators, names = evaluator_needs(config), list(config.rewards)
+    with Group([*evaluators, *reward_needs(config, names)], config.resources_timeout) as group:
+        generators = start_generators(config, config.base_model, adapters, group.places[: len(evaluators)])
+        rewards = start_rewards(config, names, group.places[len(evaluators) :])
+        piece = None if config.engine.openai else PIECE
+        broker = start_broker(settings, generators, rewards, record, known, piece)
+        try:
+            yield broker
+            report_truncation(ray.get(broker.truncated.remote()))
+        finally:
+            ray.kill(broker)  # and what it started in place of actors that died
 
 
 def start_broker(
@@ -53,7 +61,7 @@ def start_broker(
     piece: int | None = None,
 ) -> Broker:
     """An `EvaluationBroker` over these; see there."""
-    actor = ray.remote(EvaluationBroker).options(num_cpus=0, max_concurrency=ANY_NUMBER)
+    actor = ray.remote(EvaluationBroker).options(**beside_driver(), max_concurrency=ANY_NUMBER)
     return actor.remote(dict(settings), list(generators), dict(rewards), record, known, piece)
 
 

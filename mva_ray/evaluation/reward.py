@@ -118,7 +118,6 @@ class ClassifierReward:
     """
 
     def __init__(self, settings: RewardSettings) -> None:
-        import torch
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
         directory = local_directory(settings.source)
@@ -126,7 +125,7 @@ class ClassifierReward:
             raise ValueError("; ".join(problems))
         self._settings = settings
         self._reads_chats = _reads_chats(settings, directory)
-        self._device = "cuda" if torch.cuda.is_available() and settings.resources.num_gpus else "cpu"
+        self._device = "cuda" if settings.resources.num_gpus else "cpu"
         self._tokenizer = AutoTokenizer.from_pretrained(directory, truncation_side="left")
         model, loaded = AutoModelForSequenceClassification.from_pretrained(
             directory, use_safetensors=True, output_loading_info=True

@@ -9,8 +9,9 @@ from rich.table import Table
 
 from mva_ray.adapters.fetch import known_directory
 from mva_ray.adapters.model_size import ModelSize
-from mva_ray.checks.ray_cluster import on_cluster, resources_there
 from mva_ray.checks.resources import shortages
+from mva_ray.cluster.capacity import Capacity
+from mva_ray.cluster.ray_cluster import capacity_there, on_cluster
 from mva_ray.config import RunConfig
 from mva_ray.config.engine import OpenAiServer
 from mva_ray.config.reward import Resources
@@ -47,11 +48,11 @@ def dry_run(config_path: Path, run_dir: Path | None) -> None:
     if forecast.size:
         console.print(_memory(forecast, forecast.size))
     console.print(_actors(forecast))
-    there = resources_there()
-    lacking = shortages(forecast.config, there)
-    for line in [*_notes(forecast, there), *warnings, *(lacking if on_cluster() else ())]:
+    capacity = capacity_there()
+    lacking, may_grow = shortages(forecast.config, capacity, on_cluster()), capacity.types is None
+    for line in [*_notes(forecast, capacity), *warnings, *(lacking if may_grow else ())]:
         console.print(f"- {line}")
-    if lacking and not on_cluster():
+    if lacking and not may_grow:
         raise ConfigError(str(config_path), lacking)
     console.print("nothing was computed; the same command without --dry-run does it")
 
@@ -104,7 +105,7 @@ def _reward_parameters(model: str) -> str:
 
 
 def _memory(forecast: Forecast, size: ModelSize) -> Table:
-    """Both processors, since the config does not say which one there will be."""
+    """Both processors: the run may be meant for another machine."""
     table = _table("Memory, about", "", "GPU, bfloat16", "CPU, float32", numbers=("GPU, bfloat16", "CPU, float32"))
     phases = {"training worker": _training_memory}
     if not forecast.config.engine.openai:
@@ -145,7 +146,7 @@ def _actors(forecast: Forecast) -> Table:
     if trained:
         order = ", then " if config.training.schedule == "sequential" else " and, at once, "
         process = f"{config.training_workers} x training worker"
-        table.add_row("training", process, "1 each", "1 each*", order.join(trained))
+        table.add_row("training", process, *_each(config.training.resources), order.join(trained))
     answers = forecast.sampled + sum(forecast.answers.values())
     resources = config.search.resources
     table.add_row(
@@ -153,9 +154,6 @@ def _actors(forecast: Forecast) -> Table:
     )
     for name, reward in config.rewards.items():
         table.add_row("search", f"reward '{name}'", *_each(reward.resources), reward.source)
-    if trained:
-        table.caption = "* where there are as many as workers, else none"
-        table.caption_justify = "left"
     return table
 
 
@@ -163,13 +161,10 @@ def _each(resources: Resources) -> tuple[str, str]:
     return f"{resources.num_cpus:g}", f"{resources.num_gpus:g}"
 
 
-def _notes(forecast: Forecast, there: Mapping[str, float]) -> Iterator[str]:
-    cpus, gpus = there.get("CPU", 0), there.get("GPU", 0)
-    yield f"there are {cpus:g} CPUs and {gpus:g} GPUs"
+def _notes(forecast: Forecast, capacity: Capacity) -> Iterator[str]:
+    yield from _where(forecast.config, capacity)
     yield f"coefficients: {_coefficients(forecast.config)}"
     yield f"engine: {_engine(forecast.config.engine.openai)}"
-    if gpus and not forecast.config.engine.openai and not forecast.config.search.resources.num_gpus:
-        yield "search.resources asks for no GPU: answers are generated on CPUs"
     if forecast.size is None:
         fetch = f"mva-ray fetch {forecast.config.base_model}"
         yield f"the base model is not here: its parameters, memory and keys are unknown until `{fetch}`"
@@ -180,6 +175,25 @@ def _notes(forecast: Forecast, there: Mapping[str, float]) -> Iterator[str]:
     yield f"disk: about {readable(_disk(forecast))} in the run directory" + (
         "" if forecast.size else ", without adapters"
     )
+
+
+def _where(config: RunConfig, capacity: Capacity) -> Iterator[str]:
+    """What there is, and what of it goes unused or may be too little."""
+    yield f"there are {capacity.describe('CPU')} and {capacity.describe('GPU')}"
+    if capacity.types is None:
+        yield (
+            "what the cluster may start is not known here: what it lacks is waited for, "
+            f"{config.resources_timeout:g} seconds at most (resources_timeout)"
+        )
+    if config.engine.openai:
+        return
+    if config.search.resources.num_gpus:
+        yield "an evaluator computes on one GPU: a model too large for it needs a server (engine: openai)"
+    elif capacity.possible("GPU"):
+        yield "search.resources asks for no GPU: answers are generated on CPUs"
+    classifiers = [name for name, reward in config.rewards.items() if reward.model and not reward.resources.num_gpus]
+    if classifiers and capacity.possible("GPU"):
+        yield f"no GPU is asked for by the rewards {', '.join(classifiers)}: they score on CPUs"
 
 
 def _earlier_counts(config: RunConfig) -> dict[str, int]:

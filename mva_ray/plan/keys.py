@@ -78,7 +78,7 @@ def make_plan(config: RunConfig) -> Plan:
             if value.adapter
             else key(model | answer_mark, pairs[value.name], _training(config), config.seed, others)
         )
-    answering = model | answer_mark | _drawing(config)
+    answering = model | answer_mark | _drawing(config) | _precision(config)
     blocks = config.search.coefficients_per_value
     context = key(answering, adapters, rewards, *([blocks] if blocks > 1 else []))
     return Plan(base_hash, prompts, rewards, samples, scores, pairs, adapters, context, key(answering), _limits(config))
@@ -113,6 +113,11 @@ def _drawing(config: RunConfig) -> dict[str, Any]:
     """What answers depend on besides where they are sampled."""
     wanted = config.generation
     return {"temperature": wanted.temperature, "top_k": wanted.top_k, "seed": config.seed} if wanted.temperature else {}
+
+
+def _precision(config: RunConfig) -> dict[str, Any]:
+    """Of answers: float32 where evaluators have no GPU, which leaves their keys as they were before there were any."""
+    return {"dtype": "bfloat16"} if config.search.resources.num_gpus else {}
 
 
 def _limits(config: RunConfig) -> Limits:

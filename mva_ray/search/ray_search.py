@@ -9,8 +9,10 @@ import ray
 from ray import tune
 from ray.actor import ActorHandle
 from ray.tune import Callback, FailureConfig
+from ray.util.placement_group import NODE_ID_LABEL_KEY
 
-from mva_ray.config.search import TRIAL_CPU
+from mva_ray.cluster.ray_cluster import own_node, own_resource
+from mva_ray.cluster.ray_group import beside_driver
 from mva_ray.errors import RunError
 from mva_ray.records import Coefficients
 from mva_ray.search.ray_racing import RacingScheduler
@@ -30,6 +32,13 @@ class _Progress(Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if "evaluation" in trial.last_result:
             self._on_candidate()
+
+
+def _trials_beside_driver() -> tune.PlacementGroupFactory:
+    """Tune makes a placement group a trial, which has to reserve something: a little of what every node has."""
+    return tune.PlacementGroupFactory(
+        [{own_resource(): 0.001}], bundle_label_selector=[{NODE_ID_LABEL_KEY: own_node()}]
+    )
 
 
 def run_search(
@@ -57,7 +66,7 @@ def run_search(
     """
     for name, setting in NO_SNAPSHOTS.items():
         os.environ.setdefault(name, setting)
-    queue = ray.remote(ProposalQueue).options(num_cpus=0, max_concurrency=10_000).remote(broker, ahead)
+    queue = ray.remote(ProposalQueue).options(**beside_driver(), max_concurrency=10_000).remote(broker, ahead)
     searcher = RoundsSearcher(rounds, reader, lambda proposals, complete: queue.extend.remote(proposals, complete))
     ray.get(broker.ready.remote())  # trials that start beside it would take its cores
 
@@ -65,7 +74,7 @@ def run_search(
         ray.get(broker.stop.remote("search", coefficients, reason))
 
     tune.Tuner(
-        tune.with_resources(tune.with_parameters(CandidateTrial, broker=broker, queue=queue), {"CPU": TRIAL_CPU}),
+        tune.with_resources(tune.with_parameters(CandidateTrial, broker=broker, queue=queue), _trials_beside_driver()),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=RacingScheduler(rounds.race, stop),

@@ -29,7 +29,7 @@ def value_adapters(run: Run, pairs: Pairs) -> list[AdapterRef]:
     jobs = _training_jobs(run, pairs, directories)
     if not all(job.is_done for job in jobs):
         run.start_ray()
-        for name, seconds in train_with_progress(jobs, run.directory.ray).items():
+        for name, seconds in train_with_progress(jobs, run.directory.ray, run.config.resources_timeout).items():
             run.add_time(f"adapter '{name}'", seconds)
     adapters = [AdapterRef(name, str(path), delta_hash(path)) for name, path in directories.items()]
     run.directory.adapter_paths.write_json({ref.value: ref.path for ref in adapters})
@@ -54,7 +54,7 @@ def _training_jobs(run: Run, pairs: Pairs, directories: Mapping[str, Path]) -> l
     ]
 
 
-def train_with_progress(jobs: Sequence[TrainingJob], storage: Path) -> dict[str, float]:
+def train_with_progress(jobs: Sequence[TrainingJob], storage: Path, patience: float) -> dict[str, float]:
     """Train what is missing, in order. Seconds by job: a step's time since the step before belongs to its job.
 
     Raises:
@@ -76,5 +76,5 @@ def train_with_progress(jobs: Sequence[TrainingJob], storage: Path) -> dict[str,
             seconds[name] += now - before
             before = now
 
-        train_on_ray(jobs, storage, on_step)
+        train_on_ray(jobs, storage, on_step, patience)
     return dict(seconds)

@@ -49,7 +49,7 @@ def _samples(run: Run) -> list[list[Generation]]:
     samples = store.read()
     if len(samples) == len(prompts):
         return samples
-    from mva_ray.evaluation.ray_actors import sample_all  # Ray takes seconds to import, and may not be needed
+    from mva_ray.evaluation.ray_direct import sample_all  # Ray takes seconds to import, and may not be needed
 
     run.start_ray()
     width = max(1, 2 * run.rows // run.config.sampling.completions_per_prompt)
@@ -69,7 +69,7 @@ def _scores(run: Run, samples: Sequence[Sequence[Generation]]) -> Scores:
             raise DamagedFile(files[value].path, f"it has no reward for each of {len(samples)} prompts' samples")
     missing = [value for value, table in scores.items() if not table]
     if missing:
-        from mva_ray.evaluation.ray_actors import scoring
+        from mva_ray.evaluation.ray_direct import scoring
 
         run.start_ray()
         prompts, completions = zip(*((row.prompt, row.completion) for rows in samples for row in rows), strict=True)

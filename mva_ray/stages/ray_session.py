@@ -4,7 +4,7 @@ import os
 from types import TracebackType
 from typing import Self
 
-from mva_ray.checks.ray_cluster import join_ray
+from mva_ray.cluster.ray_cluster import join_ray
 from mva_ray.errors import NO_SPACE, MvaError, RunError, last_line, out_of_space
 from mva_ray.signals import catch_signals
 

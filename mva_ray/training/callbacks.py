@@ -71,14 +71,18 @@ class Checkpoints(TrainerCallback):
 
     Args:
         keep: called on every worker with the directory of its part of a checkpoint, which it may move or delete.
+        notice: whether there shall be one after this step, besides those that are due.
     """
 
-    def __init__(self, keep: Callable[[Path], None]) -> None:
+    def __init__(self, keep: Callable[[Path], None], notice: Callable[[], bool] | None = None) -> None:
         self._keep = keep
+        self._notice = notice
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step >= state.max_steps:
             control.should_save = False
+        elif self._notice and self._notice():
+            control.should_save = True
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._keep(Path(args.output_dir) / f"checkpoint-{state.global_step}")

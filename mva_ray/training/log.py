@@ -17,6 +17,18 @@ class TrainingLog:
         self._running: dict[str, None] = {}
         self._rows: dict[tuple[str, float], dict[str, float]] = {}
         self._failures: dict[str, str] = {}
+        self._placing = False
+
+    def placing(self) -> None:
+        """Workers are being placed."""
+        self._placing = True
+
+    def placed(self) -> None:
+        self._placing = False
+
+    def is_waiting(self) -> bool:
+        """Whether workers have no place yet, or none any more."""
+        return self._placing
 
     def start(self, name: str) -> None:
         self._running[name] = None

@@ -9,6 +9,7 @@ import torch
 from ray.actor import ActorHandle
 
 from mva_ray.adapters.lora import LoraFactors
+from mva_ray.cluster.ray_group import beside_driver
 from mva_ray.config.training import Training
 from mva_ray.training.live_penalty import Exchange
 
@@ -25,7 +26,8 @@ def version_at(step: int, training: Training) -> int:
 class FactorBoard:
     """What every adapter has published, by name and version: in the object store, owned by the board.
 
-    An object dies with its owner, and a worker that starts again after a kill reads versions from before it.
+    An object dies with its owner, and workers come and go. Those that start again publish again what is needed: a
+    worker that found the others' versions from before a kill would run ahead of them, and drop its own that they need.
     """
 
     def __init__(self) -> None:
@@ -40,6 +42,11 @@ class FactorBoard:
             self._versions[name][version] = ray.put(factors)
             self._news.notify_all()
 
+    async def forget(self, name: str) -> None:
+        """Drop what this adapter published in an earlier life."""
+        async with self._news:
+            self._versions.pop(name, None)
+
     async def read(self, names: list[str], version: int) -> list[ray.ObjectRef]:
         """That version of all these adapters, as soon as all are there."""
         async with self._news:
@@ -48,8 +55,8 @@ class FactorBoard:
 
 
 def start_board() -> ActorHandle:
-    """A board that reserves nothing."""
-    return ray.remote(FactorBoard).options(num_cpus=0).remote()
+    """A board beside the driver."""
+    return ray.remote(FactorBoard).options(**beside_driver()).remote()
 
 
 def exchange_on(board: ActorHandle, name: str, others: list[str], training: Training) -> Exchange:

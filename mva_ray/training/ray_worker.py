@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 import ray.train
+import ray.train.collective
 from ray.actor import ActorHandle
 
 from mva_ray.errors import NO_SPACE, MvaError, RunError, out_of_space
 from mva_ray.run_dir.files import publish
 from mva_ray.training.job import TrainingJob, jobs_key
+from mva_ray.training.ray_placing import Notice, set_up
 
 if TYPE_CHECKING:
     from mva_ray.training.live_penalty import Exchange
@@ -25,13 +27,17 @@ def train_in_order(config: dict[str, Any]) -> None:
     """Train the jobs one after the other on all workers; those that need the output of a failed one are left out."""
     import torch
 
-    prepare_torch(config["threads"])
-    failed = ray.get(config["log"].failures.remote())
+    jobs, log = config["jobs"], config["log"]
+    failed = ray.get(log.failures.remote())
+    if all(job.is_done or job.name in failed for job in jobs):
+        return
+    gpus = set_up(config)
+    notice = Notice() if config["may_be_preempted"] else None
     unavailable: set[str | None] = set()
-    for job in config["jobs"]:
+    for job in jobs:
         if job.is_done:
             continue
-        if job.name in failed or unavailable & {*job.earlier, job.start} or not _succeeds(job, config["log"]):
+        if job.name in failed or unavailable & {*job.earlier, job.start} or not _succeeds(job, log, gpus, notice):
             unavailable.add(job.output)
         torch.distributed.barrier()
 
@@ -40,26 +46,18 @@ def train_together(config: dict[str, Any]) -> None:
     """Train one job a worker, penalised against all others; one that fails ends all."""
     from mva_ray.training.ray_exchange import exchange_on
 
-    prepare_torch(config["threads"])
     if ray.get(config["log"].failures.remote()):
         return
+    gpus = set_up(config)
     job = config["jobs"][ray.train.get_context().get_world_rank()]
+    ray.get(config["board"].forget.remote(job.name))
+    ray.train.collective.barrier()
     others = [other.name for other in config["jobs"] if other is not job]
     with _reporting_failure(job, config["log"]):
-        _train(job, config["log"], exchange=exchange_on(config["board"], job.name, others, job.training))
+        _train(job, config["log"], gpus, exchange=exchange_on(config["board"], job.name, others, job.training))
 
 
-def prepare_torch(threads: int) -> None:
-    """The threads and the precision that every worker computes with."""
-    import torch
-
-    from mva_ray.adapters.base_model import allow_bfloat16_products
-
-    torch.set_num_threads(threads)
-    allow_bfloat16_products()
-
-
-def _succeeds(job: TrainingJob, log: ActorHandle) -> bool:
+def _succeeds(job: TrainingJob, log: ActorHandle, gpus: float, notice: Notice | None) -> bool:
     """Train a job, whose output the first worker publishes when it is complete; False where the job is at fault.
 
     Raises:
@@ -69,7 +67,7 @@ def _succeeds(job: TrainingJob, log: ActorHandle) -> bool:
     first = context.get_world_rank() == 0
     try:
         with _reporting_failure(job, log):
-            _train(job, log, first)
+            _train(job, log, gpus, first, notice)
     except MvaError:
         if context.get_world_size() > 1:
             raise
@@ -95,7 +93,14 @@ def _reporting_failure(job: TrainingJob, log: ActorHandle) -> Iterator[None]:
         raise fault from error
 
 
-def _train(job: TrainingJob, log: ActorHandle, first: bool = True, exchange: "Exchange | None" = None) -> None:
+def _train(
+    job: TrainingJob,
+    log: ActorHandle,
+    gpus: float,
+    first: bool = True,
+    notice: Notice | None = None,
+    exchange: "Exchange | None" = None,
+) -> None:
     """Train to the partial output, from the last checkpoint where there is one; the first worker speaks for all."""
     from mva_ray.training.train import train_adapter
 
@@ -107,7 +112,8 @@ def _train(job: TrainingJob, log: ActorHandle, first: bool = True, exchange: "Ex
         shutil.rmtree(job.partial, ignore_errors=True)
         log.start.remote(job.name)
     with _checkpoint_of(job) as checkpoint:
-        train_adapter(replace(job, output=str(job.partial)), on_step, partial(_keep, job), checkpoint, exchange)
+        own, keep = replace(job, output=str(job.partial)), partial(_keep, job)
+        train_adapter(own, on_step, keep, checkpoint, exchange, gpus, notice)
     if first:
         log.done.remote(job.name)
 

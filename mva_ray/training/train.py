@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import PartialState
 from peft import LoraConfig
 from transformers import PrinterCallback
@@ -27,6 +26,8 @@ def train_adapter(
     keep: Callable[[Path], None] | None = None,
     resume_from: Path | None = None,
     exchange: Exchange | None = None,
+    gpus: float = 0,
+    notice: Callable[[], bool] | None = None,
 ) -> None:
     """Train one value adapter and save it as a plain PEFT directory with its metrics beside it.
 
@@ -36,6 +37,8 @@ def train_adapter(
         keep: called on every worker, every `training.checkpoint_steps` steps, with its part of a checkpoint.
         resume_from: a directory with all parts of a checkpoint; the result is that of a run without interruption.
         exchange: gives the adapters that are trained at the same time and are penalised against too.
+        gpus: the share of a GPU that this process has; without one it trains on the CPU.
+        notice: asked after every step, on every worker, whether a checkpoint is wanted now.
 
     Raises:
         RunError: where the loss or its gradient is not finite, or job and model do not suit the method.
@@ -43,9 +46,9 @@ def train_adapter(
     method = method_of(job.training)
     trainer = method.trainer(
         job,
-        load_base_model(job.base_model),
+        load_base_model(job.base_model, gpus),
         load_tokenizer(job.base_model),
-        _arguments(job, with_checkpoints=keep is not None),
+        _arguments(job, keep is not None, on_gpu=gpus > 0),
         peft_config=_lora_config(job.training),
         penalty=_penalty(job, exchange),
         settings=job.training.penalty,
@@ -53,7 +56,7 @@ def train_adapter(
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(StepMetrics(job.name, method.columns, on_step, trainer.batch_prompts))
     if keep:
-        trainer.add_callback(Checkpoints(keep))
+        trainer.add_callback(Checkpoints(keep, notice))
     trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     if trainer.is_world_process_zero():
         trainer.accelerator.unwrap_model(trainer.model).save_pretrained(job.output, safe_serialization=True)
@@ -80,10 +83,9 @@ def _lora_config(training: Training) -> LoraConfig:
     )
 
 
-def _arguments(job: TrainingJob, with_checkpoints: bool) -> dict[str, Any]:
+def _arguments(job: TrainingJob, with_checkpoints: bool, on_gpu: bool) -> dict[str, Any]:
     """Of `TrainingArguments`, whatever the method."""
     training = job.training
-    on_gpu = torch.cuda.is_available()
     return {
         "output_dir": f"{job.scratch}/worker-{PartialState().process_index}",
         "max_steps": training.steps,
@@ -96,7 +98,7 @@ def _arguments(job: TrainingJob, with_checkpoints: bool) -> dict[str, Any]:
         "report_to": [],
         "disable_tqdm": True,
         "use_cpu": not on_gpu,
-        "bf16": on_gpu and torch.cuda.is_bf16_supported(),
+        "bf16": on_gpu,
         "gradient_checkpointing": on_gpu,
         "dataloader_pin_memory": on_gpu,
         "ddp_find_unused_parameters": False,

@@ -12,6 +12,7 @@ import yaml
 from mva_ray.checks.check import CHECKS, Needs, check, examine
 from mva_ray.checks.show_data import show_data
 from mva_ray.checks.subject import Purpose
+from mva_ray.cluster.capacity import Capacity, NodeType
 from mva_ray.compare.ray_compare import compare
 from mva_ray.config import read_config
 from mva_ray.errors import ConfigError
@@ -218,12 +219,17 @@ def test_models_are_brought_for_a_config_that_is_right_so_far(tmp_path: Path, se
 def test_more_than_this_machine_has_is_refused(
     tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A cluster may grow, and there it waits."""
+    """A cluster may grow: what it may start is counted, and where that is not known, it waits."""
     settings["search"]["evaluators"] = 10_000
     (problem,) = examine(read_config(write(tmp_path, settings)), Purpose.EXPLORE).problems
-    assert "search.evaluators, the rewards' resources and the trials need 5000.22 CPU, this machine has" in problem.text
+    assert "search.evaluators and the rewards' resources need 5000.2 CPU, this machine has" in problem.text
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    assert examine(read_config(write(tmp_path, settings)), Purpose.EXPLORE).problems == []
+    for types, wrong in [((NodeType({"CPU": 64}, 100),), 0), ((NodeType({"CPU": 4}, 100),), 1), (None, 0)]:
+        there = Capacity(({"CPU": 2},), types)
+        monkeypatch.setattr("mva_ray.checks.resources.capacity_there", lambda there=there: there)
+        found = examine(read_config(write(tmp_path, settings)), Purpose.EXPLORE)
+        assert len(found.problems) == wrong
+        assert any("need 5000.2 CPU, the cluster has 2 CPU" in line for line in found.warnings) == (types is None)
 
 
 def test_the_base_model_is_looked_at_after_its_directory() -> None:

@@ -12,6 +12,7 @@ import ray
 import yaml
 from ray.actor import ActorHandle
 
+from mva_ray.cluster.ray_group import Place
 from mva_ray.config import RunConfig, load_config
 from mva_ray.config.generation import GenerationSettings
 from mva_ray.constraints import Limit
@@ -114,7 +115,7 @@ class Bench:
 
     def reward(self, function: str) -> RayReward:
         """The reward under test."""
-        return start_rewards(self.config(function), ["first"])["first"]
+        return start_rewards(self.config(function), ["first"], [Place({}, {"num_cpus": 0.1})])["first"]
 
     def end(self) -> None:
         for actor in self._ending:

@@ -12,7 +12,8 @@ import ray
 import yaml
 from transformers import MistralConfig
 
-from mva_ray.checks.ray_cluster import resources_there
+from mva_ray.cluster.capacity import Capacity, NodeType
+from mva_ray.cluster.ray_cluster import capacity_there
 from mva_ray.config.training import Training
 from mva_ray.errors import ConfigError
 from mva_ray.explore import main
@@ -233,12 +234,18 @@ def test_a_bad_config_exits_2(
     assert "values[0].pairs" in capsys.readouterr().err
 
 
+def there(monkeypatch: pytest.MonkeyPatch, capacity: Capacity) -> None:
+    for module in ("plan.dry_run", "checks.check", "checks.resources"):
+        monkeypatch.setattr(f"mva_ray.{module}.capacity_there", lambda: capacity)
+
+
 def test_what_the_machine_lacks_is_refused_after_the_plan(
     tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The plan says how large a machine would have to be; on a cluster, which may grow, it is a line of it."""
-    monkeypatch.setattr("mva_ray.plan.dry_run.resources_there", lambda: {"CPU": 2.0, "GPU": 1.0})
+    """The plan says how large a machine would have to be; on a cluster that may grow, it is a line of it."""
+    there(monkeypatch, Capacity(({"CPU": 2.0, "GPU": 1.0},)))
     settings["training"]["num_workers"] = 3
+    settings["search"]["resources"] = {"num_cpus": 0.5, "num_gpus": 0.0}
     line = "training.num_workers need 3 CPU, this machine has 2"
     with pytest.raises(ConfigError) as caught:
         dry_run(write(tmp_path, settings), tmp_path / "run")
@@ -247,8 +254,25 @@ def test_what_the_machine_lacks_is_refused_after_the_plan(
     assert "each training worker" in output
     assert "- search.resources asks for no GPU: answers are generated on CPUs" in output
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    there(monkeypatch, Capacity(({"CPU": 2.0, "GPU": 1.0},), None))
     dry_run(write(tmp_path, settings), tmp_path / "run")
-    assert f"- {line}" in " ".join(capsys.readouterr().out.split())
+    output = " ".join(capsys.readouterr().out.split())
+    assert "- training.num_workers need 3 CPU, the cluster has 2 CPU" in output
+    assert "- what the cluster may start is not known here" in output
+
+
+def test_gpus_that_may_be_started_are_asked_for(
+    tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A head without GPUs, and workers that nobody has asked for yet."""
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    there(monkeypatch, Capacity(({"CPU": 2.0},), (NodeType({"CPU": 8.0, "GPU": 1.0}, 2),)))
+    dry_run(write(tmp_path, settings), tmp_path / "run")
+    output = " ".join(capsys.readouterr().out.split())
+    assert "1 x evaluator 1 1 " in output
+    assert "1 x training worker 1 1 " in output
+    assert "- there are 2 CPU (16 more may be started) and 0 GPU (2 more may be started)" in output
+    assert "- an evaluator computes on one GPU: a model too large for it needs a server" in output
 
 
 def test_fewer_pairs_than_a_step_takes_are_a_problem(tmp_path: Path, settings: dict[str, Any]) -> None:
@@ -302,7 +326,7 @@ def test_the_engine_is_said_and_a_server_needs_no_memory_here(
 
 def test_this_machine_is_asked_without_starting_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    assert resources_there()["CPU"] >= 1
+    assert capacity_there().there("CPU") >= 1
     assert not ray.is_initialized()
 
 

@@ -126,6 +126,8 @@ def test_a_race_takes_the_search_prompts_in_random_order(settings: Settings) -> 
         ("search.racing", {"block": 4}, set()),
         ("search.evaluators", 2, set()),
         ("search.resources", {"num_cpus": 2.0}, set()),
+        ("search.resources", {"num_gpus": 1.0}, {"evaluations"}),
+        ("training.resources", {"num_gpus": 1.0}, set()),
     ],
 )
 def test_a_setting_changes_exactly_what_depends_on_it(

@@ -30,7 +30,7 @@ from mva_ray.records import PreferencePair
 from mva_ray.training.job import METRICS_FILE, TrainingJob
 from mva_ray.training.ray_exchange import exchange_on, start_board
 from mva_ray.training.ray_training import train_on_ray
-from mva_ray.training.ray_worker import prepare_torch
+from mva_ray.training.setup import prepare_torch
 from mva_ray.training.train import train_adapter
 from tests.support.kill import checkpoint_step, kill_training_worker, last_checkpoint
 from tests.support.tiny import make_llama
