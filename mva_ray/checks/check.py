@@ -110,7 +110,7 @@ class Findings:
         return self.draft.finish(self.problems)
 
 
-def check(config_path: Path, purpose: Purpose, run_dir: Path | None = None) -> tuple[RunConfig, list[str]]:
+def check(config_path: Path, purpose: Purpose, run_dir: Path | str | None = None) -> tuple[RunConfig, list[str]]:
     """A config that is right for a purpose, and lines that its user should read.
 
     Args:
@@ -125,7 +125,7 @@ def check(config_path: Path, purpose: Purpose, run_dir: Path | None = None) -> t
     return found.finish(), found.warnings
 
 
-def examine(draft: Draft, purpose: Purpose, run_dir: Path | None = None) -> Findings:
+def examine(draft: Draft, purpose: Purpose, run_dir: Path | str | None = None) -> Findings:
     """Make every check that can be made."""
     subject = Subject(draft, purpose, run_dir)
     found = _look(subject, Needs.FILE)

@@ -5,7 +5,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 
+from mva_ray.adapters.fetch import local_directory
 from mva_ray.config import RunConfig
 from mva_ray.errors import DamagedFile
 from mva_ray.evaluation.row_limit import FIRST
@@ -33,7 +36,7 @@ class Run:
         before, stages = self.directory.plan.read_object(), self.plan.stages()
         if before is not None and before != {"stages": stages, "settings": settings}:
             if not all(isinstance(before.get(part), dict) for part in ("stages", "settings")):
-                raise DamagedFile(self.directory.plan.path, "it has no stages and settings")
+                raise DamagedFile(self.directory.plan.place, "it has no stages and settings")
             for line in changed_settings(before["settings"], settings) or ["a prompt file, a model or a reward"]:
                 print(f"changed since the last run: {line}")
             anew = [stage for stage, stage_key in stages.items() if before["stages"].get(stage) != stage_key]
@@ -53,9 +56,19 @@ class Run:
         timings = self.directory.timings.read_object() or {}
         before = timings.get(stage, 0)
         if not isinstance(before, int | float):
-            raise DamagedFile(self.directory.timings.path, f"{stage} is no number of seconds")
+            raise DamagedFile(self.directory.timings.place, f"{stage} is no number of seconds")
         timings[stage] = round(before + seconds, 1)
         self.directory.timings.write_json(timings)
+
+    @cached_property
+    def shared(self) -> RunConfig:
+        """The config as processes on any node read it: the base model of this disk is where they find it, too."""
+        path = Path(self.config.base_model)
+        if not path.exists():
+            return self.config
+        directory = local_directory(self.config.base_model)
+        place = self.directory.store.share(directory, f"models/{self.plan.base_hash[:12]}")
+        return self.config.model_copy(update={"base_model": place})
 
     @property
     def rows(self) -> int:

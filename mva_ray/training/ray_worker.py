@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 import ray.train
+import ray.train.collective
 from ray.actor import ActorHandle
 
 from mva_ray.errors import NO_SPACE, MvaError, RunError, out_of_space
-from mva_ray.run_dir.files import publish
 from mva_ray.training.job import TrainingJob, jobs_key
 
 if TYPE_CHECKING:
@@ -37,7 +37,9 @@ def train_in_order(config: dict[str, Any]) -> None:
 
 
 def train_together(config: dict[str, Any]) -> None:
-    """Train one job a worker, penalised against all others; one that fails ends all."""
+    """Train one job a worker, penalised against all others; outputs are published when all are done, one that fails
+    ends all.
+    """
     from mva_ray.training.ray_exchange import exchange_on
 
     prepare_torch(config["threads"])
@@ -47,6 +49,8 @@ def train_together(config: dict[str, Any]) -> None:
     others = [other.name for other in config["jobs"] if other is not job]
     with _reporting_failure(job, config["log"]):
         _train(job, config["log"], exchange=exchange_on(config["board"], job.name, others, job.training))
+        ray.train.collective.barrier()
+        job.publish()
 
 
 def prepare_torch(threads: int) -> None:
@@ -75,7 +79,7 @@ def _succeeds(job: TrainingJob, log: ActorHandle) -> bool:
             raise
         return False
     if first:
-        publish(job.partial, Path(job.output))
+        job.publish()
     return True
 
 
