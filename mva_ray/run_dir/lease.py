@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from obstore.exceptions import AlreadyExistsError, PreconditionError
@@ -26,8 +27,8 @@ class Lease:
     """The right to be the driver of the run at a URL.
 
     A lease that is not expired may be that of a driver that was killed: whoever wants it watches whether it is renewed,
-    and takes it over when it has expired. Every put is conditional, so that clocks that differ cost a driver its lease,
-    and never give one lease to two.
+    and takes it over when it has expired, or at once where its process was of this machine and is gone. Every put is
+    conditional, so that clocks that differ may cost a driver its lease, and never give one lease to two.
 
     Args:
         url: of the run.
@@ -79,7 +80,7 @@ class Lease:
             if lease["owner"] == self._owner:  # the answer to an earlier try was lost
                 self._version = version
                 return
-            if lease["expires"] <= time.time():
+            if lease["expires"] <= time.time() or _is_gone(lease):
                 if self._put(version):
                     return
                 continue
@@ -132,14 +133,14 @@ class Lease:
             content, meta = patiently(self._url, read) if patient else read()
         except FileNotFoundError:
             return None
-        lease: dict[str, Any] = {"owner": "", "host": "unknown", "pid": 0, "expires": 0.0}
+        lease: dict[str, Any] = {"owner": "", "host": "unknown", "boot": "", "pid": 0, "expires": 0.0}
         with suppress(ValueError, TypeError):
             lease |= json.loads(content)
         return lease, version_of(meta)
 
     def _put(self, mode: Any, patient: bool = True) -> bool:
         expires = time.time() + self._time_s
-        lease = {"owner": self._owner, "host": socket.gethostname(), "pid": os.getpid(), "expires": expires}
+        lease = {"owner": self._owner, **_here(), "pid": os.getpid(), "expires": expires}
 
         def put() -> Any:
             return object_store(self._url).put(NAME, json.dumps(lease).encode(), mode=mode)
@@ -149,6 +150,18 @@ class Lease:
             return True
         except (AlreadyExistsError, PreconditionError):
             return False
+
+
+def _here() -> dict[str, str]:
+    """This machine since it was started; containers of one machine have names of their own."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return {"host": socket.gethostname(), "boot": boot.read_text().strip() if boot.exists() else ""}
+
+
+def _is_gone(lease: Mapping[str, Any]) -> bool:
+    here = _here()
+    ours = bool(here["boot"]) and all(lease[name] == value for name, value in here.items())
+    return ours and not Path("/proc", str(lease["pid"])).exists()
 
 
 def _who(lease: Mapping[str, Any]) -> str:

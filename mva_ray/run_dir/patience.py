@@ -16,8 +16,8 @@ PATIENCE_S = 600.0
 """How long a store may be away."""
 
 AWAY = re.compile(
-    r"Generic (S3|GCS|MicrosoftAzure) error|AWS Error (NETWORK_CONNECTION|SERVICE_UNAVAILABLE|SLOW_DOWN|INTERNAL_FAILURE|REQUEST_TIMEOUT)"
-    r"|HTTP status 5\d\d"
+    r"Generic (S3|GCS|MicrosoftAzure) error|HTTP status 5\d\d"
+    r"|AWS Error (NETWORK_CONNECTION|SERVICE_UNAVAILABLE|SLOW_DOWN|INTERNAL_FAILURE|REQUEST_TIMEOUT)"
 )
 """How obstore, deltalake and Arrow begin, in errors of many classes, where a server is away or cannot answer now."""
 

@@ -25,12 +25,17 @@ def version_at(step: int, training: Training) -> int:
 class FactorBoard:
     """What every adapter has published, by name and version: in the object store, owned by the board.
 
-    An object dies with its owner, and a worker that starts again after a kill reads versions from before it.
+    An object dies with its owner: versions outlive the workers that made them.
     """
 
     def __init__(self) -> None:
         self._versions: dict[str, dict[int, ray.ObjectRef]] = defaultdict(dict)
         self._news = asyncio.Condition()
+
+    async def clear(self) -> None:
+        """Forget all: workers that start again would run ahead of each other on versions from before their start."""
+        async with self._news:
+            self._versions.clear()
 
     async def publish(self, name: str, version: int, factors: dict[str, Any], keep: int) -> None:
         """Add a version; of this adapter, the `keep` before it stay."""

@@ -45,7 +45,11 @@ def train_together(config: dict[str, Any]) -> None:
     prepare_torch(config["threads"])
     if ray.get(config["log"].failures.remote()):
         return
-    job = config["jobs"][ray.train.get_context().get_world_rank()]
+    place = ray.train.get_context().get_world_rank()
+    if place == 0:
+        ray.get(config["board"].clear.remote())
+    ray.train.collective.barrier()
+    job = config["jobs"][place]
     others = [other.name for other in config["jobs"] if other is not job]
     with _reporting_failure(job, config["log"]):
         _train(job, config["log"], exchange=exchange_on(config["board"], job.name, others, job.training))
