@@ -16,7 +16,7 @@ from mva_ray.errors import NO_SPACE, DamagedFile, RunError, last_line, out_of_sp
 from mva_ray.records import Evaluation, ScoredGeneration
 from mva_ray.run_dir.layout import TABLE, RunDirectory
 from mva_ray.run_dir.patience import is_away, patiently
-from mva_ray.run_dir.place import arrow_files, delta_options
+from mva_ray.run_dir.place import arrow_files, delta_options, is_url
 from mva_ray.run_dir.run_state import RunState
 from mva_ray.table.frame import flat_frame, front_rows, on_split
 from mva_ray.table.schema import EARLIER_COLUMNS, SCHEMA, from_arrow, to_arrow
@@ -151,7 +151,7 @@ class ParetoTable:
 
     def _commit(self, rows: pa.Table) -> None:
         options = delta_options(self._uri)
-        if not DeltaTable.is_deltatable(self._uri, options):
+        if not self._has_log():
             # Appending to a missing table lets two writers each create it, and one of them lose its rows.
             DeltaTable.create(self._uri, schema=SCHEMA, mode="ignore", storage_options=options)
         write_deltalake(self._uri, rows, mode="append", schema_mode="merge", storage_options=options)
@@ -161,17 +161,19 @@ class ParetoTable:
             return patiently(self._uri, lambda: self._read_now(columns, filters))
 
     def _read_now(self, columns: list[str], filters: Filters) -> pa.Table:
-        options = delta_options(self._uri)
-        if not DeltaTable.is_deltatable(self._uri, options):
+        if not self._has_log():
             self._check_empty()
             return SCHEMA.empty_table().select(columns)
-        table = DeltaTable(self._uri, storage_options=options)
+        table = DeltaTable(self._uri, storage_options=delta_options(self._uri))
         there = [field.name for field in table.schema().fields if field.name in {*columns, *EARLIER_COLUMNS}]
         # Delta's own hands Python buffers to Arrow's threads, and these may outlive the interpreter: an abort.
         files, path = arrow_files(self._uri)
         within = SubTreeFileSystem(path, files)
         rows = table.to_pyarrow_table(columns=there, filters=filters or None, filesystem=within)
         return rows.sort_by("created_at")
+
+    def _has_log(self) -> bool:
+        return any(name.endswith(".json") for name in self._run.store.names(f"{TABLE}/_delta_log"))
 
     def _check_empty(self) -> None:
         """Where there is no log, there are no rows either: a log that was lost must not look like an empty table.
@@ -192,6 +194,8 @@ class ParetoTable:
                 raise
             if out_of_space(error):
                 raise RunError(f"{self._uri}: {NO_SPACE}") from error
+            if is_url(self._uri) and isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+                raise RunError(f"{self._uri}: {last_line(error)}") from error
             raise DamagedFile(self._uri, last_line(error), REMEDY) from error
 
 

@@ -13,14 +13,26 @@ from itertools import count
 
 BUCKET = "bucket"
 PATIENCE_S = 30
-NO_CONDITIONS = """
+SERVER = """
+import signal
 import sys
 from werkzeug.serving import run_simple
 from moto.server import DomainDispatcherApplication, create_backend_app
 
 app = DomainDispatcherApplication(create_backend_app)
 
+away = False
+
+def toggle(number, frame):
+    global away
+    away = not away
+
+signal.signal(signal.SIGUSR1, toggle)
+
 def careless(environ, start_response):
+    if away:
+        start_response("503 Slow Down", [])
+        return []
     for header in sys.argv[2:]:
         environ.pop("HTTP_" + header.upper().replace("-", "_"), None)
     return app(environ, start_response)
@@ -32,7 +44,7 @@ _numbers = count()
 
 
 class S3Server:
-    """One bucket in memory; `pause` leaves requests without an answer, `stop` lets nobody connect.
+    """One bucket in memory.
 
     Args:
         ignored: headers that it does not look at.
@@ -43,7 +55,7 @@ class S3Server:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self._process = subprocess.Popen(
-            [sys.executable, "-c", NO_CONDITIONS, str(self.port), *ignored],
+            [sys.executable, "-c", SERVER, str(self.port), *ignored],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -68,6 +80,15 @@ class S3Server:
     def new_url(self) -> str:
         """A place where nothing is yet."""
         return f"s3://{BUCKET}/run-{next(_numbers)}"
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Everything is answered with 503."""
+        os.kill(self._process.pid, signal.SIGUSR1)
+        try:
+            yield
+        finally:
+            os.kill(self._process.pid, signal.SIGUSR1)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
