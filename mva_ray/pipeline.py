@@ -39,7 +39,7 @@ def explore(config_path: Path, run_dir: Path | str | None = None) -> str:
         log.warning(line)
     directory = RunDirectory(run_dir or Path("runs") / config.name)
     directory.store.check_usable()
-    with directory.store.locked(), RaySession() as session:
+    with directory.store.locked(), RaySession(directory.store) as session:
         run = Run(config, make_plan(config), directory, session.start)
         run.announce_changes()
         for line in take_over(run):

@@ -272,7 +272,7 @@ def test_an_adapter_that_is_brought_is_not_trained_and_another_is_kept_apart_fro
         {"name": "brief", "reward": "mva_ray.rewards:brief", "adapter": str(adapter)},
     ]
     config = load_config(write_config(tmp_path, tiny_model, values=values))
-    with RaySession() as session:
+    with RaySession(RunDirectory(tmp_path / "run").store) as session:
         run = Run(config, make_plan(config), RunDirectory(tmp_path / "run"), session.start)
         refs = value_adapters(run, preference_pairs(run))
     trained, brought = (Path(ref.path) for ref in refs)

@@ -11,9 +11,11 @@ import urllib.request
 import zipfile
 from pathlib import Path
 
+from mva_ray.adapters.hashes import model_hash
 from mva_ray.errors import ConfigError, RunError, last_line
 from mva_ray.run_dir.cache import cache_directory, filled
 from mva_ray.run_dir.place import is_url
+from mva_ray.run_dir.store import Directory, Store
 from mva_ray.run_dir.stores import directory_at
 
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -43,8 +45,25 @@ def local_directory(model: str) -> Path:
     return fetch(model)
 
 
+def shared_model(model: str, store: Store) -> str:
+    """The same model where processes of any node find it: what is on this disk is put into the store, by its content.
+
+    Hub ids stay what they are: each node fetches them.
+    """
+    if not Path(model).is_absolute():
+        return model
+    directory = local_directory(model)
+    shared = Directory(store, f"models/{model_hash(directory)[:16]}")
+    if not shared.exists():
+        log.info("uploading %s to %s", model, shared.place)
+        shared.publish(directory, keep=True)
+    return shared.place
+
+
 def known_directory(model: str) -> Path | None:
-    """The directory that holds `model` where it is on this machine already; fetches and converts nothing."""
+    """The directory that holds `model` where it is on this machine already; converts nothing."""
+    if is_url(model):
+        return local_directory(model)
     path = Path(model).expanduser()
     if path.suffix == ".gguf":
         path = _conversion_of(path) if path.is_file() else path

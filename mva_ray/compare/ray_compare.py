@@ -32,7 +32,7 @@ def compare(config_path: Path, directory: Path | str | None = None) -> str:
         print(line)
     own = RunDirectory(directory or f"runs/{config.name}_compare")
     own.store.check_usable()
-    with own.store.locked(), RaySession() as session:
+    with own.store.locked(), RaySession(own.store) as session:
         session.start()
         seeds = [compare_seed(config, seed, own) for seed in config.compare.seeds]
     result = _result(config, f"mva-ray compare --config {config_path}", seeds)

@@ -121,7 +121,7 @@ class _Seed:
         tables: dict[str, Any] = {value: file.read_list() for value, file in files.items()}
         missing = [value for value, table in tables.items() if table is None]
         if missing:
-            with scoring(self._config, pairs, "the preference pairs") as score:
+            with scoring(self._run.shared, pairs, "the preference pairs") as score:
                 for value in missing:
                     prompts = [plain_text(pair.prompt) for pair in pairs[value]]
                     sides = ([pair.chosen for pair in pairs[value]], [pair.rejected for pair in pairs[value]])

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from socket import gethostname
 
 from filelock import FileLock, Timeout
 
@@ -67,9 +68,12 @@ class LocalStore:
     def scratch(self, name: str) -> Path:
         return self._root / f"{name}.partial"
 
-    def publish(self, directory: Path, name: str) -> None:
+    def publish(self, directory: Path, name: str, keep: bool = False) -> None:
         target = self._root / name
         target.parent.mkdir(parents=True, exist_ok=True)
+        if keep:
+            shutil.rmtree(self.scratch(name), ignore_errors=True)
+            directory = Path(shutil.copytree(directory, self.scratch(name)))
         try:
             directory.rename(target)
         except OSError as error:
@@ -80,11 +84,8 @@ class LocalStore:
     def fetch(self, name: str) -> Path:
         path = self._root / name
         if not path.is_dir():
-            raise DamagedFile(path, "there is no such directory", "start the same command again, and it is made anew")
+            raise DamagedFile(path, f"{gethostname()} has no such directory", "start the same command again")
         return path
-
-    def share(self, directory: Path, name: str) -> str:
-        return str(directory)
 
     def check_usable(self) -> None:
         """Makes the directory where it is missing, and writes to it."""

@@ -78,14 +78,10 @@ class ObjectStore:
         place = hashlib.sha256(joined(self._url, name).encode()).hexdigest()[:16]
         return cache_directory() / "scratch" / f"{name.rpartition('/')[2]}-{place}.partial"
 
-    def publish(self, directory: Path, name: str) -> None:
+    def publish(self, directory: Path, name: str, keep: bool = False) -> None:
         self._upload(directory, name)
-        shutil.rmtree(directory)
-
-    def share(self, directory: Path, name: str) -> str:
-        if not self.exists(name):
-            self._upload(directory, name)
-        return joined(self._url, name)
+        if not keep:
+            shutil.rmtree(directory)
 
     def fetch(self, name: str) -> Path:
         marker = self._get(f"{name}/{MARKER}")

@@ -50,8 +50,12 @@ class Store(Protocol):
         """Where a directory of that name grows on this node; whoever makes it empties it first."""
         ...
 
-    def publish(self, directory: Path, name: str) -> None:
-        """Move a complete directory of this node here; where somebody was first, theirs stays and this is dropped."""
+    def publish(self, directory: Path, name: str, keep: bool = False) -> None:
+        """Move a complete directory of this node here; where somebody was first, theirs stays and this is dropped.
+
+        Args:
+            keep: leave it where it is, too.
+        """
         ...
 
     def fetch(self, name: str) -> Path:
@@ -60,10 +64,6 @@ class Store(Protocol):
         Raises:
             DamagedFile: there is none, or it is not what was published.
         """
-        ...
-
-    def share(self, directory: Path, name: str) -> str:
-        """The place where every node finds a directory of this node, which stays as it is."""
         ...
 
     def check_usable(self) -> None:
@@ -103,9 +103,9 @@ class Directory:
         """See `Store.exists`."""
         return self.store.exists(self.name)
 
-    def publish(self, directory: Path) -> None:
+    def publish(self, directory: Path, keep: bool = False) -> None:
         """See `Store.publish`."""
-        self.store.publish(directory, self.name)
+        self.store.publish(directory, self.name, keep)
 
     def fetch(self) -> Path:
         """See `Store.fetch`."""

@@ -73,7 +73,7 @@ def _scores(run: Run, samples: Sequence[Sequence[Generation]]) -> Scores:
 
         run.start_ray()
         prompts, completions = zip(*((row.prompt, row.completion) for rows in samples for row in rows), strict=True)
-        with scoring(run.config, missing, "the base model's samples") as score:
+        with scoring(run.shared, missing, "the base model's samples") as score:
             for value in missing:
                 numbers = iter(score(value, prompts, completions))
                 scores[value] = [[next(numbers) for _ in generations] for generations in samples]

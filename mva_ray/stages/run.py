@@ -6,15 +6,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from typing import TypeVar
 
-from mva_ray.adapters.fetch import local_directory
+from mva_ray.adapters.fetch import shared_model
 from mva_ray.config import RunConfig
+from mva_ray.config.constraints import Constraint
+from mva_ray.config.values import Value
 from mva_ray.errors import DamagedFile
+from mva_ray.evaluation.reward import shared_reward
 from mva_ray.evaluation.row_limit import FIRST
 from mva_ray.plan.changes import changed_settings
 from mva_ray.plan.keys import Plan
 from mva_ray.run_dir.layout import RunDirectory
+from mva_ray.run_dir.place import is_url
+
+T = TypeVar("T", Value, Constraint)
 
 
 def _no_ray() -> None:
@@ -62,13 +68,22 @@ class Run:
 
     @cached_property
     def shared(self) -> RunConfig:
-        """The config as processes on any node read it: the base model of this disk is where they find it, too."""
-        path = Path(self.config.base_model)
-        if not path.exists():
-            return self.config
-        directory = local_directory(self.config.base_model)
-        place = self.directory.store.share(directory, f"models/{self.plan.base_hash[:12]}")
-        return self.config.model_copy(update={"base_model": place})
+        """The config as processes on any node read it: at a URL, models and rewards of this disk are there, too."""
+        config, store = self.config, self.directory.store
+        if not is_url(self.directory.place):
+            return config
+
+        def with_reward(owner: T) -> T:
+            reward = owner.reward
+            return owner.model_copy(update={"reward": shared_reward(reward, store)}) if reward else owner
+
+        return config.model_copy(
+            update={
+                "base_model": shared_model(config.base_model, store),
+                "values": [with_reward(value) for value in config.values],
+                "constraints": {name: with_reward(limit) for name, limit in config.constraints.items()},
+            }
+        )
 
     @property
     def rows(self) -> int:

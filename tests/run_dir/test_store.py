@@ -167,13 +167,12 @@ def test_a_node_fetches_once_and_keeps_no_half_directory(s3: str, tmp_path: Path
     assert (fetched / "b").read_text() == "2"
 
 
-def test_a_directory_of_this_node_is_shared_once(s3: str, tmp_path: Path) -> None:
+def test_a_directory_that_is_kept_stays(store: Store, tmp_path: Path) -> None:
     model = made(tmp_path / "model", config="1")
-    assert LocalStore(tmp_path).share(model, "models/1") == str(model)
-    store = ObjectStore(s3)
-    assert store.share(model, "models/1") == store.share(model, "models/1") == f"{s3}/models/1"
-    assert (directory_at(f"{s3}/models/1").fetch() / "config").read_text() == "1"
-    assert model.is_dir()
+    store.publish(model, "models/1", keep=True)
+    store.publish(model, "models/1", keep=True)
+    assert (store.fetch("models/1") / "config").read_text() == (model / "config").read_text() == "1"
+    assert store.names("models") == ["1"]
 
 
 @pytest.mark.parametrize("content", ['{"stages": {"samples": "1', "", "[]", "17", "\x00\x00"])
