@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 S3, GOOGLE, AZURE = ("s3",), ("gs",), ("az", "abfs", "abfss")
 QUICK_RETRIES = 3
 """Of a library itself; whoever waits longer says so (`patience.py`)."""
+ARROW_ATTEMPTS = 40
+"""Ray does not wait longer, so Arrow does: about ten seconds after each attempt but the first ones."""
 
 
 def is_url(place: str | Path) -> bool:
@@ -86,9 +88,12 @@ def arrow_files(place: str | Path) -> tuple["FileSystem", str]:
 
 
 def _s3_options() -> dict[str, Any]:
+    from pyarrow.fs import AwsStandardS3RetryStrategy as S3Retries
+
     endpoint = _endpoint()
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or ("us-east-1" if endpoint else None)
-    return {"endpoint_override": endpoint, "region": region, "connect_timeout": 10}
+    patience = S3Retries(max_attempts=ARROW_ATTEMPTS)
+    return {"endpoint_override": endpoint, "region": region, "connect_timeout": 10, "retry_strategy": patience}
 
 
 def _azure_options(netloc: str) -> dict[str, Any]:

@@ -71,7 +71,8 @@ def test_data_beside_a_reward_is_read_where_the_config_is(s3: str, tmp_path: Pat
     settings = beside(tmp_path / "config")
     (tmp_path / "config" / "offset").write_text("7")
     (tmp_path / "config" / "words.py").write_text(
-        "from pathlib import Path\ndef weight(text):\n    return float(Path(__file__).with_name('offset').read_text())\n"
+        "from pathlib import Path\n\n"
+        "def weight(text):\n    return float(Path(__file__).with_name('offset').read_text())\n"
     )
     assert scored_elsewhere(shared_reward(settings, store_at(s3)), tmp_path) == "[7.0]"
 

@@ -17,6 +17,7 @@ from mva_ray.errors import ConfigError, DamagedFile, RunError
 from mva_ray.run_dir.layout import RunDirectory
 from mva_ray.run_dir.local import LocalStore
 from mva_ray.run_dir.objects import MARKER, ObjectStore
+from mva_ray.run_dir.place import arrow_files, delta_options, object_store
 from mva_ray.run_dir.store import File, Store
 from mva_ray.run_dir.stores import directory_at, store_at
 from tests.support.disks import fill, small_disk
@@ -288,3 +289,21 @@ def test_a_store_that_stays_away_is_one_line(s3: str, monkeypatch: pytest.Monkey
     assert str(caught.value).startswith(f"{s3}-away: the store has not answered for 0.5 s (")
     assert "\n" not in str(caught.value)
     assert os.environ["AWS_ENDPOINT_URL"] not in s3
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("s3://bucket/a b/c", "bucket/a b/c"),
+        ("gs://bucket/a", "bucket/a"),
+        ("az://container/a", "container/a"),
+        ("abfss://container@account.dfs.core.windows.net/a", "container/a"),
+    ],
+)
+def test_each_cloud_is_opened_by_every_library(monkeypatch: pytest.MonkeyPatch, url: str, path: str) -> None:
+    """As far as that goes without asking it."""
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "account")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "a2V5")
+    assert object_store(url) is object_store(url)
+    assert arrow_files(url)[1] == path
+    assert set(delta_options(url) or {}) == {"allow_http", "max_retries", "retry_timeout"}
