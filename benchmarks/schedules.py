@@ -28,7 +28,8 @@ from mva_ray.evaluation.local import LocalGenerator
 from mva_ray.evaluation.reward import load_reward, score
 from mva_ray.maths.interference import delta_cka, delta_cosine
 from mva_ray.records import AdapterRef, Generation
-from mva_ray.run_dir.files import write_json
+from mva_ray.run_dir.store import File
+from mva_ray.run_dir.stores import store_at
 from mva_ray.stages.ray_session import ENVIRONMENT
 from mva_ray.training.job import TrainingJob
 from mva_ray.training.ray_training import train_on_ray
@@ -57,7 +58,7 @@ def main() -> None:
         results[name] = measure(jobs, cores, output) | interference(jobs) | {"rewards": own_rewards(config, jobs)}
     print_table(results)
     print_rewards(results)
-    write_json(arguments.output / "schedules.json", results)
+    File(store_at(arguments.output), "schedules.json").write_json(results)
 
 
 def make_jobs(

@@ -25,7 +25,7 @@ data = typer.Typer(help="Look at the preference data of a config.", no_args_is_h
 app.add_typer(data, name="data")
 
 Config = Annotated[Path, typer.Option(help="YAML file, such as tune_configs/quickstart.yaml.")]
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, as printed by explore.", show_default=False)]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Run directory, a path or a URL.", show_default=False)]
 Address = Annotated[str, typer.Option(help="The cluster head's dashboard.")]
 
 ADDRESS = "http://127.0.0.1:8265"
@@ -54,7 +54,9 @@ def pareto(
 @app.command()
 def explore(
     config: Config,
-    run: Annotated[Path | None, typer.Option(help="Run directory; runs/<name of the config> if left out.")] = None,
+    run: Annotated[
+        str | None, typer.Option(help="Path or URL of the run; runs/<name of the config> if left out.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and print the plan only.")] = False,
 ) -> None:
     """Train the value adapters, search the coefficients, fill the Pareto table."""
@@ -68,7 +70,7 @@ def explore(
 def compare(
     config: Config,
     directory: Annotated[
-        Path | None, typer.Option("--run", help="Where it goes; runs/<name of the config>_compare if left out.")
+        str | None, typer.Option("--run", help="Path or URL; runs/<name of the config>_compare if left out.")
     ] = None,
 ) -> None:
     """Train and evaluate MVA, its ablations and the baselines alike, over several seeds, and write one report."""
@@ -76,7 +78,7 @@ def compare(
 
     with interruptible():
         found = run_comparison(config, directory)
-    typer.echo(f"report: {found / 'report.html'}\nsummary: {found / 'README.md'}")
+    typer.echo(f"report: {found}/report.html\nsummary: {found}/README.md")
 
 
 @app.command()
@@ -115,7 +117,7 @@ def logs(run: Run, address: Address = ADDRESS) -> None:
     """Show what the newest job of a run prints, until it ends; exit code 1 where it fails."""
     from mva_ray.cluster.ray_jobs import Jobs
 
-    state = Jobs(address).follow(str(run), sys.stdout)
+    state = Jobs(address).follow(run, sys.stdout)
     typer.echo(f"the job ended: {state}", err=True)
     if state != "SUCCEEDED":
         raise typer.Exit(1)
@@ -126,7 +128,7 @@ def cancel(run: Run, address: Address = ADDRESS) -> None:
     """Ask the newest job of a run to stop; what it computed is kept."""
     from mva_ray.cluster.ray_jobs import Jobs
 
-    typer.echo(f"asked {Jobs(address).cancel(str(run))} to stop: mva-ray submit goes on from there")
+    typer.echo(f"asked {Jobs(address).cancel(run)} to stop: mva-ray submit goes on from there")
 
 
 @app.command()

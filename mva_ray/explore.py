@@ -8,20 +8,19 @@ from mva_ray.errors import Interrupted, MvaError, told
 from mva_ray.signals import interruptible
 
 
-def explore_and_show(config: Path, run_dir: Path | None = None) -> None:
+def explore_and_show(config: Path, run_dir: Path | str | None = None) -> None:
     """Run the pipeline, print the front, and say where everything lies."""
     from mva_ray.pipeline import explore
     from mva_ray.run_dir.layout import RunDirectory
     from mva_ray.service.query import Query, ask
     from mva_ray.service.render import write
 
-    run_dir = explore(config, run_dir)
-    write(ask(run_dir, Query()), "table", None, sys.stdout)
-    run = RunDirectory(run_dir)
-    print(f"plot:   {run.plot}\nreport: {run.report}\ntable:  {run.table}")
+    run = RunDirectory(explore(config, run_dir))
+    write(ask(run.place, Query()), "table", None, sys.stdout)
+    print(f"plot:   {run.plot.place}\nreport: {run.report.place}\ntable:  {run.table}")
 
 
-def show_plan(config: Path, run_dir: Path | None = None) -> None:
+def show_plan(config: Path, run_dir: Path | str | None = None) -> None:
     """Check the config and print what `explore_and_show` would do."""
     from mva_ray.plan.dry_run import dry_run
 
@@ -31,7 +30,7 @@ def show_plan(config: Path, run_dir: Path | None = None) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="mva_ray.explore", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="a YAML file, see tune_configs/")
-    parser.add_argument("--run", type=Path, help="run directory; runs/<name of the config> unless given")
+    parser.add_argument("--run", help="run directory, a path or a URL; runs/<name of the config> unless given")
     parser.add_argument("--dry-run", action="store_true", help="check everything and print the plan only")
     arguments = parser.parse_args()
     try:

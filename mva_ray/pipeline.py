@@ -20,15 +20,15 @@ from mva_ray.stages.warm_start import take_over
 log = logging.getLogger(__name__)
 
 
-def explore(config_path: Path, run_dir: Path | None = None) -> Path:
+def explore(config_path: Path, run_dir: Path | str | None = None) -> str:
     """Run the job of a config; what an earlier run in the same directory finished is kept.
 
     Args:
         config_path: a YAML file, see `RunConfig`.
-        run_dir: `runs/<name of the config>` unless given.
+        run_dir: path or URL, `runs/<name of the config>` unless given.
 
     Returns:
-        the run directory.
+        the run directory, absolute.
 
     Raises:
         ConfigError: with everything that is wrong with the config.
@@ -38,8 +38,8 @@ def explore(config_path: Path, run_dir: Path | None = None) -> Path:
     for line in warnings:
         log.warning(line)
     directory = RunDirectory(run_dir or Path("runs") / config.name)
-    directory.check_writable()
-    with directory.locked(), RaySession() as session:
+    directory.store.check_usable()
+    with directory.store.locked(), RaySession(directory.store) as session:
         run = Run(config, make_plan(config), directory, session.start)
         run.announce_changes()
         for line in take_over(run):
@@ -51,5 +51,5 @@ def explore(config_path: Path, run_dir: Path | None = None) -> Path:
                 search(run, evaluations)
                 score_held_out(run, evaluations)
             with run.timed("report"):
-                write_report(directory.path)
-    return directory.path
+                write_report(directory.place)
+    return directory.place

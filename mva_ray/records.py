@@ -124,7 +124,7 @@ class PreferencePair:
 
 @dataclass(frozen=True)
 class AdapterRef:
-    """A trained value adapter: a plain PEFT directory and the SHA-256 of what it adds to the base model.
+    """A trained value adapter: the path or URL of a PEFT directory, and the SHA-256 of what it adds to the base model.
 
     Where `block` is (index, number of blocks), only its modules in that block of layers: `value` is then the name of
     their coefficient, and the hash is theirs.

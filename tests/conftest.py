@@ -2,8 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.support.object_store import S3Server
 
 
 @pytest.fixture(scope="session")
@@ -52,3 +56,26 @@ def local_ray() -> Iterator[None]:
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=200 * 2**20)
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator["S3Server"]:
+    """An S3 server of this session, which honours conditional writes."""
+    from tests.support.object_store import S3Server
+
+    server = S3Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def s3(s3_server: "S3Server", monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """A URL where nothing is yet, and the environment to use it; the node's cache is the test's own."""
+    from mva_ray.run_dir.place import object_store
+
+    for name, setting in s3_server.environment.items():
+        monkeypatch.setenv(name, setting)
+    monkeypatch.setenv("MVA_RAY_CACHE", str(tmp_path / "cache"))
+    object_store.cache_clear()
+    yield s3_server.new_url()
+    object_store.cache_clear()

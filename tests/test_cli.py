@@ -121,13 +121,18 @@ def test_main_turns_errors_into_exit_codes(
 
 def test_explore_fetch_and_report_pass_their_arguments_on(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[object, ...]] = []
-    fake_module(monkeypatch, "mva_ray.pipeline", explore=lambda config, run_dir: calls.append((config, run_dir)))
+
+    def explore(config: Path, run_dir: str | None) -> str:
+        calls.append((config, run_dir))
+        return "run"
+
+    fake_module(monkeypatch, "mva_ray.pipeline", explore=explore)
     fake_module(monkeypatch, "mva_ray.adapters.fetch", fetch=lambda model: Path("cache") / model)
-    fake_module(monkeypatch, "mva_ray.report", write_report=lambda run_dir: run_dir / "report.html")
+    fake_module(monkeypatch, "mva_ray.report", write_report=lambda run_dir: f"{run_dir}/report.html")
     runner = CliRunner()
     runner.invoke(app, ["explore", "--config", "a.yaml"])
     runner.invoke(app, ["explore", "--config", "a.yaml", "--run", "runs/b"])
-    assert calls == [(Path("a.yaml"), None), (Path("a.yaml"), Path("runs/b"))]
+    assert calls == [(Path("a.yaml"), None), (Path("a.yaml"), "runs/b")]
 
     def dry_run(config: Path, run_dir: Path | None) -> None:
         calls.append((config, run_dir, "dry"))

@@ -62,11 +62,11 @@ def test_a_job_that_is_interrupted_or_finds_no_space_goes_on_to_the_same_table(
 def test_a_second_job_in_the_same_directory_is_refused(tiny_model: Path, tmp_path: Path) -> None:
     config = write_config(tmp_path, tiny_model, values=brought(tmp_path, tiny_model))
     run = RunDirectory(tmp_path / "run")
-    run.check_writable()
-    with run.locked():
-        code, lines = ended(start(config, run.path))
+    run.store.check_usable()
+    with run.store.locked():
+        code, lines = ended(start(config, tmp_path / "run"))
     assert code == 1
-    assert lines[-1].startswith(f"error: another process is at work in {run.path}")
+    assert lines[-1].startswith(f"error: another process is at work in {run.place}")
 
 
 def test_a_cluster_that_is_not_there_is_said_at_once(

@@ -20,6 +20,7 @@ from mva_ray.checks.reward_trial import PROBES
 from mva_ray.config import load_config
 from mva_ray.plan.keys import make_plan
 from mva_ray.run_dir.layout import RunDirectory
+from mva_ray.run_dir.stores import directory_at, store_at
 from mva_ray.stages.adapters import value_adapters
 from mva_ray.stages.evaluations import Evaluations
 from mva_ray.stages.held_out import score_held_out
@@ -90,14 +91,14 @@ def write_config(directory: Path, model: Path, **changes: object) -> Path:
     return path
 
 
-def start(config: Path, run_dir: Path) -> subprocess.Popen[str]:
+def start(config: Path, run_dir: Path | str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "mva_ray.explore", "--config", str(config), "--run", str(run_dir)]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
 
 
-def finish(config: Path, run_dir: Path) -> str:
+def finish(config: Path, run_dir: Path | str) -> str:
     """Run to the end; its output."""
     process = start(config, run_dir)
     output, _ = process.communicate(timeout=PATIENCE_S)
@@ -113,7 +114,7 @@ def wait_until(reached: Callable[[], bool], process: subprocess.Popen[str]) -> N
         time.sleep(0.02)
 
 
-def kill_when(reached: Callable[[], bool], config: Path, run_dir: Path) -> None:
+def kill_when(reached: Callable[[], bool], config: Path, run_dir: Path | str) -> None:
     """Start the job and end it with SIGKILL as soon as it has got so far."""
     process = start(config, run_dir)
     wait_until(reached, process)
@@ -121,14 +122,14 @@ def kill_when(reached: Callable[[], bool], config: Path, run_dir: Path) -> None:
     process.communicate()
 
 
-def table_of(run_dir: Path) -> pd.DataFrame:
+def table_of(run_dir: Path | str) -> pd.DataFrame:
     """All that a table says but for when and how long."""
     frame = ParetoTable(run_dir).frame().drop(columns=["seconds", "created_at"])
     return frame.sort_values(["split", "candidate"], ignore_index=True)
 
 
-def evaluations_made(run_dir: Path) -> int:
-    return len(ParetoTable(run_dir).evaluations()) if (run_dir / "table").exists() else 0
+def evaluations_made(run_dir: Path | str) -> int:
+    return len(ParetoTable(run_dir).evaluations())
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +193,29 @@ def test_killed_in_every_stage_the_table_is_the_same(job: tuple[Path, Path, str]
     assert evaluations_made(run_dir) == evaluations_made(undisturbed), "something was evaluated twice"
 
 
+def test_at_a_url_a_killed_run_ends_with_the_same_front_to_the_bit(job: tuple[Path, Path, str], s3: str) -> None:
+    """Everything is in the bucket: what goes on needs neither the first process nor its node's files."""
+    config, on_disk, _ = job
+    kill_when(lambda: evaluations_made(s3) > 0, config, s3)
+    assert 0 < evaluations_made(s3) < 10, "the kill came too late to be during the search"
+    output = finish(config, s3)
+    pd.testing.assert_frame_equal(table_of(s3), table_of(on_disk))
+    pd.testing.assert_frame_equal(front_of(s3), front_of(on_disk), check_exact=True)
+    assert evaluations_made(s3) == evaluations_made(on_disk), "something was evaluated twice"
+    names = store_at(s3).names("adapters")
+    assert names == store_at(on_disk).names("adapters")
+    for name in names:
+        one, other = (directory_at(f"{place}/adapters/{name}").fetch() for place in (s3, on_disk))
+        assert (one / WEIGHTS_FILE).read_bytes() == (other / WEIGHTS_FILE).read_bytes()
+    assert f"report: {s3}/report.html" in output
+    assert {"front.png", "report.html", "run.json", "table"} <= set(store_at(s3).names(""))
+    assert "lease.json" not in store_at(s3).names("")
+
+
+def front_of(run_dir: Path | str) -> pd.DataFrame:
+    return ParetoTable(run_dir).front().drop(columns=["seconds", "created_at"]).reset_index(drop=True)
+
+
 def test_a_changed_config_says_what_it_invalidates(
     job: tuple[Path, Path, str], tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -248,7 +272,7 @@ def test_an_adapter_that_is_brought_is_not_trained_and_another_is_kept_apart_fro
         {"name": "brief", "reward": "mva_ray.rewards:brief", "adapter": str(adapter)},
     ]
     config = load_config(write_config(tmp_path, tiny_model, values=values))
-    with RaySession() as session:
+    with RaySession(RunDirectory(tmp_path / "run").store) as session:
         run = Run(config, make_plan(config), RunDirectory(tmp_path / "run"), session.start)
         refs = value_adapters(run, preference_pairs(run))
     trained, brought = (Path(ref.path) for ref in refs)

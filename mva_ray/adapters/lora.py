@@ -14,7 +14,6 @@ from torch import Tensor
 
 from mva_ray.adapters.hashes import SETTINGS_FILE, WEIGHTS_FILE
 from mva_ray.errors import ConfigError, last_line
-from mva_ray.run_dir.files import whole_directory
 
 PREFIX = "base_model.model."
 _UNSAFE_WEIGHTS_FILE = "adapter_model.bin"
@@ -113,11 +112,13 @@ def read_settings(directory: Path) -> dict[str, Any]:
     return settings
 
 
-def copy_adapter(source: Path, directory: Path) -> None:
-    """Copy an adapter's weights and settings, all of them or nothing."""
-    with whole_directory(directory) as scratch:
-        for name in (SETTINGS_FILE, WEIGHTS_FILE):
-            shutil.copyfile(source / name, scratch / name)
+def copy_adapter(source: Path, scratch: Path) -> Path:
+    """Copy an adapter's weights and settings into a directory that is emptied first, and return that."""
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    for name in (SETTINGS_FILE, WEIGHTS_FILE):
+        shutil.copyfile(source / name, scratch / name)
+    return scratch
 
 
 def _unsupported(settings: Mapping[str, Any]) -> Iterator[str]:

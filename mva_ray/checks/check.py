@@ -112,7 +112,7 @@ class Findings:
         return self.draft.finish(self.problems)
 
 
-def check(config_path: Path, purpose: Purpose, run_dir: Path | None = None) -> tuple[RunConfig, list[str]]:
+def check(config_path: Path, purpose: Purpose, run_dir: Path | str | None = None) -> tuple[RunConfig, list[str]]:
     """A config that is right for a purpose and says how many GPUs it asks for, and lines that its user should read.
 
     Args:
@@ -129,7 +129,7 @@ def check(config_path: Path, purpose: Purpose, run_dir: Path | None = None) -> t
     return (config if purpose is Purpose.DATA_CHECK else with_gpus(config, capacity_there())), found.warnings
 
 
-def examine(draft: Draft, purpose: Purpose, run_dir: Path | None = None) -> Findings:
+def examine(draft: Draft, purpose: Purpose, run_dir: Path | str | None = None) -> Findings:
     """Make every check that can be made."""
     subject = Subject(draft, purpose, run_dir)
     with Trials(subject) as trials:

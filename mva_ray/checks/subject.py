@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mva_ray.config import Draft, RunConfig
 from mva_ray.config.document import Location, Problem
+from mva_ray.run_dir.place import absolute
 
 Finding = Problem | str
 """A problem, for which the config is refused, or a line that its user should read."""
@@ -33,7 +34,7 @@ class Subject:
 
     draft: Draft
     purpose: Purpose = Purpose.EXPLORE
-    given_run_dir: Path | None = None
+    given_run_dir: Path | str | None = None
     base_directory: Path | None = None
 
     @property
@@ -49,10 +50,10 @@ class Subject:
         return self.base_directory
 
     @property
-    def run_dir(self) -> Path:
-        """Where the run will be."""
+    def run_dir(self) -> str:
+        """Where the run will be, an absolute path or a URL."""
         suffix = "_compare" if self.purpose is Purpose.COMPARE else ""
-        return (self.given_run_dir or Path("runs") / f"{self.config.name}{suffix}").absolute()
+        return absolute(self.given_run_dir or Path("runs") / f"{self.config.name}{suffix}")
 
     def problem(self, location: Location, message: str) -> Problem:
         """A problem with the line and the path of the setting that it is about, also where that has its default."""

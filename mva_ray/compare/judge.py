@@ -19,7 +19,8 @@ import httpx2
 from mva_ray.config.compare import JudgeSettings
 from mva_ray.endpoint import THIS_REQUEST_ONLY, Client, cause, status_of
 from mva_ray.errors import RunError
-from mva_ray.run_dir.files import read_json, write_json
+from mva_ray.run_dir.store import File
+from mva_ray.run_dir.stores import store_at
 
 Side = Literal["first", "second", "tie"]
 
@@ -62,16 +63,16 @@ class Judge:
     Args:
         settings: the endpoint.
         criteria: one or two sentences, what makes an answer better.
-        cache: a directory, one small file an answer; made where it is missing.
+        cache: a path or URL, one small file an answer; made where it is missing.
 
     Raises:
         ConfigError: where the environment variable for the key is not set.
     """
 
-    def __init__(self, settings: JudgeSettings, criteria: str, cache: Path) -> None:
+    def __init__(self, settings: JudgeSettings, criteria: str, cache: Path | str) -> None:
         self._settings = settings
         self._system = SYSTEM.format(criteria=criteria)
-        self._cache = cache
+        self._cache = store_at(cache)
         self._client = Client(settings, "judge")
 
     def __enter__(self) -> Self:
@@ -115,10 +116,10 @@ class Judge:
             **self._settings.request,
         }
         known = json.dumps([self._settings.base_url, body], sort_keys=True).encode()
-        path = self._cache / f"{hashlib.sha256(known).hexdigest()}.json"
-        if (kept := read_json(path)) is None:
+        file = File(self._cache, f"{hashlib.sha256(known).hexdigest()}.json")
+        if (kept := file.read_object()) is None:
             kept = {"answer": self._post(body)}
-            write_json(path, kept)
+            file.write_json(kept)
         return parse(kept["answer"])
 
     def _post(self, body: dict[str, Any]) -> str:

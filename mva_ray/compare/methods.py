@@ -9,7 +9,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,7 +59,7 @@ class Recipe:
             yield from recipe.needed()
         yield self
 
-    def job(self, adapters: Path, base_model: str, system_prompt: str | None) -> TrainingJob:
+    def job(self, adapters: str, base_model: str, system_prompt: str | None) -> TrainingJob:
         """Its training into the directory `adapters`, where what it depends on is or will be."""
         return TrainingJob(
             name=self.directory,

@@ -12,18 +12,16 @@ from mva_ray.config import RunConfig
 from mva_ray.run_dir.layout import RunDirectory
 from mva_ray.stages.ray_session import RaySession
 
-RESULT_FILE = "comparison.json.gz"
 
-
-def compare(config_path: Path, directory: Path | None = None) -> Path:
+def compare(config_path: Path, directory: Path | str | None = None) -> str:
     """Run the comparison of a config; what an earlier one in the same directory finished is kept.
 
     Args:
         config_path: a YAML file, see `RunConfig` and its section `compare`.
-        directory: `runs/<name of the config>_compare` unless given.
+        directory: path or URL, `runs/<name of the config>_compare` unless given.
 
     Returns:
-        the directory, with `report.html`, `README.md` and the result itself.
+        the directory, absolute, with `report.html`, `README.md` and the result itself.
 
     Raises:
         ConfigError: with everything that is wrong with the config.
@@ -32,19 +30,18 @@ def compare(config_path: Path, directory: Path | None = None) -> Path:
     config, warnings = check(config_path, Purpose.COMPARE, directory)
     for line in warnings:
         print(line)
-    directory = (directory or Path("runs") / f"{config.name}_compare").absolute()
-    place = RunDirectory(directory)
-    place.check_writable()
-    with place.locked(), RaySession() as session:
+    own = RunDirectory(directory or f"runs/{config.name}_compare")
+    own.store.check_usable()
+    with own.store.locked(), RaySession(own.store) as session:
         session.start()
-        seeds = [compare_seed(config, seed, directory) for seed in config.compare.seeds]
+        seeds = [compare_seed(config, seed, own) for seed in config.compare.seeds]
     result = _result(config, f"mva-ray compare --config {config_path}", seeds)
-    write_result(result, directory / RESULT_FILE)
+    write_result(result, own.comparison)
     if config.compare.judge:
-        result = _judged(result, config, directory)
-        write_result(result, directory / RESULT_FILE)
-    write_comparison(result, directory)
-    return directory
+        result = _judged(result, config, own)
+        write_result(result, own.comparison)
+    write_comparison(result, own.place)
+    return own.place
 
 
 def _result(config: RunConfig, command: str, seeds: list[SeedResult]) -> ComparisonResult:
@@ -69,7 +66,7 @@ def _result(config: RunConfig, command: str, seeds: list[SeedResult]) -> Compari
     )
 
 
-def _judged(result: ComparisonResult, config: RunConfig, directory: Path) -> ComparisonResult:
+def _judged(result: ComparisonResult, config: RunConfig, own: RunDirectory) -> ComparisonResult:
     assert config.compare.judge is not None
-    judge = judge_methods(result, result.preferences[0], config.compare.judge, directory / "judge")
+    judge = judge_methods(result, result.preferences[0], config.compare.judge, own.judge)
     return result.model_copy(update={"judge": judge})

@@ -10,21 +10,22 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from mva_ray.compare.report_numbers import Numbers
 from mva_ray.compare.report_sections import Picture, sections
 from mva_ray.compare.results import ComparisonResult
-from mva_ray.run_dir.files import write_atomically
+from mva_ray.run_dir.place import joined
+from mva_ray.run_dir.stores import store_at
 
 
-def write_comparison(result: ComparisonResult, directory: Path) -> Path:
-    """Write `report.html` (self-contained), `README.md` and its PNGs, and return the page's path.
+def write_comparison(result: ComparisonResult, directory: Path | str) -> str:
+    """Write `report.html` (self-contained), `README.md` and its PNGs, and return where the page is.
 
     Works at any point of a comparison: what is not there yet is left out, and the numbers are of what is there.
     """
-    parts = sections(Numbers(result))
+    parts, store = sections(Numbers(result)), store_at(directory)
     for picture in chain.from_iterable(part.pictures for part in parts):
-        write_atomically(directory / f"{picture.name}.png", picture.png)
+        store.write(f"{picture.name}.png", picture.png)
     for template, name in (("report.md.j2", "README.md"), ("report.html.j2", "report.html")):
         text = _environment(template).get_template(template).render(result=result, sections=parts)
-        write_atomically(directory / name, text.encode())
-    return directory / "report.html"
+        store.write(name, text.encode())
+    return joined(store.place, "report.html")
 
 
 def _environment(template: str) -> Environment:

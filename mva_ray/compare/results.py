@@ -9,7 +9,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from mva_ray.errors import ConfigError
-from mva_ray.run_dir.files import write_atomically
+from mva_ray.run_dir.store import File
 
 Rewards = dict[str, list[FiniteFloat]]
 """One number a held-out prompt for every value, in the order of the prompts; higher is better."""
@@ -176,10 +176,10 @@ class ComparisonResult(Record):
         return next(found, None)
 
 
-def write_result(result: ComparisonResult, path: Path) -> None:
+def write_result(result: ComparisonResult, file: File) -> None:
     """Replace a JSON file, gzip-compressed where its name ends in .gz (the same bytes for the same result)."""
     text = result.model_dump_json().encode()
-    write_atomically(path, gzip.compress(text, mtime=0) if path.suffix == ".gz" else text)
+    file.write(gzip.compress(text, mtime=0) if file.name.endswith(".gz") else text)
 
 
 def read_result(path: Path) -> ComparisonResult:

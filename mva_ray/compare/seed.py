@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,9 @@ from mva_ray.maths.consistency import reward_gaps
 from mva_ray.plan.keys import key, make_plan
 from mva_ray.records import AdapterRef, PreferencePair
 from mva_ray.run_dir.layout import RunDirectory
+from mva_ray.run_dir.place import joined
+from mva_ray.run_dir.store import Directory
+from mva_ray.run_dir.stores import directory_at
 from mva_ray.search.references import lattice
 from mva_ray.stages.adapters import train_with_progress
 from mva_ray.stages.pairs import preference_pairs
@@ -46,7 +48,7 @@ class SeedResult:
     alphas: list[AlphaResult] = field(default_factory=list)
 
 
-def compare_seed(config: RunConfig, seed: int, directory: Path) -> SeedResult:
+def compare_seed(config: RunConfig, seed: int, directory: RunDirectory) -> SeedResult:
     """Everything of one seed, kept under `directory`.
 
     Raises:
@@ -56,11 +58,12 @@ def compare_seed(config: RunConfig, seed: int, directory: Path) -> SeedResult:
 
 
 class _Seed:
-    def __init__(self, config: RunConfig, directory: Path) -> None:
+    def __init__(self, config: RunConfig, directory: RunDirectory) -> None:
         self._config = config
         self._plan = make_plan(config)
         self._directory = directory
-        self._own = RunDirectory(directory / f"seed-{config.seed}")
+        self._own = directory.seed(config.seed)
+        self._run = Run(config, self._plan, self._own, lambda: None)
         self._broken: dict[str, str] = {}
 
     def compare(self) -> SeedResult:
@@ -76,9 +79,11 @@ class _Seed:
                 del methods[name]
         alphas = {alpha: method for alpha, method in alphas.items() if not self._problem(method)}
         settings = self._settings([recipe for recipe in recipes if recipe.key not in self._broken])
-        adapters = [AdapterRef(name, str(self._path(name)), sha) for name, sha in settings["search"].adapters.items()]
+        adapters = [
+            AdapterRef(name, self._adapter(name).place, sha) for name, sha in settings["search"].adapters.items()
+        ]
         result = SeedResult(list(settings["held_out"].prompts), settings["held_out"].prompts_hash)
-        with Evaluations(self._config, adapters, settings, ParetoTable(self._directory)) as evaluations:
+        with Evaluations(self._run.shared, adapters, settings, ParetoTable(self._directory.place)) as evaluations:
             scoring = Scoring(self._config, evaluations, self._plan.constraints)
             for name, method in methods.items():
                 scoring.search(name, method)
@@ -96,7 +101,7 @@ class _Seed:
         return result
 
     def _ingredients(self) -> Ingredients:
-        pairs = preference_pairs(Run(self._config, self._plan, self._own, lambda: None))
+        pairs = preference_pairs(self._run)
         pairs = {value: pairs[value] for value in self._config.value_names}
         return Ingredients(
             pairs=pairs,
@@ -116,7 +121,7 @@ class _Seed:
         tables: dict[str, Any] = {value: file.read_list() for value, file in files.items()}
         missing = [value for value, table in tables.items() if table is None]
         if missing:
-            with scoring(self._config, list(pairs), "the preference pairs") as score:
+            with scoring(self._run.shared, list(pairs), "the preference pairs") as score:
                 for value in missing:
                     prompts = [plain_text(pair.prompt) for pair in pairs[value]]
                     sides = ([pair.chosen for pair in pairs[value]], [pair.rejected for pair in pairs[value]])
@@ -142,15 +147,15 @@ class _Seed:
             for alpha in (sorted({0.0, penalty.weight, *more}) if more else ())
         }
 
-    def _path(self, directory: str) -> Path:
-        return self._own.adapters / directory
+    def _adapter(self, directory: str) -> Directory:
+        return directory_at(joined(self._own.adapters, directory))
 
     def _train(self, recipes: Sequence[Recipe]) -> dict[str, float]:
         """Train what is missing, seconds by directory; a recipe that fails is kept from the others."""
         seconds: dict[str, float] = self._own.training_seconds.read_object() or {}
         while missing := [recipe for recipe in recipes if self._is_missing(recipe)]:
             jobs = [
-                recipe.job(self._own.adapters, self._config.base_model, self._config.generation.system_prompt)
+                recipe.job(self._own.adapters, self._run.shared.base_model, self._config.generation.system_prompt)
                 for recipe in missing
             ]
             try:
@@ -161,7 +166,7 @@ class _Seed:
         return seconds
 
     def _is_missing(self, recipe: Recipe) -> bool:
-        return not self._path(recipe.directory).is_dir() and not self._problem(Method((recipe,)))
+        return not self._adapter(recipe.directory).exists() and not self._problem(Method((recipe,)))
 
     def _problem(self, method: Method) -> str | None:
         """Why a method cannot be evaluated: the first adapter it builds on that could not be trained."""
@@ -171,7 +176,7 @@ class _Seed:
     def _settings(self, recipes: Sequence[Recipe]) -> dict[str, EvaluationSetting]:
         plan = self._plan
         context = key(plan.generator, dict(plan.rewards))
-        adapters = {recipe.directory: delta_hash(self._path(recipe.directory)) for recipe in recipes}
+        adapters = {recipe.directory: delta_hash(self._adapter(recipe.directory).fetch()) for recipe in recipes}
         return {
             split: EvaluationSetting(
                 context=context,
@@ -216,13 +221,13 @@ class _Seed:
                 )
                 result.singles.append(single)
         for (first, one), (second, other) in combinations(zip(values, method.adapters, strict=True), 2):
-            shared = interference(self._path(one.directory), self._path(other.directory))
+            shared = interference(self._adapter(one.directory).fetch(), self._adapter(other.directory).fetch())
             result.interference.append(
                 AdapterInterference(penalty=penalty, seed=self._config.seed, first=first, second=second, modules=shared)
             )
 
     def _alpha_result(self, alpha: float, method: Method, candidates: list[Candidate], scoring: Scoring) -> AlphaResult:
-        pairs = combinations([self._path(recipe.directory) for recipe in method.adapters], 2)
+        pairs = combinations([self._adapter(recipe.directory).fetch() for recipe in method.adapters], 2)
         cosine, cka = means(module for one, other in pairs for module in interference(one, other))
         own = {}
         for value, recipe in zip(self._config.value_names, method.adapters, strict=True):

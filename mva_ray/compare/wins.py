@@ -68,7 +68,7 @@ def judge_methods(
     result: ComparisonResult,
     preference: Mapping[str, float],
     settings: JudgeSettings,
-    cache: Path,
+    cache: Path | str,
     descriptions: Mapping[str, str] | None = None,
 ) -> JudgeResult:
     """Ask a judge about every pair of methods, seed by seed, on all held-out prompts.
@@ -77,7 +77,7 @@ def judge_methods(
         result: its candidates need completions.
         preference: what an answer is judged by, and the candidates are chosen for.
         settings: the judge.
-        cache: a directory for its answers.
+        cache: the path or URL for its answers.
         descriptions: a value's name and what it means; the name alone where it is missing.
 
     Raises:

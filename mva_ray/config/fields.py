@@ -13,7 +13,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 
 from mva_ray.config.imports import OURS, import_function
 from mva_ray.records import RESERVED_COLUMNS
-from mva_ray.run_dir.layout import STATE_FILE
+from mva_ray.run_dir.layout import STATE_FILE, RunDirectory
+from mva_ray.run_dir.place import absolute, is_url
 
 A_MODEL = "a hub id (org/name), a model directory or a .gguf file"
 A_DATA_SET = "the id of a data set on the hub (org/name)"
@@ -125,11 +126,11 @@ def check_run_directory(path: str, info: ValidationInfo) -> str:
     directory = directory_of(info)
     if directory is None:
         return path
-    run = join(directory, path)
-    if not (run / STATE_FILE).is_file():
-        problem = f"it has no {STATE_FILE}" if run.is_dir() else "there is no such directory"
+    run = absolute(path) if is_url(path) else str(join(directory, path))
+    if RunDirectory(run).state.read() is None:
+        problem = f"it has no {STATE_FILE}" if is_url(run) or Path(run).is_dir() else "there is no such directory"
         raise ValueError(f"{run} is no run directory: {problem}")
-    return str(run)
+    return run
 
 
 def check_function(function: str, info: ValidationInfo) -> str:

@@ -52,6 +52,7 @@ class RewardSettings(Section):
     timeout: Positive = 300.0
     resources: Resources = Resources()
     _directory: Path | None = PrivateAttr(default=None)
+    _sources: str | None = PrivateAttr(default=None)
 
     @model_validator(mode="before")
     @classmethod
@@ -77,3 +78,14 @@ class RewardSettings(Section):
     def directory(self) -> Path | None:
         """Where the config file is; its reward functions may live next to it."""
         return self._directory
+
+    @property
+    def sources(self) -> str | None:
+        """The place where a function's module and its neighbours are for all nodes; None where they are everywhere."""
+        return self._sources
+
+    def with_sources(self, place: str) -> Self:
+        """The same reward, whose sources are at a place for all nodes."""
+        copy = self.model_copy()
+        copy._sources = place
+        return copy

@@ -19,7 +19,7 @@ def neighbours(module: str, file: Path, directories: Sequence[Path]) -> dict[str
         file: its source.
         directories: where its imports are looked for besides.
     """
-    roots = [root for root in dict.fromkeys([_root(module, file), *directories]) if not _is_installed(root)]
+    roots = [root for root in dict.fromkeys([_root(module, file), *directories]) if not is_installed(root)]
     found: dict[str, Path] = {}
     left = [(module, file)]
     while left:
@@ -64,6 +64,7 @@ def _root(module: str, file: Path) -> Path:
     return file.parents[module.count(".") + (file.name == "__init__.py")]
 
 
-def _is_installed(directory: Path) -> bool:
+def is_installed(directory: Path) -> bool:
+    """Whether a file or directory is of the Python installation, which all nodes have."""
     paths = sysconfig.get_paths()
     return any(directory.is_relative_to(paths[kind]) for kind in ("stdlib", "purelib", "platlib"))

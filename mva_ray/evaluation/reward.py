@@ -5,17 +5,21 @@ import inspect
 import json
 import math
 import reprlib
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
-from mva_ray.adapters.fetch import known_directory, local_directory
+from mva_ray.adapters.fetch import known_directory, local_directory, shared_model
 from mva_ray.adapters.hashes import model_hash
 from mva_ray.config.imports import import_function
 from mva_ray.config.reward import RewardSettings
 from mva_ray.errors import CandidateFailure, last_line
-from mva_ray.evaluation.neighbours import neighbours
+from mva_ray.evaluation.neighbours import OURS, is_installed, neighbours
+from mva_ray.run_dir.store import Directory, Store
+from mva_ray.run_dir.stores import directory_at
 
 MOST_LABELS = 8
 
@@ -89,7 +93,7 @@ class FunctionReward:
     """
 
     def __init__(self, settings: RewardSettings) -> None:
-        self._function = import_function(settings.source, settings.directory)
+        self._function = import_function(settings.source, _directory_here(settings))
         self.version = f"{getattr(self._function, 'version', '')} {_source_hash(settings)}".strip()
         self.truncated = 0
 
@@ -100,15 +104,66 @@ class FunctionReward:
 
 def _source_hash(settings: RewardSettings) -> str:
     """Of an imported function's module, and of the neighbours that it imports; "" where it has no file."""
+    source, beside = _sources(settings)
+    if not source:
+        return ""
+    digest = hashlib.sha256(source.read_bytes())
+    for name, path in sorted(beside.items()):
+        digest.update(f"\0{name}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _sources(settings: RewardSettings) -> tuple[Path | None, dict[str, Path]]:
+    """The file of an imported function's module, and its neighbours by the names of their modules."""
     module = settings.source.partition(":")[0]
     source = sys.modules[module].__file__
     if not source:
-        return ""
-    digest = hashlib.sha256(Path(source).read_bytes())
+        return None, {}
     directories = [*([settings.directory] if settings.directory else []), Path.cwd()]
-    for name, path in sorted(neighbours(module, Path(source), directories).items()):
-        digest.update(f"\0{name}\0".encode() + path.read_bytes())
-    return digest.hexdigest()[:12]
+    return Path(source), neighbours(module, Path(source), directories)
+
+
+def shared_reward(settings: RewardSettings, store: Store) -> RewardSettings:
+    """The same reward as processes of any node can load it: what it needs of this disk is in the store, too.
+
+    That is a classifier's directory, and a function's module with its neighbours unless it is installed. Other files
+    that a function reads are not.
+    """
+    if settings.model is not None:
+        return settings.model_copy(update={"model": shared_model(settings.model, store)})
+    import_function(settings.source, settings.directory)
+    source, beside = _sources(settings)
+    module = settings.source.partition(":")[0]
+    if source is None or is_installed(source) or module.partition(".")[0] == OURS:
+        return settings
+    shared = Directory(store, f"rewards/{_source_hash(settings)}")
+    if not shared.exists():
+        _publish_sources({module: source, **beside}, shared)
+    return settings.with_sources(shared.place)
+
+
+def _publish_sources(files: Mapping[str, Path], shared: Directory) -> None:
+    """Modules by their names, as imports find them."""
+    with TemporaryDirectory() as scratch:
+        for name, path in files.items():
+            target = Path(scratch, *name.split("."))
+            target = target / path.name if path.name == "__init__.py" else target.with_name(path.name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+        shared.publish(Path(scratch), keep=True)
+
+
+def _directory_here(settings: RewardSettings) -> Path | None:
+    """Where the config is, if the function's sources are there as they were shared, with all that lies beside them."""
+    if settings.sources is None or settings.directory is None:
+        return settings.directory
+    shared = directory_at(settings.sources).fetch()
+    files = [path.relative_to(shared) for path in shared.rglob("*.py")]
+    return settings.directory if all(_is_same(settings.directory / file, shared / file) for file in files) else shared
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return one.is_file() and one.read_bytes() == other.read_bytes()
 
 
 class ClassifierReward:

@@ -34,7 +34,7 @@ BYTES_A_TOKEN = 5
 UNKNOWN = "unknown"
 
 
-def dry_run(config_path: Path, run_dir: Path | None) -> None:
+def dry_run(config_path: Path, run_dir: Path | str | None) -> None:
     """Print what `explore` would do with the same arguments.
 
     Raises:

@@ -21,7 +21,7 @@ from mva_ray.data.source import read_pairs
 from mva_ray.evaluation.evaluate import hash_prompts
 from mva_ray.plan.keys import make_plan
 from mva_ray.records import SPLITS, PreferencePair, Prompt
-from mva_ray.run_dir.layout import RunDirectory
+from mva_ray.run_dir.layout import TABLE, RunDirectory
 
 TOKENS_A_WORD = 4 / 3
 """Where there is no tokenizer: English prose has about three words in four tokens."""
@@ -53,10 +53,10 @@ class Stage:
 class Forecast:
     """What a run of a config would do in a directory, as far as it can be known without computing."""
 
-    def __init__(self, config: RunConfig, run_dir: Path) -> None:
+    def __init__(self, config: RunConfig, run_dir: Path | str) -> None:
         self.config = config
-        self.run_dir = run_dir
         self._directory = RunDirectory(run_dir)
+        self.run_dir = self._directory.place
         self.base = known_directory(config.base_model)
         self.plan = make_plan(config) if self._can_plan() else None
         self._count_prompt, self._count_completion = _counters(config, self.base)
@@ -149,7 +149,7 @@ class Forecast:
                 work = f"read from {value.pairs.name}" if _on_hub(value) else f"{count:,} pairs"
                 yield Stage(f"pairs '{value.name}'", key, "given", work)
             elif not value.adapter:
-                there = key is not None and self._directory.pairs(value.name, key).path.is_file()
+                there = key is not None and self._directory.pairs(value.name, key).read() is not None
                 yield Stage(
                     f"pairs '{value.name}'",
                     key,
@@ -163,7 +163,7 @@ class Forecast:
             if value.adapter:
                 yield Stage(f"adapter '{value.name}'", key, "given", f"copied from {value.adapter}")
             else:
-                there = key is not None and self._directory.adapter(value.name, key).is_dir()
+                there = key is not None and self._directory.adapter(value.name, key).exists()
                 yield Stage(f"adapter '{value.name}'", key, _state(key, there), self._training_work(value))
 
     def _training_work(self, value: Value) -> str:
@@ -193,7 +193,7 @@ class Forecast:
 
     def _kept(self, split: str) -> int:
         """Candidates of the table that need no repeating."""
-        if self.plan is None or not RunDirectory(self.run_dir).table.is_dir():
+        if self.plan is None or not self._directory.store.names(TABLE):
             return 0
         from mva_ray.table import ParetoTable
 
@@ -206,14 +206,14 @@ class Forecast:
         return f"at most {answers * self.config.generation.max_new_tokens:,} tokens"
 
 
-def make_forecast(config_path: Path, run_dir: Path | None) -> tuple[Forecast, list[str]]:
+def make_forecast(config_path: Path, run_dir: Path | str | None) -> tuple[Forecast, list[str]]:
     """Check a config whole and forecast its run; warnings come beside it.
 
     Raises:
         ConfigError: with every problem that can be found offline.
     """
     config, warnings = check(config_path, Purpose.DRY_RUN, run_dir)
-    forecast = Forecast(config, (run_dir or Path("runs") / config.name).absolute())
+    forecast = Forecast(config, run_dir or f"runs/{config.name}")
     return forecast, warnings
 
 

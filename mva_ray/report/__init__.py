@@ -3,14 +3,13 @@
 from pathlib import Path
 
 
-def write_report(run_dir: Path) -> Path:
-    """Write `front.png` and `report.html` into the run directory, and return the page's path.
+def write_report(run_dir: Path | str) -> str:
+    """Write `front.png` and `report.html` into the run directory, and return where the page is.
 
     Works at any point of a run: what is not there yet (held-out scores, training curves, ...) is left out.
     """
     from mva_ray.report.page import render_page
     from mva_ray.report.plot import plot_front
-    from mva_ray.run_dir.files import write_atomically
     from mva_ray.run_dir.layout import RunDirectory
     from mva_ray.run_dir.run_state import RunState
     from mva_ray.table import ParetoTable
@@ -18,6 +17,6 @@ def write_report(run_dir: Path) -> Path:
     run = RunDirectory(run_dir)
     state = RunState.load(run_dir)
     table = ParetoTable(run_dir)
-    plot_front(table.frame(), state.coefficients, run.plot, run_name=state.name)
-    write_atomically(run.report, render_page(run, state, table).encode())
-    return run.report
+    run.plot.write(plot_front(table.frame(), state.coefficients, run_name=state.name))
+    run.report.write(render_page(run, state, table).encode())
+    return run.report.place

@@ -1,10 +1,11 @@
 """The training metrics that lie beside the adapters of a run directory."""
 
 import json
-from pathlib import Path
 from typing import Any
 
-from mva_ray.run_dir.layout import RunDirectory
+from mva_ray.run_dir.layout import ADAPTERS, RunDirectory
+from mva_ray.run_dir.place import name_of
+from mva_ray.run_dir.store import Directory
 
 
 def training_curves(run: RunDirectory) -> dict[str, list[dict[str, Any]]]:
@@ -14,7 +15,8 @@ def training_curves(run: RunDirectory) -> dict[str, list[dict[str, Any]]]:
     """
     curves = {}
     for value, adapter in (run.adapter_paths.read_object() or {}).items():
-        log = run.adapters / Path(adapter).name / "training.jsonl"
-        if log.is_file():
+        directory = Directory(run.store, f"{ADAPTERS}/{name_of(adapter)}")
+        log = directory.fetch() / "training.jsonl" if directory.exists() else None
+        if log and log.is_file():
             curves[value] = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     return curves

@@ -3,7 +3,6 @@
 import io
 import math
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,20 +29,18 @@ from mva_ray.report.points import (
     select_points,
     staircase,
 )
-from mva_ray.run_dir.files import write_atomically
 
 DPI = 150
 RING = 12
 """The size of the ring around a candidate of the front, in points."""
 
 
-def plot_front(frame: DataFrame, names: CoefficientNames, path: Path, run_name: str = "") -> None:
-    """Draw every candidate with its error bars (one standard error) and the Pareto front.
+def plot_front(frame: DataFrame, names: CoefficientNames, run_name: str = "") -> bytes:
+    """A PNG of every candidate with its error bars (one standard error) and the Pareto front.
 
     Args:
         frame: `ParetoTable.frame()`; the front is drawn on the held-out split where there is one.
         names: the coefficients of each value; with more than two values each pair has its plot.
-        path: the PNG to write.
         run_name: for the title.
     """
     points = select_points(frame)
@@ -51,7 +48,7 @@ def plot_front(frame: DataFrame, names: CoefficientNames, path: Path, run_name: 
     figure = _pair_grid(points, names, title) if len(points.main) else _empty_figure(title)
     image = io.BytesIO()
     FigureCanvasAgg(figure).print_figure(image, format="png", dpi=DPI)
-    write_atomically(path, image.getvalue())
+    return image.getvalue()
 
 
 def _title(points: Points, run_name: str, explain_axes: bool) -> str:

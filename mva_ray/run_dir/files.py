@@ -1,22 +1,10 @@
 """Small files of a run directory: read where they are, replaced in one move."""
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-
-def read_json(path: Path) -> Any | None:
-    """The content of a JSON file, None where there is none."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
-def write_json(path: Path, content: object) -> None:
-    """Replace a JSON file, see `write_atomically`."""
-    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def write_atomically(path: Path, content: bytes) -> None:

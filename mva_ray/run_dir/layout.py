@@ -1,30 +1,33 @@
 """What a run directory holds: the name of every file of a run, once."""
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from mva_ray.errors import ConfigError, RunError
-from mva_ray.run_dir.local import LocalStore
+from mva_ray.run_dir.place import joined
 from mva_ray.run_dir.samples import SampleStore
-from mva_ray.run_dir.store import File, Store
+from mva_ray.run_dir.store import Directory, File
+from mva_ray.run_dir.stores import store_at
 
 STATE_FILE = "run.json"
+ADAPTERS, TABLE = "adapters", "table"
 
 
 class RunDirectory:
     """One run's files. Names that end with a key hold what depends on nothing that the key does not hash.
 
     Args:
-        place: a directory; it need not exist before something is written.
+        place: a path or a URL; it need not exist before something is written.
+
+    Raises:
+        ConfigError: a URL that is none of an object store.
     """
 
     def __init__(self, place: Path | str) -> None:
-        self.path = Path(place).absolute()
-        self.store: Store = LocalStore(self.path)
+        self.store = store_at(place)
+
+    @property
+    def place(self) -> str:
+        """The absolute path, or the URL."""
+        return self.store.place
 
     @property
     def state(self) -> File:
@@ -83,64 +86,45 @@ class RunDirectory:
         return self._file(f"pairs/{value}-{key}.jsonl")
 
     @property
-    def adapters(self) -> Path:
+    def comparison(self) -> File:
+        """Of a comparison: all that it found."""
+        return self._file("comparison.json.gz")
+
+    @property
+    def judge(self) -> str:
+        """Of a comparison: the judge's answers."""
+        return joined(self.place, "judge")
+
+    def seed(self, seed: int) -> "RunDirectory":
+        """Of a comparison: what one seed keeps for itself."""
+        return RunDirectory(joined(self.place, f"seed-{seed}"))
+
+    @property
+    def adapters(self) -> str:
         """The folder of all adapters."""
-        return self.store.directory("adapters")
+        return joined(self.place, ADAPTERS)
 
-    def adapter(self, value: str, key: str) -> Path:
+    def adapter(self, value: str, key: str) -> Directory:
         """A PEFT directory; there only when it is complete."""
-        return self.adapters / f"{value}-{key}"
+        return Directory(self.store, f"{ADAPTERS}/{value}-{key}")
 
     @property
-    def table(self) -> Path:
+    def table(self) -> str:
         """The Delta table."""
-        return self.store.directory("table")
+        return joined(self.place, TABLE)
 
     @property
-    def ray(self) -> Path:
+    def ray(self) -> str:
         """Ray's own files: may be deleted where nothing runs."""
-        return self.store.directory("ray")
+        return joined(self.place, "ray")
 
     @property
-    def plot(self) -> Path:
-        return self.store.directory("front.png")
+    def plot(self) -> File:
+        return self._file("front.png")
 
     @property
-    def report(self) -> Path:
-        return self.store.directory("report.html")
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold this directory alone; the system lets go of it where the process dies.
-
-        Raises:
-            RunError: another process holds it.
-        """
-        path = self.store.directory(".lock")
-        lock = FileLock(path)
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            raise RunError(f"another process is at work in {self.path}: wait for it, or end it") from None
-        try:
-            yield
-        finally:
-            lock.release()
-
-    def check_writable(self) -> None:
-        """Makes the directory where it is missing, and writes to it.
-
-        Raises:
-            ConfigError: it cannot be made or written.
-        """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.path):
-                pass
-        except OSError as error:
-            existing = next(parent for parent in (self.path, *self.path.parents) if parent.exists())
-            problem = f"the run directory cannot be written: {error.strerror} (what exists of it: {existing})"
-            raise ConfigError(str(self.path), [problem]) from error
+    def report(self) -> File:
+        return self._file("report.html")
 
     def _file(self, name: str) -> File:
         return File(self.store, name)

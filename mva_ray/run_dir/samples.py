@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from mva_ray.errors import DamagedFile
@@ -18,9 +17,9 @@ class SampleStore:
         self._file = file
 
     @property
-    def path(self) -> Path:
-        """See `File.path`."""
-        return self._file.path
+    def file(self) -> File:
+        """Where they are."""
+        return self._file
 
     def read(self) -> list[list[Generation]]:
         """All samples stored, [prompts][completions], in the order they were appended.
@@ -35,7 +34,9 @@ class SampleStore:
         try:
             return [[_generation(fields) for fields in generations] for generations in _prompts(complete)]
         except (ValueError, TypeError) as error:
-            raise DamagedFile(self.path, f"no samples of this version ({type(error).__name__}: {error})") from error
+            raise DamagedFile(
+                self._file.place, f"no samples of this version ({type(error).__name__}: {error})"
+            ) from error
 
     @property
     def n_prompts(self) -> int:

@@ -1,15 +1,26 @@
 """Where the files of a run are kept: the seam between a run directory's names and what holds their content."""
 
 import json
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from mva_ray.errors import DamagedFile
+from mva_ray.run_dir.place import joined
 
 
 class Store(Protocol):
-    """Files by name, with "/" between folders. A reader, or a kill, never meets half of a file."""
+    """Files by name, with "/" between folders. A reader, or a kill, never meets half of a file or of a directory.
+
+    A directory is what other libraries write and read, such as an adapter: it grows on the node that makes it, and is
+    published when it is complete. Names of directories end with a key of what is in them.
+    """
+
+    @property
+    def place(self) -> str:
+        """The path or URL that people see."""
+        ...
 
     def read(self, name: str) -> bytes | None:
         """The content; None where there is no such file."""
@@ -24,12 +35,85 @@ class Store(Protocol):
         ...
 
     def names(self, folder: str) -> list[str]:
-        """What is directly in a folder, sorted; nothing where there is none."""
+        """What is directly in a folder, sorted, complete or not; nothing where there is none."""
         ...
 
-    def directory(self, name: str) -> Path:
-        """Where a directory of the run is on this machine, or would be: what libraries of others read and write."""
+    def remove(self, name: str) -> None:
+        """Delete a file or a directory, if it is there."""
         ...
+
+    def exists(self, name: str) -> bool:
+        """Whether a directory has been published."""
+        ...
+
+    def scratch(self, name: str) -> Path:
+        """Where a directory of that name grows on this node; whoever makes it empties it first."""
+        ...
+
+    def publish(self, directory: Path, name: str, keep: bool = False) -> None:
+        """Move a complete directory of this node here; where somebody was first, theirs stays and this is dropped.
+
+        Args:
+            keep: leave it where it is, too.
+        """
+        ...
+
+    def fetch(self, name: str) -> Path:
+        """A published directory on this node, to be read alone.
+
+        Raises:
+            DamagedFile: there is none, or it is not what was published.
+        """
+        ...
+
+    def check_usable(self) -> None:
+        """
+        Raises:
+            ConfigError: it cannot be written, or does not keep what a run needs of it.
+        """
+        ...
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Hold the store alone; another process may have it soon after this one has died.
+
+        Raises:
+            RunError: another process holds it, or has taken it over.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Directory:
+    """One directory of a store."""
+
+    store: Store
+    name: str
+
+    @property
+    def place(self) -> str:
+        """The path or URL that people see."""
+        return joined(self.store.place, self.name)
+
+    @property
+    def scratch(self) -> Path:
+        """See `Store.scratch`."""
+        return self.store.scratch(self.name)
+
+    def exists(self) -> bool:
+        """See `Store.exists`."""
+        return self.store.exists(self.name)
+
+    def publish(self, directory: Path, keep: bool = False) -> None:
+        """See `Store.publish`."""
+        self.store.publish(directory, self.name, keep)
+
+    def fetch(self) -> Path:
+        """See `Store.fetch`."""
+        return self.store.fetch(self.name)
+
+    def remove(self) -> None:
+        """See `Store.remove`."""
+        self.store.remove(self.name)
 
 
 @dataclass(frozen=True)
@@ -40,9 +124,9 @@ class File:
     name: str
 
     @property
-    def path(self) -> Path:
-        """Where it is on this machine, or would be."""
-        return self.store.directory(self.name)
+    def place(self) -> str:
+        """The path or URL that people see."""
+        return joined(self.store.place, self.name)
 
     def read(self) -> bytes | None:
         """See `Store.read`."""
@@ -81,9 +165,9 @@ class File:
         try:
             found = json.loads(content)
         except ValueError as error:
-            raise DamagedFile(self.path, f"not valid JSON ({error})") from error
+            raise DamagedFile(self.place, f"not valid JSON ({error})") from error
         if not isinstance(found, kind):
-            raise DamagedFile(self.path, f"expected {expected}, got {content[:40]!r}")
+            raise DamagedFile(self.place, f"expected {expected}, got {content[:40]!r}")
         return found
 
     def write_json(self, content: object) -> None:

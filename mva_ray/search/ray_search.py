@@ -15,6 +15,7 @@ from mva_ray.cluster.ray_cluster import own_node, own_resource
 from mva_ray.cluster.ray_group import beside_driver
 from mva_ray.errors import RunError
 from mva_ray.records import Coefficients
+from mva_ray.run_dir.place import arrow_files
 from mva_ray.search.ray_racing import RacingScheduler
 from mva_ray.search.ray_searcher import RoundsSearcher
 from mva_ray.search.ray_trial import CandidateTrial, ProposalQueue
@@ -47,7 +48,7 @@ def run_search(
     broker: ActorHandle,
     concurrency: int,
     ahead: int,
-    storage: Path,
+    storage: Path | str,
     on_candidate: Callable[[], None],
 ) -> float:
     """Run trials until the rounds are finished. Results are in the table, recorded by the broker.
@@ -55,7 +56,7 @@ def run_search(
     Args:
         concurrency: trials at once, a process of its own for each.
         ahead: how many more candidates the broker is asked for before a trial takes them.
-        storage: where Tune keeps its own files.
+        storage: path or URL where Tune keeps its own files.
         on_candidate: called after each trial.
 
     Returns:
@@ -64,6 +65,7 @@ def run_search(
     Raises:
         RunError: no candidate can be evaluated any more; what was evaluated is recorded.
     """
+    files, path = arrow_files(storage)
     for name, setting in NO_SNAPSHOTS.items():
         os.environ.setdefault(name, setting)
     queue = ray.remote(ProposalQueue).options(**beside_driver(), max_concurrency=10_000).remote(broker, ahead)
@@ -84,7 +86,8 @@ def run_search(
         ),
         run_config=tune.RunConfig(
             name="search",
-            storage_path=str(storage),
+            storage_path=path,
+            storage_filesystem=files,
             verbose=0,
             callbacks=[_Progress(on_candidate)],
             failure_config=FailureConfig(max_failures=2),

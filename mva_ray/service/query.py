@@ -81,7 +81,7 @@ class Answer:
         return tuple(self.coefficients)
 
 
-def ask(run_dir: Path, query: Query) -> Answer:
+def ask(run_dir: Path | str, query: Query) -> Answer:
     """Answer a query from the newest state of the table.
 
     Raises:

@@ -107,9 +107,8 @@ def status(run: Path | str) -> Status:
 
 
 def _adapters(directory: "RunDirectory", plan: Mapping[str, Any]) -> dict[str, bool]:
-    there = directory.store.names("adapters")
     keys = {value["name"]: plan["stages"][f"adapter '{value['name']}'"] for value in plan["settings"]["values"]}
-    return {value: f"{value}-{key}" in there for value, key in keys.items()}
+    return {value: directory.adapter(value, key).exists() for value, key in keys.items()}
 
 
 def _stage(directory: "RunDirectory", plan: Mapping[str, Any], adapters: Mapping[str, bool], finished: bool) -> str:

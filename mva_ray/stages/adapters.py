@@ -9,6 +9,7 @@ from tqdm.auto import tqdm
 
 from mva_ray.adapters.hashes import delta_hash
 from mva_ray.records import AdapterRef
+from mva_ray.run_dir.store import Directory
 from mva_ray.stages.pairs import Pairs
 from mva_ray.stages.run import Run
 from mva_ray.training.job import TrainingJob
@@ -22,39 +23,39 @@ def value_adapters(run: Run, pairs: Pairs) -> list[AdapterRef]:
     """
     directories = {name: run.directory.adapter(name, run.plan.adapters[name]) for name in run.config.value_names}
     for value in run.config.values:
-        if value.adapter and not directories[value.name].is_dir():
+        if value.adapter and not directories[value.name].exists():
             from mva_ray.adapters.lora import copy_adapter  # torch takes seconds to import, and may not be needed
 
-            copy_adapter(Path(value.adapter), directories[value.name])
+            directories[value.name].publish(copy_adapter(Path(value.adapter), directories[value.name].scratch))
     jobs = _training_jobs(run, pairs, directories)
     if not all(job.is_done for job in jobs):
         run.start_ray()
         for name, seconds in train_with_progress(jobs, run.directory.ray, run.config.resources_timeout).items():
             run.add_time(f"adapter '{name}'", seconds)
-    adapters = [AdapterRef(name, str(path), delta_hash(path)) for name, path in directories.items()]
+    adapters = [AdapterRef(name, each.place, delta_hash(each.fetch())) for name, each in directories.items()]
     run.directory.adapter_paths.write_json({ref.value: ref.path for ref in adapters})
     return adapters
 
 
-def _training_jobs(run: Run, pairs: Pairs, directories: Mapping[str, Path]) -> list[TrainingJob]:
+def _training_jobs(run: Run, pairs: Pairs, directories: Mapping[str, Directory]) -> list[TrainingJob]:
     config = run.config
     return [
         TrainingJob(
             name=value.name,
-            base_model=config.base_model,
+            base_model=run.shared.base_model,
             system_prompt=config.generation.system_prompt,
             pairs=pairs[value.name],
-            earlier=tuple(str(directories[other.name]) for other in config.frozen_before(value)),
+            earlier=tuple(directories[other.name].place for other in config.frozen_before(value)),
             training=config.training.for_pairs(len(pairs[value.name])),
             seed=config.seed + place,
-            output=str(directories[value.name]),
+            output=directories[value.name].place,
         )
         for place, value in enumerate(config.training_order)
         if not value.adapter
     ]
 
 
-def train_with_progress(jobs: Sequence[TrainingJob], storage: Path, patience: float) -> dict[str, float]:
+def train_with_progress(jobs: Sequence[TrainingJob], storage: Path | str, patience: float) -> dict[str, float]:
     """Train what is missing, in order. Seconds by job: a step's time since the step before belongs to its job.
 
     Raises:

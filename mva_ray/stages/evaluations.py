@@ -38,7 +38,7 @@ class Evaluations:
         self._adapters = split_by_block(adapters, run.config.search.coefficients_per_value)
         self._stack = ExitStack()
         self._broker: Broker | None = None
-        self.table = ParetoTable(run.directory.path)
+        self.table = ParetoTable(run.directory.place)
         self.settings = {split: self._setting(split) for split in JUDGING}
         self._save_state()
         earlier = earlier_runs(run.config)
@@ -60,11 +60,10 @@ class Evaluations:
         if self._broker is None:
             from mva_ray.evaluation.ray_broker import evaluation_broker  # takes seconds, and may not be needed
 
-            config = self._run.config
             self._run.start_ray()
             rows = [*self._earlier, *self.table.evaluations(with_generations=True)]
             known = KnownAnswers(rows)
-            actors = evaluation_broker(config, self._adapters, self.settings, self.table.append, known)
+            actors = evaluation_broker(self._run.shared, self._adapters, self.settings, self.table.append, known)
             self._broker = self._stack.enter_context(actors)
         return self._broker
 
@@ -125,4 +124,4 @@ class Evaluations:
             {split: setting.prompts_hash for split, setting in self.settings.items()},
             plan.constraints,
             config.search.coefficients_per_value,
-        ).save(self._run.directory.path)
+        ).save(self._run.directory.place)

@@ -54,7 +54,7 @@ def _samples(run: Run) -> list[list[Generation]]:
     run.start_ray()
     width = max(1, 2 * run.rows // run.config.sampling.completions_per_prompt)
     with tqdm(total=len(prompts), initial=len(samples), desc="sampling pairs", unit="prompt") as bar:
-        for drawn in sample_all(run.config, prompts[len(samples) :], width):
+        for drawn in sample_all(run.shared, prompts[len(samples) :], width):
             store.append(drawn)
             samples += drawn
             bar.update(len(drawn))
@@ -66,14 +66,14 @@ def _scores(run: Run, samples: Sequence[Sequence[Generation]]) -> Scores:
     scores: Scores = {value: file.read_list() or [] for value, file in files.items()}
     for value, table in scores.items():
         if table and [len(row) for row in table] != [len(row) for row in samples]:
-            raise DamagedFile(files[value].path, f"it has no reward for each of {len(samples)} prompts' samples")
+            raise DamagedFile(files[value].place, f"it has no reward for each of {len(samples)} prompts' samples")
     missing = [value for value, table in scores.items() if not table]
     if missing:
         from mva_ray.evaluation.ray_direct import scoring
 
         run.start_ray()
         prompts, completions = zip(*((row.prompt, row.completion) for rows in samples for row in rows), strict=True)
-        with scoring(run.config, missing, "the base model's samples") as score:
+        with scoring(run.shared, missing, "the base model's samples") as score:
             for value in missing:
                 numbers = iter(score(value, prompts, completions))
                 scores[value] = [[next(numbers) for _ in generations] for generations in samples]

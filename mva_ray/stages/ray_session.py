@@ -6,7 +6,9 @@ from typing import Self
 
 from mva_ray.cluster.ray_cluster import join_ray
 from mva_ray.errors import NO_SPACE, MvaError, RunError, last_line, out_of_space
+from mva_ray.run_dir.store import Store
 from mva_ray.signals import catch_signals
+from mva_ray.stages.ray_nodes import check_visible
 
 ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
@@ -24,17 +26,20 @@ ENVIRONMENT = {
 class RaySession:
     """Ray from the first `start` to the end of the context: the cluster that RAY_ADDRESS names, else a local one.
 
+    Every node has to see the store of the run.
+
     Workers of a local one keep their big buffers: glibc gives them back after every step and maps them again, a
     third of a DPO step on CPU.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, store: Store) -> None:
+        self._store = store
         self._started = False
 
     def start(self) -> None:
         """
         Raises:
-            RunError: nobody answers at RAY_ADDRESS, or Ray does not start.
+            RunError: nobody answers at RAY_ADDRESS, Ray does not start, or a node does not see the run.
         """
         if self._started:
             return
@@ -43,6 +48,7 @@ class RaySession:
             os.environ.setdefault(name, setting)
         join_ray()
         catch_signals()
+        check_visible(self._store)
 
     def __enter__(self) -> Self:
         return self

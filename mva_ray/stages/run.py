@@ -5,13 +5,22 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TypeVar
 
+from mva_ray.adapters.fetch import shared_model
 from mva_ray.config import RunConfig
+from mva_ray.config.constraints import Constraint
+from mva_ray.config.values import Value
 from mva_ray.errors import DamagedFile
+from mva_ray.evaluation.reward import shared_reward
 from mva_ray.evaluation.row_limit import FIRST
 from mva_ray.plan.changes import changed_settings
 from mva_ray.plan.keys import Plan
 from mva_ray.run_dir.layout import RunDirectory
+from mva_ray.run_dir.place import is_url
+
+T = TypeVar("T", Value, Constraint)
 
 
 def _no_ray() -> None:
@@ -33,7 +42,7 @@ class Run:
         before, stages = self.directory.plan.read_object(), self.plan.stages()
         if before is not None and before != {"stages": stages, "settings": settings}:
             if not all(isinstance(before.get(part), dict) for part in ("stages", "settings")):
-                raise DamagedFile(self.directory.plan.path, "it has no stages and settings")
+                raise DamagedFile(self.directory.plan.place, "it has no stages and settings")
             for line in changed_settings(before["settings"], settings) or ["a prompt file, a model or a reward"]:
                 print(f"changed since the last run: {line}")
             anew = [stage for stage, stage_key in stages.items() if before["stages"].get(stage) != stage_key]
@@ -53,9 +62,28 @@ class Run:
         timings = self.directory.timings.read_object() or {}
         before = timings.get(stage, 0)
         if not isinstance(before, int | float):
-            raise DamagedFile(self.directory.timings.path, f"{stage} is no number of seconds")
+            raise DamagedFile(self.directory.timings.place, f"{stage} is no number of seconds")
         timings[stage] = round(before + seconds, 1)
         self.directory.timings.write_json(timings)
+
+    @cached_property
+    def shared(self) -> RunConfig:
+        """The config as processes on any node read it: at a URL, models and rewards of this disk are there, too."""
+        config, store = self.config, self.directory.store
+        if not is_url(self.directory.place):
+            return config
+
+        def with_reward(owner: T) -> T:
+            reward = owner.reward
+            return owner.model_copy(update={"reward": shared_reward(reward, store)}) if reward else owner
+
+        return config.model_copy(
+            update={
+                "base_model": shared_model(config.base_model, store),
+                "values": [with_reward(value) for value in config.values],
+                "constraints": {name: with_reward(limit) for name, limit in config.constraints.items()},
+            }
+        )
 
     @property
     def rows(self) -> int:

@@ -10,11 +10,13 @@ import pandas as pd
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
-from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
+from pyarrow.fs import SubTreeFileSystem
 
 from mva_ray.errors import NO_SPACE, DamagedFile, RunError, last_line, out_of_space
 from mva_ray.records import Evaluation, ScoredGeneration
-from mva_ray.run_dir.layout import RunDirectory
+from mva_ray.run_dir.layout import TABLE, RunDirectory
+from mva_ray.run_dir.patience import is_away, patiently
+from mva_ray.run_dir.place import arrow_files, delta_options, is_url
 from mva_ray.run_dir.run_state import RunState
 from mva_ray.table.frame import flat_frame, front_rows, on_split
 from mva_ray.table.schema import EARLIER_COLUMNS, SCHEMA, from_arrow, to_arrow
@@ -34,12 +36,13 @@ class ParetoTable:
     `generations` see the current ones, as `RunState` names them.
 
     Args:
-        run_dir: the run directory; it need not exist before the first `append`.
+        run_dir: path or URL of the run directory; it need not exist before the first `append`.
     """
 
     def __init__(self, run_dir: Path | str) -> None:
-        self.run_dir = Path(run_dir)
-        self._uri = str(RunDirectory(run_dir).table)
+        self._run = RunDirectory(run_dir)
+        self.run_dir = self._run.place
+        self._uri = self._run.table
 
     def append(self, evaluations: Sequence[Evaluation]) -> None:
         """Add all rows in one commit: a kill leaves all of them or none.
@@ -58,12 +61,25 @@ class ParetoTable:
     def _append(self, rows: pa.Table) -> None:
         for attempts_left in reversed(range(COMMIT_ATTEMPTS)):
             try:
-                self._commit(rows)
+                patiently(self._uri, lambda: self._commit_once(rows))
                 return
             except CommitFailedError:
                 if not attempts_left:
                     raise
                 time.sleep(random.uniform(0.01, 0.2))
+
+    def _commit_once(self, rows: pa.Table) -> None:
+        try:
+            self._commit(rows)
+        except Exception as error:  # Delta has many
+            if not is_away(error) or not self._is_there(rows):
+                raise
+
+    def _is_there(self, rows: pa.Table) -> bool:
+        """Whether a commit arrived whose answer was lost: no two evaluations of a candidate begin at one moment."""
+        identity = ["candidate", "split", "created_at"]
+        there = {tuple(row.values()) for row in self._read(identity, []).select(identity).to_pylist()}
+        return all(tuple(row.values()) in there for row in rows.select(identity).to_pylist())
 
     def evaluations(
         self, context: str | None = None, split: str | None = None, with_generations: bool = False
@@ -134,22 +150,30 @@ class ParetoTable:
         return sum(not _is_current(row, state) for row in self.evaluations())
 
     def _commit(self, rows: pa.Table) -> None:
-        if not DeltaTable.is_deltatable(self._uri):
+        options = delta_options(self._uri)
+        if not self._has_log():
             # Appending to a missing table lets two writers each create it, and one of them lose its rows.
-            DeltaTable.create(self._uri, schema=SCHEMA, mode="ignore")
-        write_deltalake(self._uri, rows, mode="append", schema_mode="merge")
+            DeltaTable.create(self._uri, schema=SCHEMA, mode="ignore", storage_options=options)
+        write_deltalake(self._uri, rows, mode="append", schema_mode="merge", storage_options=options)
 
     def _read(self, columns: list[str], filters: Filters) -> pa.Table:
         with self._speaking_plainly():
-            if not DeltaTable.is_deltatable(self._uri):
-                self._check_empty()
-                return SCHEMA.empty_table().select(columns)
-            table = DeltaTable(self._uri)
-            there = [field.name for field in table.schema().fields if field.name in {*columns, *EARLIER_COLUMNS}]
-            # Delta's own hands Python buffers to Arrow's threads, and these may outlive the interpreter: an abort.
-            files = SubTreeFileSystem(self._uri, LocalFileSystem())
-            rows = table.to_pyarrow_table(columns=there, filters=filters or None, filesystem=files)
-            return rows.sort_by("created_at")
+            return patiently(self._uri, lambda: self._read_now(columns, filters))
+
+    def _read_now(self, columns: list[str], filters: Filters) -> pa.Table:
+        if not self._has_log():
+            self._check_empty()
+            return SCHEMA.empty_table().select(columns)
+        table = DeltaTable(self._uri, storage_options=delta_options(self._uri))
+        there = [field.name for field in table.schema().fields if field.name in {*columns, *EARLIER_COLUMNS}]
+        # Delta's own hands Python buffers to Arrow's threads, and these may outlive the interpreter: an abort.
+        files, path = arrow_files(self._uri)
+        within = SubTreeFileSystem(path, files)
+        rows = table.to_pyarrow_table(columns=there, filters=filters or None, filesystem=within)
+        return rows.sort_by("created_at")
+
+    def _has_log(self) -> bool:
+        return any(name.endswith(".json") for name in self._run.store.names(f"{TABLE}/_delta_log"))
 
     def _check_empty(self) -> None:
         """Where there is no log, there are no rows either: a log that was lost must not look like an empty table.
@@ -157,7 +181,7 @@ class ParetoTable:
         Raises:
             DamagedFile: there are files of rows without a log.
         """
-        if any(Path(self._uri).glob("*.parquet")):
+        if any(name.endswith(".parquet") for name in self._run.store.names(TABLE)):
             raise DamagedFile(self._uri, "its _delta_log is missing or empty, and there are rows without it", REMEDY)
 
     @contextmanager
@@ -170,6 +194,8 @@ class ParetoTable:
                 raise
             if out_of_space(error):
                 raise RunError(f"{self._uri}: {NO_SPACE}") from error
+            if is_url(self._uri) and isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+                raise RunError(f"{self._uri}: {last_line(error)}") from error
             raise DamagedFile(self._uri, last_line(error), REMEDY) from error
 
 

@@ -1,7 +1,6 @@
 """DPO on one value's preference pairs: the `Method` of the paper. Runs with or without Ray."""
 
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -22,6 +21,7 @@ from mva_ray.adapters.hashes import WEIGHTS_FILE
 from mva_ray.adapters.prompting import completion_ids, prompt_ids
 from mva_ray.errors import RunError
 from mva_ray.maths.dpo import dpo_loss
+from mva_ray.run_dir.stores import directory_at
 from mva_ray.training.job import TrainingJob
 from mva_ray.training.packing import completion_logps, pack
 from mva_ray.training.penalised import Penalised
@@ -109,7 +109,7 @@ class PairTrainer(Penalised, DPOTrainer):
         """
         self.model.eval()
         if self._start:
-            set_peft_model_state_dict(self.model, load_file(Path(self._start) / WEIGHTS_FILE))
+            set_peft_model_state_dict(self.model, load_file(directory_at(self._start).fetch() / WEIGHTS_FILE))
         return super()._precompute_ref_logps(*args, **kwargs)
 
     def _logps(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

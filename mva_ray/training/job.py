@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mva_ray.config.training import Training
 from mva_ray.records import PreferencePair
+from mva_ray.run_dir.stores import directory_at
 
 METRICS_FILE = "training.jsonl"
 
@@ -18,9 +19,11 @@ class TrainingJob:
 
     Args:
         name: what people see; the value, for a value adapter.
-        earlier: directories of the frozen adapters that it is penalised against.
-        start: directory of the adapter whose weights it goes on from; None for a fresh one.
-        output: directory of the result; there only when complete.
+        earlier: places of the frozen adapters that it is penalised against.
+        start: place of the adapter whose weights it goes on from; None for a fresh one.
+        output: place of the result; there only when complete.
+
+    Places are directories by path or URL, see `directory_at`.
     """
 
     name: str
@@ -35,12 +38,16 @@ class TrainingJob:
 
     @property
     def is_done(self) -> bool:
-        return Path(self.output).is_dir()
+        return directory_at(self.output).exists()
 
     @property
     def partial(self) -> Path:
-        """Where the output grows until it is complete."""
-        return Path(f"{self.output}.partial")
+        """Where the output grows on this node until it is complete."""
+        return directory_at(self.output).scratch
+
+    def publish(self) -> None:
+        """The partial output is complete."""
+        directory_at(self.output).publish(self.partial)
 
     @property
     def scratch(self) -> Path:

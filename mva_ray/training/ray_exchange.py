@@ -34,6 +34,11 @@ class FactorBoard:
         self._versions: dict[str, dict[int, ray.ObjectRef]] = defaultdict(dict)
         self._news = asyncio.Condition()
 
+    async def clear(self) -> None:
+        """Forget all: workers that start again would run ahead of each other on versions from before their start."""
+        async with self._news:
+            self._versions.clear()
+
     async def publish(self, name: str, version: int, factors: dict[str, Any], keep: int) -> None:
         """Add a version; of this adapter, the `keep` before it stay."""
         async with self._news:
@@ -41,11 +46,6 @@ class FactorBoard:
             self._versions[name] = {old: ref for old, ref in known.items() if version - keep <= old < version}
             self._versions[name][version] = ray.put(factors)
             self._news.notify_all()
-
-    async def forget(self, name: str) -> None:
-        """Drop what this adapter published in an earlier life."""
-        async with self._news:
-            self._versions.pop(name, None)
 
     async def read(self, names: list[str], version: int) -> list[ray.ObjectRef]:
         """That version of all these adapters, as soon as all are there."""

@@ -1,7 +1,6 @@
 """Value adapters on Ray Train: one run for all jobs of a schedule, one after the other or all at once."""
 
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from concurrent import futures
 from concurrent.futures import Future
@@ -20,7 +19,8 @@ from mva_ray.cluster.ray_group import POLL_S, beside_driver, is_pending, wait_fo
 from mva_ray.cluster.ray_reserved import threads_of_each
 from mva_ray.config.reward import Resources
 from mva_ray.errors import RunError
-from mva_ray.run_dir.files import publish
+from mva_ray.run_dir.place import arrow_files, joined
+from mva_ray.run_dir.stores import directory_at
 from mva_ray.training.job import TrainingJob, against_finished, jobs_key
 from mva_ray.training.log import Follower, OnStep, TrainingLog, innermost
 from mva_ray.training.ray_exchange import start_board
@@ -31,7 +31,7 @@ _RESTARTS = 3
 _QUIET = {"RAY_TRAIN_ENABLE_PRINT_PATCH": "0", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
 
 
-def train_on_ray(jobs: Sequence[TrainingJob], storage: Path, on_step: OnStep, patience: float = 1800.0) -> None:
+def train_on_ray(jobs: Sequence[TrainingJob], storage: Path | str, on_step: OnStep, patience: float = 1800.0) -> None:
     """Train the jobs whose output is missing in one Ray Train run, each worker on `training.resources`.
 
     `training.schedule`, equal in all jobs, says how: sequential, in order on the same `training.num_workers`, each
@@ -42,7 +42,7 @@ def train_on_ray(jobs: Sequence[TrainingJob], storage: Path, on_step: OnStep, pa
 
     Args:
         jobs: what to train, by unique names.
-        storage: where Ray Train keeps checkpoints while jobs are under way.
+        storage: path or URL where Ray Train keeps checkpoints while jobs are under way.
         on_step: called on this process with the job's name and each step's metrics, once a step.
         patience: seconds to wait for the workers' resources, visibly, at the start and wherever a node was lost.
 
@@ -50,8 +50,7 @@ def train_on_ray(jobs: Sequence[TrainingJob], storage: Path, on_step: OnStep, pa
         RunError: where a job or a worker failed, with the cause, or where there is no room for the workers. Of a
             sequential schedule, all jobs that do not need the failed one are trained; a concurrent one ends.
     """
-    missing = [job for job in jobs if not job.is_done]
-    if not missing:
+    if all(job.is_done for job in jobs):
         return
     os.environ.update(_QUIET | {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(2 * patience)})
     log = ray.remote(TrainingLog).options(**beside_driver()).remote()
@@ -74,12 +73,9 @@ def train_on_ray(jobs: Sequence[TrainingJob], storage: Path, on_step: OnStep, pa
         except Exception as error:
             names = " and ".join(f"'{name}'" for name in ray.get(log.running.remote()))
             raise RunError(f"training of {names} failed: {innermost(error)}") from error
-    shutil.rmtree(storage / _name(jobs), ignore_errors=True)
+    directory_at(joined(storage, _name(jobs))).remove()
     if failures := ray.get(log.failures.remote()):
         raise RunError("\n".join(failures.values()))
-    for job in missing:
-        if job.partial.is_dir():
-            publish(job.partial, Path(job.output))
 
 
 def _in_a_thread(call: Callable[[], object], look: Callable[[], None]) -> None:
@@ -98,10 +94,12 @@ def _in_a_thread(call: Callable[[], object], look: Callable[[], None]) -> None:
     future.result()
 
 
-def _trainer(jobs: Sequence[TrainingJob], log: ActorHandle, storage: Path) -> DataParallelTrainer:
+def _trainer(jobs: Sequence[TrainingJob], log: ActorHandle, storage: Path | str) -> DataParallelTrainer:
+    files, path = arrow_files(storage)
     run_config = RunConfig(
         name=_name(jobs),
-        storage_path=str(storage),
+        storage_path=path,
+        storage_filesystem=files,
         checkpoint_config=CheckpointConfig(num_to_keep=1),
         failure_config=FailureConfig(max_failures=_RESTARTS, max_preemption_failures=-1),
         callbacks=[Placing(log)],

@@ -15,7 +15,6 @@ import ray.train.collective
 from ray.actor import ActorHandle
 
 from mva_ray.errors import NO_SPACE, MvaError, RunError, out_of_space
-from mva_ray.run_dir.files import publish
 from mva_ray.training.job import TrainingJob, jobs_key
 from mva_ray.training.ray_placing import Notice, set_up
 
@@ -43,18 +42,24 @@ def train_in_order(config: dict[str, Any]) -> None:
 
 
 def train_together(config: dict[str, Any]) -> None:
-    """Train one job a worker, penalised against all others; one that fails ends all."""
+    """Train one job a worker, penalised against all others; outputs are published when all are done, one that fails
+    ends all.
+    """
     from mva_ray.training.ray_exchange import exchange_on
 
     if ray.get(config["log"].failures.remote()):
         return
     gpus = set_up(config)
-    job = config["jobs"][ray.train.get_context().get_world_rank()]
-    ray.get(config["board"].forget.remote(job.name))
+    place = ray.train.get_context().get_world_rank()
+    if place == 0:
+        ray.get(config["board"].clear.remote())
     ray.train.collective.barrier()
+    job = config["jobs"][place]
     others = [other.name for other in config["jobs"] if other is not job]
     with _reporting_failure(job, config["log"]):
         _train(job, config["log"], gpus, exchange=exchange_on(config["board"], job.name, others, job.training))
+        ray.train.collective.barrier()
+        job.publish()
 
 
 def _succeeds(job: TrainingJob, log: ActorHandle, gpus: float, notice: Notice | None) -> bool:
@@ -73,7 +78,7 @@ def _succeeds(job: TrainingJob, log: ActorHandle, gpus: float, notice: Notice | 
             raise
         return False
     if first:
-        publish(job.partial, Path(job.output))
+        job.publish()
     return True
 
 

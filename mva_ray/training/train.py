@@ -13,6 +13,7 @@ from transformers import PrinterCallback
 from mva_ray.adapters.base_model import load_base_model, load_tokenizer
 from mva_ray.adapters.lora import load_factors
 from mva_ray.config.training import Training
+from mva_ray.run_dir.stores import directory_at
 from mva_ray.training.callbacks import Checkpoints, StepMetrics, step_rows
 from mva_ray.training.job import METRICS_FILE, TrainingJob
 from mva_ray.training.live_penalty import Exchange, LivePenalty
@@ -66,7 +67,7 @@ def train_adapter(
 
 
 def _penalty(job: TrainingJob, exchange: Exchange | None) -> Penalty | None:
-    settings, frozen = job.training.penalty, [load_factors(Path(path)) for path in job.earlier]
+    settings, frozen = job.training.penalty, [load_factors(directory_at(place).fetch()) for place in job.earlier]
     if exchange and settings.kind != "none":
         return LivePenalty(lambda others: make_penalty(settings, [*frozen, *others], job.seed), exchange)
     return make_penalty(settings, frozen, job.seed)

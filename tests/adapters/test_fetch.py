@@ -20,9 +20,10 @@ import torch
 from huggingface_hub import constants
 
 from mva_ray.adapters import fetch as fetching
-from mva_ray.adapters.fetch import SMOLLM2, cache_directory, convert_gguf, fetch, local_directory
+from mva_ray.adapters.fetch import SMOLLM2, convert_gguf, fetch, local_directory
 from mva_ray.adapters.hashes import model_hash
 from mva_ray.errors import ConfigError, RunError
+from mva_ray.run_dir.cache import cache_directory
 from tests.support.tiny import SENTENCES, load, make_llama
 
 SECONDS = 8

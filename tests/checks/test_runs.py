@@ -50,5 +50,5 @@ def test_a_run_directory_that_cannot_be_made_is_a_problem_and_nothing_is_made(tm
 
 def test_a_comparison_has_a_directory_of_its_own(tmp_path: Path) -> None:
     draft = read_config(draft_of(tmp_path))
-    names = {purpose: Subject(draft, purpose).run_dir.name for purpose in Purpose}
+    names = {purpose: Path(Subject(draft, purpose).run_dir).name for purpose in Purpose}
     assert names == dict.fromkeys(Purpose, "demo") | {Purpose.COMPARE: "demo_compare"}

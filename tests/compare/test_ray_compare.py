@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mva_ray.compare.ray_compare import RESULT_FILE, compare
+from mva_ray.compare.ray_compare import compare
 from mva_ray.compare.results import ComparisonResult, read_result
 from mva_ray.errors import ConfigError
 from mva_ray.table import ParetoTable
@@ -33,8 +33,8 @@ def config(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def compared(config: Path) -> tuple[Path, ComparisonResult]:
-    directory = compare(config, config.parent / "out")
-    return directory, read_result(directory / RESULT_FILE)
+    directory = Path(compare(config, config.parent / "out"))
+    return directory, read_result(directory / "comparison.json.gz")
 
 
 def test_every_method_has_a_front_or_says_why_not(compared: tuple[Path, ComparisonResult]) -> None:
@@ -78,7 +78,7 @@ def test_a_second_run_computes_nothing_anew(config: Path, compared: tuple[Path, 
     rows = {path.name for path in (directory / "table").glob("*.parquet")}
     compare(config, directory)
     assert {path.name for path in (directory / "table").glob("*.parquet")} == rows
-    assert read_result(directory / RESULT_FILE) == result
+    assert read_result(directory / "comparison.json.gz") == result
 
 
 def test_values_that_bring_an_adapter_cannot_be_compared(config: Path, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def result() -> ComparisonResult:
 @pytest.fixture(scope="module")
 def written(result: ComparisonResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("comparison") / "not_there_yet"
-    assert write_comparison(result, directory) == directory / "report.html"
+    assert write_comparison(result, directory) == str(directory / "report.html")
     return directory
 
 

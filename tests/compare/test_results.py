@@ -7,16 +7,18 @@ import pytest
 
 from mva_ray.compare.results import ComparisonResult, read_result, write_result
 from mva_ray.errors import ConfigError
+from mva_ray.run_dir.store import File
+from mva_ray.run_dir.stores import store_at
 from tests.support.comparisons import make_result
 
 
 @pytest.mark.parametrize("name", ["result.json", "result.json.gz"])
 def test_a_result_survives_the_disk(tmp_path: Path, name: str) -> None:
     result = make_result(("brief", "thorough", "plain"), prompts=5, layers=2)
-    write_result(result, tmp_path / name)
+    write_result(result, File(store_at(tmp_path), name))
     assert read_result(tmp_path / name) == result
     first = (tmp_path / name).read_bytes()
-    write_result(result, tmp_path / name)
+    write_result(result, File(store_at(tmp_path), name))
     assert (tmp_path / name).read_bytes() == first
 
 

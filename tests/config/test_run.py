@@ -355,7 +355,7 @@ def test_a_config_made_in_python_needs_no_files() -> None:
 
 
 def test_run_directory_is_made(tmp_path: Path) -> None:
-    RunDirectory(tmp_path / "runs" / "demo").check_writable()
+    RunDirectory(tmp_path / "runs" / "demo").store.check_usable()
     assert list((tmp_path / "runs" / "demo").iterdir()) == []
 
 
@@ -363,7 +363,7 @@ def test_run_directory_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     run_dir = tmp_path / "file" / "runs" / "demo"
     with pytest.raises(ConfigError) as caught:
-        RunDirectory(run_dir).check_writable()
+        RunDirectory(run_dir).store.check_usable()
     existing = tmp_path / "file"
     assert str(caught.value) == (
         f"{run_dir}: the run directory cannot be written: Not a directory (what exists of it: {existing})"

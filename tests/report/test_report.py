@@ -146,8 +146,8 @@ SECTIONS = (
 )
 
 
-def read_page(path: Path) -> Page:
-    return Page(path.read_text(encoding="utf-8"))
+def read_page(path: Path | str) -> Page:
+    return Page(Path(path).read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_report_of_a_whole_run(tmp_path: Path, values: tuple[str, ...], figures:
     page_path = write_report(run_dir)
 
     page = read_page(page_path)
-    assert page_path == run_dir / "report.html"
+    assert page_path == str(run_dir / "report.html")
     assert set(page.figures) == figures
     assert page.headings == list(SECTIONS)
     assert "8 held-out prompts" in page.text
@@ -273,7 +273,7 @@ def test_untrusted_text_stays_text(tmp_path: Path) -> None:
 
     path = write_report(make_run(tmp_path, TWO, rows))
 
-    html, page = path.read_text(encoding="utf-8"), read_page(path)
+    html, page = Path(path).read_text(encoding="utf-8"), read_page(path)
     assert "<script>alert" not in html
     assert "<img" not in html.replace(get_plotlyjs(), "")
     assert [tag for tag, _ in page.tags if tag == "script"] == ["script"] * 3
@@ -286,7 +286,7 @@ def test_untrusted_text_stays_text(tmp_path: Path) -> None:
 def test_page_needs_no_network(tmp_path: Path) -> None:
     path = write_report(make_run(tmp_path, TWO, candidates(TWO, "search")))
 
-    html = path.read_text(encoding="utf-8")
+    html = Path(path).read_text(encoding="utf-8")
     assert get_plotlyjs() in html
     own = html.replace(get_plotlyjs(), "")
     assert "http://" not in own
@@ -301,7 +301,7 @@ def test_page_needs_no_network(tmp_path: Path) -> None:
 def test_front_table_holds_the_front(tmp_path: Path) -> None:
     run_dir = make_run(tmp_path, TWO, candidates(TWO, "held_out"))
 
-    html = write_report(run_dir).read_text(encoding="utf-8")
+    html = Path(write_report(run_dir)).read_text(encoding="utf-8")
 
     table = re.findall(r'<table id="front-table".*?</table>', html, re.DOTALL)[0]
     shown = re.findall(r'<code title="([^"]*)">', table)
@@ -364,7 +364,7 @@ def test_a_run_with_blocks_of_layers_has_its_report(tmp_path: Path) -> None:
     run_dir = make_run(tmp_path, TWO, blocked)
     state = replace(RunState.load(run_dir), blocks=2)
     state.save(run_dir)
-    page = write_report(run_dir).read_text(encoding="utf-8")
+    page = Path(write_report(run_dir)).read_text(encoding="utf-8")
     assert (run_dir / "front.png").stat().st_size > 10_000
     assert "2 blocks of layers" in page
     assert all(f"w {name}</th>" in page for names in state.coefficients.values() for name in names)

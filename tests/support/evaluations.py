@@ -73,7 +73,9 @@ def in_blocks(evaluations: Iterable[Evaluation], blocks: int) -> list[Evaluation
     return found
 
 
-def make_run(run_dir: Path, evaluations: Iterable[Evaluation], values: Sequence[str], blocks: int = 1) -> ParetoTable:
+def make_run(
+    run_dir: Path | str, evaluations: Iterable[Evaluation], values: Sequence[str], blocks: int = 1
+) -> ParetoTable:
     """A run whose rows are one millisecond apart, in the order given."""
     prompts = {split: f"{split}-prompts" for split in ("search", "held_out")}
     RunState("demo", tuple(values), "now", prompts, blocks=blocks).save(run_dir)

@@ -126,23 +126,24 @@ def test_a_conflict_that_never_ends_is_raised(tmp_path: Path, monkeypatch: pytes
         ParetoTable(tmp_path).append([ok("a", WEIGHTS, WEIGHTS)])
 
 
-def test_four_processes_append_at_once_without_loss(tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["disk", "objects"])
+def test_four_processes_append_at_once_without_loss(tmp_path: Path, where: str, request: pytest.FixtureRequest) -> None:
+    run_dir = str(tmp_path) if where == "disk" else request.getfixturevalue("s3")
     script = """
 import sys
 from mva_ray.table import ParetoTable
 from tests.support.evaluations import ok
-for i in range(6):
+for i in range(5):
     name = f"{sys.argv[2]}-{i}"
-    ParetoTable(sys.argv[1]).append([ok(name + half, {"brief": 1.0}, {"brief": 0.5}) for half in "ab"])
+    ParetoTable(sys.argv[1]).append([ok(name + part, {"brief": 1.0}, {"brief": 0.5}) for part in "abcd"])
 """
     repository = Path(__file__).parents[2]
     writers = [
-        subprocess.Popen([sys.executable, "-c", script, str(tmp_path), str(writer)], cwd=repository)
-        for writer in range(4)
+        subprocess.Popen([sys.executable, "-c", script, run_dir, str(writer)], cwd=repository) for writer in range(4)
     ]
     assert [writer.wait(timeout=60) for writer in writers] == [0] * 4
-    names = [row.candidate for row in ParetoTable(tmp_path).evaluations()]
-    assert sorted(names) == [f"{writer}-{i}{half}" for writer in range(4) for i in range(6) for half in "ab"]
+    names = [row.candidate for row in ParetoTable(run_dir).evaluations()]
+    assert sorted(names) == [f"{writer}-{i}{part}" for writer in range(4) for i in range(5) for part in "abcd"]
 
 
 @pytest.mark.parametrize(
