@@ -71,16 +71,17 @@ def main() -> int:
 
 
 def run(name: str, case: Case, directory: Path, model: Path, options: Sequence[str]) -> Ended:
-    """Explore, or whatever the options say, in the directory of the config."""
-    directory.mkdir()
+    """Explore, from another directory than the config's, whose modules would be found at any time."""
+    elsewhere = directory / "elsewhere"
+    elsewhere.mkdir(parents=True)
     config = write(directory, model, case)
-    command = [sys.executable, "-m", "mva_ray", "explore", "--config", config.name, *options]
+    command = [sys.executable, "-m", "mva_ray", "explore", "--config", str(config), *options]
     packages = str(Path(__file__).parents[1])
     started = time.monotonic()
     with (directory / "stderr").open("w+") as stderr:
         process = subprocess.Popen(
             command,
-            cwd=directory,
+            cwd=elsewhere,
             stdout=subprocess.DEVNULL,
             stderr=stderr,
             env=os.environ | {"PYTHONPATH": packages},
