@@ -64,7 +64,7 @@ def main() -> int:
         ]
     missed = [(each, misses) for each in ended if (misses := each.misses(EXTREME[each.name].key))]
     for each, misses in missed:
-        print(f"{each.name}: {', '.join(misses)}\n    {each.stderr.strip()[-400:]}")
+        print(f"{each.name}: {', '.join(misses)} ({each.cpu_seconds:.1f} s of CPU)\n    {each.stderr.strip()[-400:]}")
     print_summary(ended)
     print(f"{len(ended) - len(missed)} of {len(ended)} refused as they should be")
     return bool(missed)
