@@ -64,23 +64,24 @@ def main() -> int:
         ]
     missed = [(each, misses) for each in ended if (misses := each.misses(EXTREME[each.name].key))]
     for each, misses in missed:
-        print(f"{each.name}: {', '.join(misses)}\n    {each.stderr.strip()[-400:]}")
+        print(f"{each.name}: {', '.join(misses)} ({each.cpu_seconds:.1f} s of CPU)\n    {each.stderr.strip()[-400:]}")
     print_summary(ended)
     print(f"{len(ended) - len(missed)} of {len(ended)} refused as they should be")
     return bool(missed)
 
 
 def run(name: str, case: Case, directory: Path, model: Path, options: Sequence[str]) -> Ended:
-    """Explore, or whatever the options say, in the directory of the config."""
-    directory.mkdir()
+    """Explore, from another directory than the config's, whose modules would be found at any time."""
+    elsewhere = directory / "elsewhere"
+    elsewhere.mkdir(parents=True)
     config = write(directory, model, case)
-    command = [sys.executable, "-m", "mva_ray", "explore", "--config", config.name, *options]
+    command = [sys.executable, "-m", "mva_ray", "explore", "--config", str(config), *options]
     packages = str(Path(__file__).parents[1])
     started = time.monotonic()
     with (directory / "stderr").open("w+") as stderr:
         process = subprocess.Popen(
             command,
-            cwd=directory,
+            cwd=elsewhere,
             stdout=subprocess.DEVNULL,
             stderr=stderr,
             env=os.environ | {"PYTHONPATH": packages},

@@ -24,12 +24,12 @@ MARK = "A mark that no template writes"
 
 def is_readable(directory: Path) -> bool:
     """Whether there is a tokenizer, and one that can be read."""
-    return _unreadable(directory) is None
+    return not _is_missing(directory) and _unreadable(directory) is None
 
 
 def tokenizer_problems(subject: Subject) -> Iterator[Finding]:
     """A tokenizer that is not there or cannot be read; for a plan alone, a model may have none yet."""
-    missing = not any((subject.base / name).is_file() for name in FILES)
+    missing = _is_missing(subject.base)
     if missing and not has_weights(subject.base) and subject.purpose in (Purpose.DRY_RUN, Purpose.DATA_CHECK):
         yield f"{subject.base} has no tokenizer ({FILES[0]}): explore and compare refuse it as it is"
     elif missing:
@@ -81,6 +81,10 @@ def length_problems(subject: Subject) -> Iterator[Finding]:
             yield from _long_pairs(subject, count, positions)
     except Exception as error:  # whatever a template raises for some turns; the messages are jinja's
         yield subject.problem(("base_model",), f"its chat template refuses some of the texts: {last_line(error)}")
+
+
+def _is_missing(directory: Path) -> bool:
+    return not any((directory / name).is_file() for name in FILES)
 
 
 def _unreadable(directory: Path) -> str | None:
