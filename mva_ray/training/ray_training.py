@@ -19,7 +19,7 @@ from mva_ray.cluster.ray_cluster import started_here
 from mva_ray.cluster.ray_group import POLL_S, beside_driver, is_pending, wait_for
 from mva_ray.cluster.ray_reserved import threads_of_each
 from mva_ray.config.reward import Resources
-from mva_ray.errors import RunError
+from mva_ray.errors import NoRoom, RunError
 from mva_ray.run_dir.files import publish
 from mva_ray.training.job import TrainingJob, against_finished, jobs_key
 from mva_ray.training.log import Follower, OnStep, TrainingLog, innermost
@@ -69,7 +69,7 @@ def train_on_ray(jobs: Sequence[TrainingJob], storage: Path, on_step: OnStep, pa
     with Follower(lambda seen: ray.get(log.since.remote(seen)), on_step):
         try:
             _in_a_thread(trainer.fit, look)
-        except RunError:
+        except NoRoom:
             raise
         except Exception as error:
             names = " and ".join(f"'{name}'" for name in ray.get(log.running.remote()))
