@@ -7,8 +7,8 @@ from typing import Self
 import ray
 from ray.exceptions import RayError
 
-from mva_ray.cluster.ray_cluster import join_ray
 from mva_ray.errors import NO_SPACE, MvaError, RunError, last_line, out_of_space
+from mva_ray.placement.ray_cluster import join_ray
 from mva_ray.signals import catch_signals
 
 ENVIRONMENT = {

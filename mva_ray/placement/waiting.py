@@ -4,8 +4,8 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from mva_ray.cluster.capacity import Bundle, Capacity, total
 from mva_ray.errors import NoRoom
+from mva_ray.placement.capacity import Bundle, Capacity, total
 
 
 def say(line: str) -> None:

@@ -13,10 +13,10 @@ from ray.exceptions import RayError
 from ray.util.placement_group import PlacementGroup, placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
-from mva_ray.cluster.capacity import Bundle
-from mva_ray.cluster.ray_cluster import capacity_now, free_now, own_node
-from mva_ray.cluster.waiting import Wait
 from mva_ray.errors import NoRoom
+from mva_ray.placement.capacity import Bundle
+from mva_ray.placement.ray_cluster import capacity_now, free_now, own_node
+from mva_ray.placement.waiting import Wait
 
 POLL_S = 1.0
 WAITING = ("PENDING", "RESCHEDULING")

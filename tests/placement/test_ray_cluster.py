@@ -15,10 +15,6 @@ from ray.actor import ActorHandle
 from ray.cluster_utils import Cluster
 from ray.core.generated.autoscaler_pb2 import ClusterConfig
 
-from mva_ray.cluster.capacity import NodeType
-from mva_ray.cluster.ray_cluster import capacity_now, own_node, started_here
-from mva_ray.cluster.ray_group import Group, Place
-from mva_ray.cluster.ray_reserved import reserved, threads_of_each
 from mva_ray.config.reward import Resources
 from mva_ray.config.training import Training
 from mva_ray.errors import NoRoom, RunError
@@ -26,6 +22,10 @@ from mva_ray.evaluation.known import KnownAnswers
 from mva_ray.evaluation.ray_actors import EngineActor
 from mva_ray.evaluation.ray_broker import Broker, evaluate_all, start_broker
 from mva_ray.evaluation.ray_clients import RayGenerator
+from mva_ray.placement.capacity import NodeType
+from mva_ray.placement.ray_cluster import capacity_now, own_node, started_here
+from mva_ray.placement.ray_group import Group, Place
+from mva_ray.placement.ray_reserved import reserved, threads_of_each
 from mva_ray.records import Coefficients, Evaluation
 from mva_ray.search.ray_search import run_search
 from mva_ray.search.results import Reader
