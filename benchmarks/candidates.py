@@ -113,7 +113,7 @@ def make_work(arguments: argparse.Namespace) -> Work:
     else:
 
         def load() -> Any:
-            return load_base_model(arguments.model)
+            return load_base_model(arguments.model, gpus=float(torch.cuda.is_available()))
 
         tokenizer = load_tokenizer(arguments.model)
         texts = read_prompts(PROMPTS)[: arguments.prompts]

@@ -44,6 +44,10 @@ class RunError(MvaError):
     """A run cannot go on (most candidates fail, training diverged, no pairs survived the margin)."""
 
 
+class NoRoom(RunError):
+    """The machines do not have what is asked for, and have not got it in time: nothing that needs it can go on."""
+
+
 class Interrupted(BaseException):
     """A person or the system asked the process to stop. Nobody's `except Exception` may keep it from doing so.
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from mva_ray.checks.resources import shortages
-from mva_ray.cluster.capacity import Capacity
 from mva_ray.config import load_config
 from mva_ray.config.reward import Resources
+from mva_ray.placement.capacity import Capacity
 
 DIRECTORY = Path(__file__).parents[1] / "tune_configs"
 CONFIGS = sorted(DIRECTORY.glob("*.yaml"))

@@ -32,10 +32,10 @@ from mva_ray.checks.tokenizer import (
     token_problems,
     tokenizer_problems,
 )
-from mva_ray.cluster.needs import with_gpus
-from mva_ray.cluster.ray_cluster import capacity_there
 from mva_ray.config import Draft, RunConfig, read_config
 from mva_ray.config.document import Problem
+from mva_ray.placement.needs import with_gpus
+from mva_ray.placement.ray_cluster import capacity_there
 
 
 class Needs(Enum):

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from mva_ray.checks.subject import Finding, Purpose, Subject
-from mva_ray.cluster.capacity import Bundle, Capacity, total
-from mva_ray.cluster.needs import evaluator_needs, reward_needs, training_needs, with_gpus
-from mva_ray.cluster.ray_cluster import capacity_there, on_cluster
 from mva_ray.config import RunConfig
+from mva_ray.placement.capacity import Bundle, Capacity, total
+from mva_ray.placement.needs import evaluator_needs, reward_needs, training_needs, with_gpus
+from mva_ray.placement.ray_cluster import capacity_there, on_cluster
 
 
 def resource_problems(subject: Subject) -> Iterator[Finding]:

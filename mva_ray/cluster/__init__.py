@@ -1,1 +1,1 @@
-"""A Ray cluster: what it has and may start, where processes run on it, explorations as its jobs, spot notices."""
+"""A Ray cluster from outside: explorations as its jobs, and the notice that a spot instance is taken away."""

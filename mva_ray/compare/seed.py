@@ -16,7 +16,7 @@ from mva_ray.compare.ray_blends import Evaluations
 from mva_ray.compare.results import AdapterInterference, AlphaResult, Candidate, MethodResult, Rewards, SingleResult
 from mva_ray.compare.scoring import Scoring, rewards_by_value
 from mva_ray.config import RunConfig
-from mva_ray.errors import RunError
+from mva_ray.errors import NoRoom, RunError
 from mva_ray.evaluation.evaluate import EvaluationSetting
 from mva_ray.evaluation.ray_direct import scoring
 from mva_ray.maths.consistency import reward_gaps
@@ -160,6 +160,8 @@ class _Seed:
             ]
             try:
                 seconds |= train_with_progress(jobs, self._own.ray, self._config.resources_timeout)
+            except NoRoom:
+                raise
             except RunError as error:
                 self._broken[next(recipe.key for recipe in missing if self._is_missing(recipe))] = str(error)
             self._own.training_seconds.write_json(seconds)

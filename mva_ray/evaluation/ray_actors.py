@@ -8,8 +8,6 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 
-from mva_ray.cluster.ray_group import Place
-from mva_ray.cluster.ray_reserved import reserved, threads_of_each
 from mva_ray.config import RunConfig
 from mva_ray.config.reward import RewardSettings
 from mva_ray.errors import CandidateFailure
@@ -17,6 +15,8 @@ from mva_ray.evaluation.generator import make_generator
 from mva_ray.evaluation.ray_clients import RayGenerator, RayReward
 from mva_ray.evaluation.shared_engine import SharedEngine, SteppedGenerator
 from mva_ray.evaluation.shared_server import SharedServer
+from mva_ray.placement.ray_group import Place
+from mva_ray.placement.ray_reserved import reserved, threads_of_each
 from mva_ray.records import AdapterRef
 
 log = logging.getLogger(__name__)

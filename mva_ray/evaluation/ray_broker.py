@@ -7,8 +7,6 @@ from typing import TypeAlias
 import ray
 from ray.actor import ActorHandle
 
-from mva_ray.cluster.needs import evaluator_needs, reward_needs
-from mva_ray.cluster.ray_group import Group, beside_driver
 from mva_ray.config import RunConfig
 from mva_ray.evaluation.broker import EvaluationBroker
 from mva_ray.evaluation.evaluate import EvaluationSetting
@@ -17,6 +15,8 @@ from mva_ray.evaluation.known import KnownAnswers
 from mva_ray.evaluation.ray_actors import ANY_NUMBER, report_truncation, start_generators, start_rewards
 from mva_ray.evaluation.recorder import Record
 from mva_ray.evaluation.scorer import RewardClient
+from mva_ray.placement.needs import evaluator_needs, reward_needs
+from mva_ray.placement.ray_group import Group, beside_driver
 from mva_ray.records import AdapterRef, Coefficients, Evaluation
 
 Broker: TypeAlias = ActorHandle

@@ -5,14 +5,14 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from mva_ray.cluster.needs import evaluator_needs, reward_needs
-from mva_ray.cluster.ray_group import Group
 from mva_ray.config import RunConfig
 from mva_ray.errors import CandidateFailure, RunError
 from mva_ray.evaluation.generator import GeneratorClient
 from mva_ray.evaluation.pool import GeneratorPool
 from mva_ray.evaluation.ray_actors import report_truncation, start_generators, start_rewards
 from mva_ray.evaluation.scorer import Scorer
+from mva_ray.placement.needs import evaluator_needs, reward_needs
+from mva_ray.placement.ray_group import Group
 from mva_ray.records import Generation
 
 T = TypeVar("T")

@@ -16,6 +16,8 @@ STARTS = 3
 """So many processes in a row that end before they are ready: the next one would, too."""
 
 POLL_S = 1.0
+OURS = f"{RunError.__module__}.{RunError.__name__}: "
+"""What Ray writes before the message of an error of ours."""
 
 
 async def anywhere() -> None:
@@ -87,7 +89,7 @@ class Process:
                 self._replace(actor)
                 raised = getattr(error, "actor_init_failed", False)
                 if raised or self._lost_starts >= STARTS:
-                    cause = last_line(error) if raised else f"it {self._how(error)}"
+                    cause = last_line(error).removeprefix(OURS) if raised else f"it {self._how(error)}"
                     raise RunError(f"{self._name} does not start: {cause}") from None
             else:
                 self._is_ready, self._lost_starts = actor is self.actor, 0

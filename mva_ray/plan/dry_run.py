@@ -10,13 +10,13 @@ from rich.table import Table
 from mva_ray.adapters.fetch import known_directory
 from mva_ray.adapters.model_size import ModelSize
 from mva_ray.checks.resources import shortages
-from mva_ray.cluster.capacity import Capacity
-from mva_ray.cluster.ray_cluster import capacity_there, on_cluster
 from mva_ray.config import RunConfig
 from mva_ray.config.engine import OpenAiServer
 from mva_ray.config.reward import Resources
 from mva_ray.errors import ConfigError
 from mva_ray.evaluation.row_limit import FIRST
+from mva_ray.placement.capacity import Capacity
+from mva_ray.placement.ray_cluster import capacity_there, on_cluster
 from mva_ray.plan.estimate import (
     BFLOAT16,
     FLOAT32,

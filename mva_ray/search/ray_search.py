@@ -11,9 +11,9 @@ from ray.actor import ActorHandle
 from ray.tune import Callback, FailureConfig
 from ray.util.placement_group import NODE_ID_LABEL_KEY
 
-from mva_ray.cluster.ray_cluster import own_node, own_resource
-from mva_ray.cluster.ray_group import beside_driver
 from mva_ray.errors import RunError
+from mva_ray.placement.ray_cluster import own_node, own_resource
+from mva_ray.placement.ray_group import beside_driver
 from mva_ray.records import Coefficients
 from mva_ray.run_dir.place import arrow_files
 from mva_ray.search.ray_racing import RacingScheduler

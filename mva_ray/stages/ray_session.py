@@ -4,8 +4,8 @@ import os
 from types import TracebackType
 from typing import Self
 
-from mva_ray.cluster.ray_cluster import join_ray
 from mva_ray.errors import NO_SPACE, MvaError, RunError, last_line, out_of_space
+from mva_ray.placement.ray_cluster import join_ray
 from mva_ray.run_dir.store import Store
 from mva_ray.signals import catch_signals
 from mva_ray.stages.ray_nodes import check_visible

@@ -9,8 +9,8 @@ import torch
 from ray.actor import ActorHandle
 
 from mva_ray.adapters.lora import LoraFactors
-from mva_ray.cluster.ray_group import beside_driver
 from mva_ray.config.training import Training
+from mva_ray.placement.ray_group import beside_driver
 from mva_ray.training.live_penalty import Exchange
 
 

@@ -7,8 +7,8 @@ import ray.train
 from ray.actor import ActorHandle
 from ray.train.v2._internal.execution.callback import WorkerGroupCallback
 
-from mva_ray.cluster.ray_reserved import reserved
 from mva_ray.errors import RunError
+from mva_ray.placement.ray_reserved import reserved
 from mva_ray.training.setup import prepare_torch
 
 

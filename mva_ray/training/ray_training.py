@@ -13,12 +13,12 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-from mva_ray.cluster.needs import bundle
-from mva_ray.cluster.ray_cluster import started_here
-from mva_ray.cluster.ray_group import POLL_S, beside_driver, is_pending, wait_for
-from mva_ray.cluster.ray_reserved import threads_of_each
 from mva_ray.config.reward import Resources
-from mva_ray.errors import RunError
+from mva_ray.errors import NoRoom, RunError
+from mva_ray.placement.needs import bundle
+from mva_ray.placement.ray_cluster import started_here
+from mva_ray.placement.ray_group import POLL_S, beside_driver, is_pending, wait_for
+from mva_ray.placement.ray_reserved import threads_of_each
 from mva_ray.run_dir.place import arrow_files, joined
 from mva_ray.run_dir.stores import directory_at
 from mva_ray.training.job import TrainingJob, against_finished, jobs_key
@@ -68,7 +68,7 @@ def train_on_ray(jobs: Sequence[TrainingJob], storage: Path | str, on_step: OnSt
     with Follower(lambda seen: ray.get(log.since.remote(seen)), on_step):
         try:
             _in_a_thread(trainer.fit, look)
-        except RunError:
+        except NoRoom:
             raise
         except Exception as error:
             names = " and ".join(f"'{name}'" for name in ray.get(log.running.remote()))

@@ -12,11 +12,11 @@ import yaml
 from mva_ray.checks.check import CHECKS, Needs, check, examine
 from mva_ray.checks.show_data import show_data
 from mva_ray.checks.subject import Purpose
-from mva_ray.cluster.capacity import Capacity, NodeType
 from mva_ray.compare.ray_compare import compare
 from mva_ray.config import read_config
 from mva_ray.errors import ConfigError
 from mva_ray.pipeline import explore
+from mva_ray.placement.capacity import Capacity, NodeType
 from mva_ray.plan.dry_run import dry_run
 from tests.support.tiny import random_adapter
 

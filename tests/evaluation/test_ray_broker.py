@@ -12,7 +12,6 @@ import ray
 import yaml
 from ray.actor import ActorHandle
 
-from mva_ray.cluster.ray_group import Place
 from mva_ray.config import RunConfig, load_config
 from mva_ray.config.generation import GenerationSettings
 from mva_ray.constraints import Limit
@@ -24,6 +23,7 @@ from mva_ray.evaluation.ray_actors import start_rewards
 from mva_ray.evaluation.ray_broker import Broker, engine_seconds, evaluate_all, evaluation_broker, start_broker
 from mva_ray.evaluation.ray_clients import RayGenerator, RayReward
 from mva_ray.evaluation.scorer import RewardClient
+from mva_ray.placement.ray_group import Place
 from mva_ray.records import SPLITS, AdapterRef, Coefficients, Evaluation, Generation
 from mva_ray.search.ray_search import run_search
 from mva_ray.search.results import Reader

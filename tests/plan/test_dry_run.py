@@ -12,11 +12,11 @@ import ray
 import yaml
 from transformers import MistralConfig
 
-from mva_ray.cluster.capacity import Capacity, NodeType
-from mva_ray.cluster.ray_cluster import capacity_there
 from mva_ray.config.training import Training
 from mva_ray.errors import ConfigError
 from mva_ray.explore import main
+from mva_ray.placement.capacity import Capacity, NodeType
+from mva_ray.placement.ray_cluster import capacity_there
 from mva_ray.plan.dry_run import dry_run
 from mva_ray.plan.forecast import Forecast, Lengths, make_forecast
 from tests.support.evaluations import make_run, trade_off

@@ -225,6 +225,16 @@ def test_resumed_at_any_checkpoint_it_ends_the_same(tiny_model: Path, tmp_path: 
         assert metrics(output) == metrics(tmp_path / "whole") == seen
 
 
+def test_on_notice_there_is_a_checkpoint_between_those_that_are_due(tiny_model: Path, tmp_path: Path) -> None:
+    """Asked once a step, but after the last: a node that is taken away loses no step, and workers ask equally often."""
+    notice, kept = iter([False, True, False]), list[str]()
+    due: dict[str, Any] = {"steps": 4, "checkpoint_steps": 100}
+    each = job(tiny_model, tmp_path / "noticed", **due)
+    train_adapter(each, lambda row: None, lambda part: kept.append(part.name), notice=notice.__next__)
+    assert kept == ["checkpoint-2"]
+    assert next(notice, None) is None
+
+
 def test_earlier_adapters_of_another_rank_are_refused_by_the_papers_penalty_alone(
     first: tuple[Path, list[Mapping[str, float]]], train: Train
 ) -> None:

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from math import ceil
 
-from mva_ray.cluster.capacity import Bundle, Capacity
 from mva_ray.config import RunConfig
 from mva_ray.config.reward import Resources
+from mva_ray.placement.capacity import Bundle, Capacity
 
 
 def bundle(resources: Resources) -> Bundle:

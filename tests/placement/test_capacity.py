@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mva_ray.cluster.capacity import Capacity, NodeType, read_types, total
+from mva_ray.placement.capacity import Capacity, NodeType, read_types, total
 
 HEAD, GPU_NODE = {"CPU": 2.0, "memory": 1e9}, {"CPU": 8.0, "GPU": 1.0, "memory": 4e9}
 

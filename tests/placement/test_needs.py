@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from mva_ray.cluster.capacity import Capacity, NodeType
-from mva_ray.cluster.needs import evaluator_needs, reward_needs, training_needs, with_gpus
 from mva_ray.config import RunConfig
+from mva_ray.placement.capacity import Capacity, NodeType
+from mva_ray.placement.needs import evaluator_needs, reward_needs, training_needs, with_gpus
 
 NODE = {"CPU": 8.0, "GPU": 1.0}
 

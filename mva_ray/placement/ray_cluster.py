@@ -2,11 +2,13 @@
 
 import logging
 import os
+import signal
 import socket
+import threading
 from pathlib import Path
 
-from mva_ray.cluster.capacity import Bundle, Capacity, NodeType, read_types
 from mva_ray.errors import NO_SPACE, RunError, last_line, out_of_space
+from mva_ray.placement.capacity import Bundle, Capacity, NodeType, read_types
 
 ANSWER_S = 5.0
 HEAD = "node:__internal_head__"
@@ -47,13 +49,17 @@ def local_resources() -> dict[str, float]:
 
 
 def _joined_capacity() -> Capacity:
+    """Ray takes SIGTERM over, and keeps it when it has been left."""
     import ray
 
+    before = signal.getsignal(signal.SIGTERM)
     join_ray()
     try:
         return capacity_now()
     finally:
         ray.shutdown()
+        if before and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def capacity_now() -> Capacity:

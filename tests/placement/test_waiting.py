@@ -2,9 +2,9 @@
 
 import pytest
 
-from mva_ray.cluster.capacity import Bundle, Capacity, NodeType
-from mva_ray.cluster.waiting import Wait, missing
 from mva_ray.errors import RunError
+from mva_ray.placement.capacity import Bundle, Capacity, NodeType
+from mva_ray.placement.waiting import Wait, missing
 
 GPU = {"CPU": 4.0, "GPU": 1.0}
 GROWING = Capacity(({"CPU": 2.0},), (NodeType(GPU, 4),))

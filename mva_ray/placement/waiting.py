@@ -4,8 +4,8 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from mva_ray.cluster.capacity import Bundle, Capacity, total
-from mva_ray.errors import RunError
+from mva_ray.errors import NoRoom
+from mva_ray.placement.capacity import Bundle, Capacity, total
 
 
 def say(line: str) -> None:
@@ -37,13 +37,13 @@ class Wait:
         """To be called again and again as long as the resources are not there.
 
         Raises:
-            RunError: it has taken longer than the limit.
+            NoRoom: it has taken longer than the limit.
         """
         self._since = self._since or time.monotonic()
         capacity, free = self._look()
         line = missing(self._needed, capacity, free)
         if time.monotonic() - self._since > self._limit:
-            raise RunError(
+            raise NoRoom(
                 f"waited {self._limit:g} seconds (resources_timeout) for {line}: ask for less, or see why no more "
                 "comes (ray status)"
             )

@@ -2,8 +2,8 @@
 
 import pytest
 
-from mva_ray.cluster.reserved import Reserved
 from mva_ray.errors import RunError
+from mva_ray.placement.reserved import Reserved
 
 
 def test_threads_are_the_reserved_cores_unless_a_machine_is_shared_out() -> None:

@@ -13,10 +13,10 @@ from ray.exceptions import RayError
 from ray.util.placement_group import PlacementGroup, placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
-from mva_ray.cluster.capacity import Bundle
-from mva_ray.cluster.ray_cluster import capacity_now, free_now, own_node
-from mva_ray.cluster.waiting import Wait
-from mva_ray.errors import RunError
+from mva_ray.errors import NoRoom
+from mva_ray.placement.capacity import Bundle
+from mva_ray.placement.ray_cluster import capacity_now, free_now, own_node
+from mva_ray.placement.waiting import Wait
 
 POLL_S = 1.0
 WAITING = ("PENDING", "RESCHEDULING")
@@ -53,12 +53,12 @@ class Place:
         """Return where the bundle is on a node; that of a node that was lost is looked for elsewhere by Ray.
 
         Raises:
-            RunError: none was found within the limit.
+            NoRoom: none was found within the limit.
         """
         since = time.monotonic()
         while self.group is not None and not await asyncio.to_thread(self.group.wait, POLL_S):
             if time.monotonic() - since > self.limit:
-                raise RunError(f"waited {self.limit:g} seconds (resources_timeout) for another node")
+                raise NoRoom(f"waited {self.limit:g} seconds (resources_timeout) for another node")
 
 
 class Group:
@@ -81,7 +81,7 @@ class Group:
     def __enter__(self) -> Self:
         """
         Raises:
-            RunError: it took longer than the limit.
+            NoRoom: it took longer than the limit.
         """
         reserved = [dict(each) for each in self._bundles if each]
         self._group = placement_group(reserved, strategy="PACK") if reserved else None
@@ -119,7 +119,7 @@ class Group:
             if placement_group_table(self._group)["state"] not in WAITING:
                 self._wait.is_over()
             else:
-                with suppress(RunError, RayError):  # who waits for the place raises it
+                with suppress(NoRoom, RayError):  # who waits for the place raises it
                     self._wait.goes_on()
 
     def _remove(self) -> None:

@@ -3,7 +3,7 @@
 The head has no CPU, as one has that only drives; the nodes beside it have more than enough.
 """
 
-import re
+import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,21 +14,25 @@ import ray
 from ray.actor import ActorHandle
 from ray.cluster_utils import Cluster
 from ray.core.generated.autoscaler_pb2 import ClusterConfig
-from ray.exceptions import RayTaskError
 
-from mva_ray.cluster.capacity import NodeType
-from mva_ray.cluster.ray_cluster import capacity_now, own_node, started_here
-from mva_ray.cluster.ray_group import Group, Place
-from mva_ray.cluster.ray_reserved import reserved, threads_of_each
-from mva_ray.errors import RunError
+from mva_ray.config.reward import Resources
+from mva_ray.config.training import Training
+from mva_ray.errors import NoRoom, RunError
 from mva_ray.evaluation.known import KnownAnswers
+from mva_ray.evaluation.ray_actors import EngineActor
 from mva_ray.evaluation.ray_broker import Broker, evaluate_all, start_broker
 from mva_ray.evaluation.ray_clients import RayGenerator
+from mva_ray.placement.capacity import NodeType
+from mva_ray.placement.ray_cluster import capacity_now, own_node, started_here
+from mva_ray.placement.ray_group import Group, Place
+from mva_ray.placement.ray_reserved import reserved, threads_of_each
 from mva_ray.records import Coefficients, Evaluation
 from mva_ray.search.ray_search import run_search
 from mva_ray.search.results import Reader
 from mva_ray.search.rounds import Rounds
+from mva_ray.training.job import TrainingJob
 from mva_ray.training.ray_exchange import start_board
+from mva_ray.training.ray_training import train_on_ray
 from tests.support.brokers import CANDIDATES, VALUES, PlainReward, length, make_setting, vowels
 from tests.support.generators import SlowWords, Words
 from tests.support.surfaces import make as make_proposer
@@ -110,13 +114,15 @@ def test_trials_run_beside_the_driver_which_has_no_cpu(tmp_path: Path) -> None:
 
 def test_a_process_knows_what_it_has_reserved() -> None:
     with Group([{"CPU": 3}, {"CPU": 0.5}, {"CPU": 0.5, "GPU": 1}], 60) as group:
-        three, half, gpu = map(start, group.places)
+        *cpus, gpu = group.places
+        three, half = map(start, cpus)
         assert ray.get(three.reserved.remote()).n_threads == 3
         assert ray.get(half.reserved.remote()).n_threads == 1
         assert ray.get(half.reserved.remote(2)).n_threads == 2
-        with pytest.raises(RayTaskError) as raised:
-            ray.get(gpu.reserved.remote())
-    assert re.search("1 GPU is reserved on .*, where torch finds no CUDA", str(raised.value.cause))
+        evaluator = RayGenerator(lambda: start(gpu, EngineActor, Words, None), gpu.there)
+        with pytest.raises(RunError) as raised:
+            asyncio.run(evaluator.answer([]))
+    assert str(raised.value).startswith("the evaluator does not start: 1 GPU is reserved on ")
 
 
 def test_two_that_want_more_than_half_do_not_start_by_halves(capfd: pytest.CaptureFixture[str]) -> None:
@@ -164,6 +170,14 @@ def test_what_a_lost_node_was_asked_is_answered_by_another(
     cluster.remove_node(found)
     assert by_candidate(done) == expected
     assert len(set(log.read_text().split())) == 2
+
+
+def test_training_is_waited_for_visibly_and_not_for_ever(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    training = Training(resources=Resources(num_cpus=3 * CPUS))
+    job = TrainingJob("job", "no model", None, (), (), training, 0, str(tmp_path / "out"))
+    with pytest.raises(NoRoom, match=r"waited 2 seconds \(resources_timeout\) for 12 CPU: the cluster has 8"):
+        train_on_ray([job], tmp_path / "ray", lambda name, row: None, patience=2)
+    assert "waiting for 12 CPU: the cluster has 8 (8 of them free)\n" in capfd.readouterr().err
 
 
 def test_the_cluster_is_counted_with_what_its_autoscaler_may_start() -> None:

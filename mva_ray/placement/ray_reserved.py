@@ -2,8 +2,8 @@
 
 import ray
 
-from mva_ray.cluster.ray_cluster import capacity_now, started_here
-from mva_ray.cluster.reserved import Reserved
+from mva_ray.placement.ray_cluster import capacity_now, started_here
+from mva_ray.placement.reserved import Reserved
 
 
 def threads_of_each(processes: int) -> int | None:
