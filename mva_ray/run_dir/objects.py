@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import ObjectStore as Client
 
-from mva_ray.errors import ConfigError, DamagedFile
+from mva_ray.errors import ConfigError, DamagedFile, RunError
 from mva_ray.run_dir.cache import cache_directory, filled
 from mva_ray.run_dir.lease import Lease, version_of
-from mva_ray.run_dir.patience import first_line, patiently
+from mva_ray.run_dir.patience import patiently, plain
 from mva_ray.run_dir.place import joined, object_store
 
 T = TypeVar("T")
@@ -105,7 +105,7 @@ class ObjectStore:
             finally:
                 client.delete(probe)
         except (BaseError, OSError) as error:
-            raise ConfigError(self._url, [f"the store cannot be used: {first_line(error)}"]) from error
+            raise ConfigError(self._url, [f"the store cannot be used: {plain(error)}"]) from error
         if problem:
             raise ConfigError(self._url, [problem])
 
@@ -113,7 +113,16 @@ class ObjectStore:
         return Lease(self._url).held()
 
     def _ask(self, call: Callable[[Client], T]) -> T:
-        return patiently(self._url, lambda: call(object_store(self._url)))
+        """
+        Raises:
+            RunError: the store is away for too long, or refuses.
+        """
+        try:
+            return patiently(self._url, lambda: call(object_store(self._url)))
+        except (AlreadyExistsError, PreconditionError):
+            raise
+        except BaseError as error:
+            raise RunError(f"{self._url}: {plain(error)}") from error
 
     def _get(self, name: str) -> bytes | None:
         try:
