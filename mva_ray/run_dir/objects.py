@@ -48,7 +48,7 @@ class ObjectStore:
         if whole is not None:
             return whole
         parts = self._under(name)
-        return b"".join(self._get(part) or b"" for part in parts) if parts else None
+        return b"".join(map(self._part, parts)) if parts else None
 
     def write(self, name: str, content: bytes) -> None:
         self._ask(lambda client: client.put(name, content))
@@ -79,7 +79,8 @@ class ObjectStore:
         return cache_directory() / "scratch" / f"{name.rpartition('/')[2]}-{place}.partial"
 
     def publish(self, directory: Path, name: str, keep: bool = False) -> None:
-        self._upload(directory, name)
+        if not self.exists(name):
+            self._upload(directory, name)
         if not keep:
             shutil.rmtree(directory)
 
@@ -129,6 +130,12 @@ class ObjectStore:
             return self._ask(lambda client: bytes(client.get(name).bytes()))
         except FileNotFoundError:
             return None
+
+    def _part(self, name: str) -> bytes:
+        content = self._get(name)
+        if content is None:
+            raise DamagedFile(joined(self._url, name), "it was there, and is not any more", AGAIN)
+        return content
 
     def _version(self, name: str) -> dict[str, Any] | None:
         try:
