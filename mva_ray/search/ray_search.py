@@ -8,7 +8,7 @@ from typing import Any
 import ray
 from ray import tune
 from ray.actor import ActorHandle
-from ray.tune import Callback, FailureConfig
+from ray.tune import Callback, CheckpointConfig, FailureConfig
 
 from mva_ray.config.search import TRIAL_CPU
 from mva_ray.errors import RunError
@@ -21,7 +21,7 @@ from mva_ray.search.results import Reader
 from mva_ray.search.rounds import Rounds
 
 NO_SNAPSHOTS = {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "TUNE_GLOBAL_CHECKPOINT_S": "inf"}
-"""The Pareto table is the checkpoint and the log: Tune writes neither."""
+"""The Pareto table is the checkpoint and the log: Tune writes neither, and its trials need no storage to end well."""
 
 
 class _Progress(Callback):
@@ -82,6 +82,7 @@ def run_search(
             verbose=0,
             callbacks=[_Progress(on_candidate)],
             failure_config=FailureConfig(max_failures=2),
+            checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
         ),
     ).fit()
     ray.kill(queue)
