@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mva_ray.errors import ConfigError, DamagedFile, MvaError, RunError
+from mva_ray.errors import ConfigError, DamagedFile, RunError
 from mva_ray.run_dir.layout import RunDirectory
 from mva_ray.run_dir.local import LocalStore
 from mva_ray.run_dir.objects import MARKER, ObjectStore
@@ -246,9 +246,10 @@ def test_without_credentials_nobody_waits(s3: str, monkeypatch: pytest.MonkeyPat
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9")
-    for call in (ObjectStore(s3).check_usable, lambda: ObjectStore(s3).read("a")):
-        with pytest.raises(MvaError, match="no credentials: there are none in the environment"):
-            call()
+    with pytest.raises(ConfigError, match="no credentials: there are none in the environment"):
+        ObjectStore(s3).check_usable()
+    with pytest.raises(RunError, match="no credentials: there are none in the environment"):
+        ObjectStore(s3).read("a")
 
 
 @pytest.mark.parametrize("header", ["If-None-Match", "If-Match"])
