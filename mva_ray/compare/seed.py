@@ -63,7 +63,7 @@ class _Seed:
         self._plan = make_plan(config)
         self._directory = directory
         self._own = directory.seed(config.seed)
-        self._run = Run(config, self._plan, self._own, lambda: None)
+        self._run = Run(config, self._plan, self._own, lambda: None, common=directory)
         self._broken: dict[str, str] = {}
 
     def compare(self) -> SeedResult:

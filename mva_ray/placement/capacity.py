@@ -63,11 +63,16 @@ def types_of(cluster: Mapping[str, Any]) -> tuple[NodeType, ...]:
 
 
 def read_types(path: Path) -> tuple[NodeType, ...] | None:
-    """The same from that file; None where it is not there or not what is expected: Ray gives no promise about it."""
+    """The same from that file; None where it is not there or not what is expected: Ray gives no promise about it.
+
+    Nor of kinds without resources, such as hosts that were listed by their addresses: those that are still to join are
+    known when they are there.
+    """
     import yaml
 
     try:
-        return types_of(yaml.safe_load(path.read_text(encoding="utf-8")))
+        types = types_of(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return types if all(kind.resources for kind in types) else None
     except (OSError, UnicodeError, yaml.YAMLError, AttributeError, KeyError, TypeError):
         return None
 

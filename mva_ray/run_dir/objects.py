@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import ObjectStore as Client
 
-from mva_ray.errors import ConfigError, DamagedFile
+from mva_ray.errors import ConfigError, DamagedFile, RunError
 from mva_ray.run_dir.cache import cache_directory, filled
 from mva_ray.run_dir.lease import Lease, version_of
-from mva_ray.run_dir.patience import first_line, patiently
+from mva_ray.run_dir.patience import patiently, plain
 from mva_ray.run_dir.place import joined, object_store
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ class ObjectStore:
         if whole is not None:
             return whole
         parts = self._under(name)
-        return b"".join(self._get(part) or b"" for part in parts) if parts else None
+        return b"".join(map(self._part, parts)) if parts else None
 
     def write(self, name: str, content: bytes) -> None:
         self._ask(lambda client: client.put(name, content))
@@ -79,7 +79,8 @@ class ObjectStore:
         return cache_directory() / "scratch" / f"{name.rpartition('/')[2]}-{place}.partial"
 
     def publish(self, directory: Path, name: str, keep: bool = False) -> None:
-        self._upload(directory, name)
+        if not self.exists(name):
+            self._upload(directory, name)
         if not keep:
             shutil.rmtree(directory)
 
@@ -105,7 +106,7 @@ class ObjectStore:
             finally:
                 client.delete(probe)
         except (BaseError, OSError) as error:
-            raise ConfigError(self._url, [f"the store cannot be used: {first_line(error)}"]) from error
+            raise ConfigError(self._url, [f"the store cannot be used: {plain(error)}"]) from error
         if problem:
             raise ConfigError(self._url, [problem])
 
@@ -113,13 +114,28 @@ class ObjectStore:
         return Lease(self._url).held()
 
     def _ask(self, call: Callable[[Client], T]) -> T:
-        return patiently(self._url, lambda: call(object_store(self._url)))
+        """
+        Raises:
+            RunError: the store is away for too long, or refuses.
+        """
+        try:
+            return patiently(self._url, lambda: call(object_store(self._url)))
+        except (AlreadyExistsError, PreconditionError):
+            raise
+        except BaseError as error:
+            raise RunError(f"{self._url}: {plain(error)}") from error
 
     def _get(self, name: str) -> bytes | None:
         try:
             return self._ask(lambda client: bytes(client.get(name).bytes()))
         except FileNotFoundError:
             return None
+
+    def _part(self, name: str) -> bytes:
+        content = self._get(name)
+        if content is None:
+            raise DamagedFile(joined(self._url, name), "it was there, and is not any more", AGAIN)
+        return content
 
     def _version(self, name: str) -> dict[str, Any] | None:
         try:

@@ -22,9 +22,14 @@ AWAY = re.compile(
 """How obstore, deltalake and Arrow begin, in errors of many classes, where a server is away or cannot answer now."""
 
 
+NO_CREDENTIALS = re.compile(r"/latest/(api/token|meta-data)|metadata\.google|/metadata/identity")
+"""Where there are no keys in the environment, the machine is asked for its role, and has none."""
+
+
 def is_away(error: BaseException) -> bool:
     """Whether the store may answer the same question later."""
-    return isinstance(error, Exception) and AWAY.search(first_line(error)) is not None
+    line = first_line(error)
+    return isinstance(error, Exception) and AWAY.search(line) is not None and not NO_CREDENTIALS.search(line)
 
 
 def patiently(place: str, call: Callable[[], T]) -> T:
@@ -55,6 +60,13 @@ def _say(place: str, state: RetryCallState) -> None:
     if state.attempt_number == 1 and state.outcome is not None:
         cause = first_line(state.outcome.exception())
         log.warning("%s: the store does not answer (%s); trying again for %g s", place, cause, PATIENCE_S)
+
+
+def plain(error: object) -> str:
+    """What an object store's error says, in one line that helps."""
+    line = first_line(error)
+    keys = "no credentials: there are none in the environment, and this machine has no role"
+    return keys if NO_CREDENTIALS.search(line) else line
 
 
 def first_line(error: object) -> str:

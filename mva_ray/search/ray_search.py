@@ -8,7 +8,7 @@ from typing import Any
 import ray
 from ray import tune
 from ray.actor import ActorHandle
-from ray.tune import Callback, FailureConfig
+from ray.tune import Callback, CheckpointConfig, FailureConfig
 from ray.util.placement_group import NODE_ID_LABEL_KEY
 
 from mva_ray.errors import RunError
@@ -23,7 +23,7 @@ from mva_ray.search.results import Reader
 from mva_ray.search.rounds import Rounds
 
 NO_SNAPSHOTS = {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "TUNE_GLOBAL_CHECKPOINT_S": "inf"}
-"""The Pareto table is the checkpoint and the log: Tune writes neither."""
+"""The Pareto table is the checkpoint and the log: Tune writes neither, and its trials need no storage to end well."""
 
 
 class _Progress(Callback):
@@ -91,6 +91,7 @@ def run_search(
             verbose=0,
             callbacks=[_Progress(on_candidate)],
             failure_config=FailureConfig(max_failures=2),
+            checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
         ),
     ).fit()
     ray.kill(queue)

@@ -29,12 +29,17 @@ def _no_ray() -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """One run. Stages keep what its directory holds already, and call `start_ray` before they compute anything."""
+    """One run. Stages keep what its directory holds already, and call `start_ray` before they compute anything.
+
+    Args:
+        common: where it shares models and rewards with other runs; in its own directory if None.
+    """
 
     config: RunConfig
     plan: Plan
     directory: RunDirectory
     start_ray: Callable[[], None] = field(default=_no_ray)
+    common: RunDirectory | None = None
 
     def announce_changes(self) -> None:
         """Say what a changed config invalidates, and remember this one for the next time."""
@@ -69,7 +74,7 @@ class Run:
     @cached_property
     def shared(self) -> RunConfig:
         """The config as processes on any node read it: at a URL, models and rewards of this disk are there, too."""
-        config, store = self.config, self.directory.store
+        config, store = self.config, (self.common or self.directory).store
         if not is_url(self.directory.place):
             return config
 

@@ -9,6 +9,7 @@ import pytest
 
 from mva_ray.compare.report import write_comparison
 from mva_ray.compare.results import ComparisonResult, JudgedPair, JudgeResult
+from mva_ray.run_dir.stores import store_at
 from tests.support.comparisons import make_result
 
 NASTY = "<script>alert(1)</script> | `x` [a](b) 'q' \"w\""
@@ -121,3 +122,12 @@ def test_methods_that_all_failed_and_one_prompt(result: ComparisonResult, tmp_pa
     none = [run.model_copy(update={"candidates": []}) for run in made.methods]
     write_comparison(made.model_copy(update={"methods": none}), tmp_path / "none")
     assert "There is no result for mva" in (tmp_path / "none" / "README.md").read_text()
+
+
+def test_at_a_url_the_same_files_are_written(s3: str, tmp_path: Path) -> None:
+    result = make_result(("brief", "thorough"), prompts=5, layers=1)
+    assert write_comparison(result, s3) == f"{s3}/report.html"
+    write_comparison(result, tmp_path)
+    store = store_at(s3)
+    assert store.names("") == [name for name in store_at(tmp_path).names("") if name != "cache"]
+    assert store.read("README.md") == (tmp_path / "README.md").read_bytes()

@@ -47,7 +47,17 @@ def test_the_config_of_ray_up_says_what_may_be_started(tmp_path: Path) -> None:
     assert read_types(path) == (NodeType({"CPU": 8, "GPU": 1}, 3), NodeType({"CPU": 32, "GPU": 4}, 1))
 
 
-@pytest.mark.parametrize("text", ["", "a: [", "[1]", "available_node_types: {a: 1}", "available_node_types: 3"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a: [",
+        "[1]",
+        "available_node_types: {a: 1}",
+        "available_node_types: 3",
+        BOOTSTRAP.replace("{CPU: 8, GPU: 1}", "{}"),
+    ],
+)
 def test_a_file_that_says_nothing_is_nothing_known(tmp_path: Path, text: str) -> None:
     path = tmp_path / "bootstrap.yaml"
     path.write_text(text)

@@ -19,6 +19,7 @@ from mva_ray.placement.capacity import Capacity, NodeType
 from mva_ray.placement.ray_cluster import capacity_there
 from mva_ray.plan.dry_run import dry_run
 from mva_ray.plan.forecast import Forecast, Lengths, make_forecast
+from mva_ray.run_dir.stores import store_at
 from tests.support.evaluations import make_run, trade_off
 from tests.support.tiny import load, make_classifier, random_adapter
 
@@ -294,6 +295,21 @@ def test_what_constraints_and_earlier_runs_bring_is_said(
     output = " ".join(capsys.readouterr().out.split())
     assert "reward 'fluency' 0.1 0 mva_ray.rewards:plain" in output
     assert f"- warm start from {tmp_path / 'earlier'}: {len(trade_off(2))} evaluations" in output
+
+
+def test_a_run_at_a_url_that_starts_from_another_is_planned_and_nothing_is_written(
+    tmp_path: Path, settings: dict[str, Any], s3: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(f"{s3}/earlier", trade_off(2), ("positive", "brief"))
+    settings["warm_start"] = [f"{s3}/earlier"]
+    dry_run(write(tmp_path, settings), f"{s3}/run")
+    output = " ".join(capsys.readouterr().out.split())
+    assert output.startswith(f"run: {s3}/run ")
+    assert f"- warm start from {s3}/earlier: {len(trade_off(2))} evaluations" in output
+    assert store_at(s3).names("") == ["earlier"]
+    settings["warm_start"] = [f"{s3}/nothing"]
+    (problem,) = problems_of(tmp_path, settings)
+    assert f"warm_start[0]: {s3}/nothing is no run directory: it has no run.json" in problem
 
 
 def test_coefficients_are_counted_and_more_blocks_than_layers_refused(

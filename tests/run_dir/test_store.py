@@ -242,6 +242,16 @@ def test_a_bucket_that_is_not_there_is_one_line(s3: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_without_credentials_nobody_waits(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(ConfigError, match="no credentials: there are none in the environment"):
+        ObjectStore(s3).check_usable()
+    with pytest.raises(RunError, match="no credentials: there are none in the environment"):
+        ObjectStore(s3).read("a")
+
+
 @pytest.mark.parametrize("header", ["If-None-Match", "If-Match"])
 def test_a_store_that_ignores_conditions_is_refused(monkeypatch: pytest.MonkeyPatch, header: str) -> None:
     """Of 77 rows that such a server said it had committed, it kept 55."""

@@ -86,6 +86,17 @@ def test_samples_scores_and_adapters_of_the_same_key_are_taken_over(tmp_path: Pa
     assert list(take_over(Run(config, PLAN, RunDirectory(run)))) == []
 
 
+def test_results_are_taken_over_from_a_disk_to_a_url_and_back(s3: str, tmp_path: Path) -> None:
+    leave(tmp_path / "one", "samples/5a.jsonl", "scores/brief-5c1.json", "adapters/warm-ada/weights")
+    for place, earlier in ((s3, tmp_path / "one"), (tmp_path / "two", s3)):
+        config = RunConfig.model_construct(warm_start=[str(earlier)])
+        run = Run(config, PLAN, RunDirectory(place))
+        assert list(take_over(run)) == [f"taken over from {earlier}: samples, scores 'brief', adapter 'warm'"]
+        assert list(take_over(run)) == []
+        assert run.directory.scores("brief", "5c1").read() == b"one scores/brief-5c1.json"
+        assert (run.directory.adapter("warm", "ada").fetch() / "weights").read_text() == "one adapters/warm-ada/weights"
+
+
 def test_a_copy_that_was_cut_short_is_made_again(tmp_path: Path) -> None:
     leave(tmp_path / "one", "adapters/warm-ada/weights")
     leave(tmp_path / "run", "adapters/warm-ada.partial/half")
