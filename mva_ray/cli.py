@@ -3,11 +3,11 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from mva_ray.errors import Interrupted, MvaError, told
+from mva_ray.errors import ConfigError, Interrupted, MvaError, told
 from mva_ray.service.query import Query, Split, ask
 from mva_ray.service.render import Format, ranking, write
 from mva_ray.signals import interruptible
@@ -26,6 +26,7 @@ app.add_typer(data, name="data")
 
 Config = Annotated[Path, typer.Option(help="YAML file, such as tune_configs/quickstart.yaml.")]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Run directory, a path or a URL.", show_default=False)]
+Form = Literal["adapter", "compressed", "merged"]
 Address = Annotated[str, typer.Option(help="The cluster head's dashboard.")]
 
 ADDRESS = "http://127.0.0.1:8265"
@@ -96,6 +97,28 @@ def status(run: Run) -> None:
     from mva_ray.service.status import status as status_of
 
     write_status(status_of(run), sys.stdout)
+
+
+@app.command("export")
+def export_candidate(
+    run: Run,
+    out: Annotated[Path, typer.Option(help="A directory, made by the command.")],
+    candidate: Annotated[str | None, typer.Option(help="As mva-ray pareto names it.")] = None,
+    prefer: Annotated[str | None, typer.Option(help="The best for this, such as positive=0.7,brief=0.3.")] = None,
+    form: Annotated[Form, typer.Option("--as", help="An adapter, one of a lower rank, or a whole model.")] = "adapter",
+    rank: Annotated[int | None, typer.Option(min=1, help="Of --as compressed.")] = None,
+) -> None:
+    """Write a candidate for peft, transformers or vLLM, with a card that says what it is."""
+    if (candidate is None) == (prefer is None):
+        raise ConfigError("mva-ray export", ["needs --candidate or --prefer, and only one of them"])
+    name = candidate or ask(run, Query(prefer=prefer)).best
+    from mva_ray.export.candidate import find
+    from mva_ray.export.write import write as write_candidate
+
+    if name is None:
+        raise ConfigError(run, ["there is no candidate on the front"])
+    found = find(run, name)
+    typer.echo("\n".join([f"candidate {found.evaluation.candidate}", *write_candidate(found, form, out, rank)]))
 
 
 @app.command()

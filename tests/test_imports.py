@@ -40,6 +40,7 @@ ARROWS: dict[str, set[str]] = {
     | {"plan", "signals"},
     "report": EVERYONE | {"table"},
     "service": EVERYONE | {"table", "maths.pareto"},
+    "export": EVERYONE | {"table", "adapters"},
     "pipeline": EVERYONE | {"checks", "plan", "stages", "report"},
     "explore": EVERYONE | {"plan", "pipeline", "service", "signals"},
     "compare": EVERYONE
@@ -50,7 +51,7 @@ ARROWS: dict[str, set[str]] = {
 """What each room may import of the project, besides itself; a dotted name stands for that module alone."""
 
 LAZY_ARROWS: dict[str, set[str]] = {
-    "cli": {"adapters", "checks", "cluster", "compare", "explore", "report"},
+    "cli": {"adapters", "checks", "cluster", "compare", "explore", "export", "report"},
 }
 """What a room may import besides, inside functions only: queries start fast."""
 

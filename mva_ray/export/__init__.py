@@ -1,0 +1,1 @@
+"""One candidate of a run, to take home: an adapter or a model, with a card that says what it is."""

@@ -1,0 +1,86 @@
+"""Which candidate of a run, and everything that is known of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mva_ray.adapters.hashes import delta_hash
+from mva_ray.adapters.parts import split_by_block
+from mva_ray.errors import ConfigError
+from mva_ray.records import AdapterRef, Coefficients, Evaluation, in_order
+from mva_ray.run_dir.layout import RunDirectory
+from mva_ray.run_dir.run_state import RunState
+from mva_ray.table import ParetoTable
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A candidate with the adapters it consists of.
+
+    Args:
+        evaluation: its newest, on the held-out prompts where there is one, without texts.
+        adapters: one for each coefficient, in their order; their content is what was evaluated.
+        settings: the config of its run.
+    """
+
+    run: str
+    evaluation: Evaluation
+    adapters: tuple[AdapterRef, ...]
+    settings: Mapping[str, Any]
+
+    @property
+    def coefficients(self) -> Coefficients:
+        """One number for each of `adapters`."""
+        return in_order(self.evaluation.coefficients, [adapter.value for adapter in self.adapters])
+
+    @property
+    def base_model(self) -> str:
+        """As the config names it: a hub id, a directory or a `.gguf` file."""
+        return str(self.settings["base_model"])
+
+
+def find(run: Path | str, name: str) -> Candidate:
+    """A candidate of the current rows of a run that did not fail.
+
+    Args:
+        name: of the candidate, or its beginning where no other begins alike.
+
+    Raises:
+        ConfigError: no run there, no such candidate, or an adapter that is not what was evaluated.
+    """
+    directory, state = RunDirectory(run), RunState.load(run)
+    evaluation = _evaluation(ParetoTable(run).current(), name)
+    plan = directory.plan.read_object()
+    if plan is None:
+        raise ConfigError(str(run), ["plan.json is missing: the run's config is not known"])
+    whole = [_adapter(directory, value, plan["stages"][f"adapter '{value}'"]) for value in state.values]
+    adapters = tuple(split_by_block(whole, state.blocks))
+    problems = [
+        f"the adapter of '{adapter.value}' is not the one that {evaluation.candidate} was evaluated with"
+        for adapter in adapters
+        if adapter.sha256 != evaluation.adapters.get(adapter.value)
+    ]
+    if problems:
+        raise ConfigError(directory.place, problems)
+    return Candidate(directory.place, evaluation, adapters, plan["settings"])
+
+
+def _adapter(directory: RunDirectory, value: str, key: str) -> AdapterRef:
+    found = directory.adapter(value, key)
+    if not found.exists():
+        raise ConfigError(found.place, [f"the adapter of '{value}' is missing: mva-ray explore trains it again"])
+    return AdapterRef(value, found.place, delta_hash(found.fetch()))
+
+
+def _evaluation(rows: list[Evaluation], name: str) -> Evaluation:
+    there = {row.candidate: row for row in sorted(rows, key=lambda row: row.split, reverse=True) if _answered(row)}
+    alike = [candidate for candidate in there if candidate == name] or [one for one in there if one.startswith(name)]
+    if len(alike) == 1:
+        return there[alike[0]]
+    problem = f"{len(alike)} candidates begin with it: {', '.join(alike)}" if alike else "no such candidate"
+    raise ConfigError(f"candidate {name!r}", [f"{problem}; mva-ray pareto RUN --all shows them"])
+
+
+def _answered(row: Evaluation) -> bool:
+    return row.status != "failed"
