@@ -1,15 +1,20 @@
 """Requests to a server that speaks the OpenAI protocol: the key, retries, and what went wrong in one line."""
 
+import logging
 import os
+import threading
 from typing import Any
 
 import httpx2
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
 from mva_ray.config.engine import Endpoint
 from mva_ray.errors import ConfigError, last_line
 
+log = logging.getLogger(__name__)
+
 TRY_AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+BEHIND_A_PROXY = frozenset({502, 503, 504})
 THIS_REQUEST_ONLY = frozenset({400, 413, 422})
 LONGEST_WAIT = 60.0
 
@@ -17,17 +22,23 @@ LONGEST_WAIT = 60.0
 class Client:
     """Posts JSON, as often as `attempts` says where the failure may pass; thread-safe.
 
+    A server that has answered before and is gone is waited for, with a line: it may be starting again.
+
     Args:
         settings: the server.
         section: the part of the config that they are from, for messages.
+        patience: seconds to wait for a server that was there.
 
     Raises:
         ConfigError: where the environment variable for the key is not set.
     """
 
-    def __init__(self, settings: Endpoint, section: str) -> None:
+    def __init__(self, settings: Endpoint, section: str, patience: float = 0.0) -> None:
         self.url = settings.base_url.rstrip("/")
         self._attempts = settings.attempts
+        self._patience = patience
+        self._was_there = False
+        self._is_missed = threading.Event()
         self._client = httpx2.Client(
             headers=_headers(settings, section),
             timeout=settings.timeout,
@@ -43,13 +54,27 @@ class Client:
         Raises:
             httpx2.HTTPError: of the last attempt; `cause` says it in one line.
         """
-        attempts = Retrying(
-            stop=stop_after_attempt(self._attempts), wait=_wait, retry=retry_if_exception(_is_passing), reraise=True
-        )
+        attempts = Retrying(stop=self._gives_up, wait=_wait, retry=retry_if_exception(_is_passing), reraise=True)
         return attempts(self._post_once, f"{self.url}{path}", body)
 
     def _post_once(self, url: str, body: dict[str, Any]) -> httpx2.Response:
-        return self._client.post(url, json=body).raise_for_status()
+        response = self._client.post(url, json=body).raise_for_status()
+        self._was_there = True
+        if self._is_missed.is_set():
+            self._is_missed.clear()
+            log.warning("the server at %s answers again", self.url)
+        return response
+
+    def _gives_up(self, state: RetryCallState) -> bool:
+        if state.attempt_number < self._attempts:
+            return False
+        error = state.outcome.exception() if state.outcome else None
+        if not (self._was_there and _is_gone(error) and (state.seconds_since_start or 0) < self._patience):
+            return True
+        if not self._is_missed.is_set():
+            self._is_missed.set()
+            log.warning("the server at %s is gone; it has %d s to come back", self.url, self._patience)
+        return False
 
 
 def cause(error: httpx2.HTTPError) -> str:
@@ -91,6 +116,13 @@ def _is_passing(error: BaseException) -> bool:
     return isinstance(error, httpx2.TransportError) or (
         isinstance(error, httpx2.HTTPStatusError) and status_of(error) in TRY_AGAIN
     )
+
+
+def _is_gone(error: BaseException | None) -> bool:
+    """Nobody there, or a proxy that says so of who is behind it."""
+    if isinstance(error, httpx2.HTTPStatusError):
+        return status_of(error) in BEHIND_A_PROXY
+    return isinstance(error, httpx2.TransportError) and not isinstance(error, httpx2.ReadTimeout)
 
 
 def _wait(state: RetryCallState) -> float:

@@ -14,6 +14,12 @@ MOST_OF_SURROGATE = 2_000
 def search_problems(subject: Subject) -> Iterator[Finding]:
     """Of the search, or of every method of a comparison that blends."""
     config, location, candidates = subject.config, ("search", "candidates"), subject.config.search.candidates
+    if config.engine.openai and config.search.evaluators > 1:
+        yield subject.problem(
+            ("search", "evaluators"),
+            "a server is asked by one process, so that its limits hold for the run: leave it out; "
+            "engine.openai.concurrency says how many requests at a time",
+        )
     if subject.purpose is Purpose.COMPARE:
         yield from _trained(subject)
         if TRAINED_METHODS.issuperset(config.compare.methods):

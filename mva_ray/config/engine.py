@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
-from mva_ray.config.fields import Count, Positive, Section, Text, absolute_path, at_most
+from mva_ray.config.fields import Count, NonNegative, Positive, Section, Text, absolute_path, at_most
 
 THREADS = at_most(10_000, "each is a thread")
 A_DAY = at_most(86_400, "seconds to wait for an answer: a day")
@@ -40,7 +40,8 @@ class OpenAiServer(Endpoint):
     """A server with vLLM's calls to load LoRA adapters, which has the base model under the name `model`.
 
     Candidates go through `adapters_dir`, at most `max_loras` at a time, and `max_lora_rank` is the highest rank that
-    the server takes (vLLM's `--max-lora-rank`): a candidate's rank is the sum of its adapters' ranks.
+    the server takes (vLLM's `--max-lora-rank`): a candidate's rank is the sum of its adapters' ranks. A server that was
+    there and is gone has `restart_timeout` seconds to come back: vLLM takes minutes to start.
     """
 
     adapters_dir: SharedDirectory
@@ -48,6 +49,7 @@ class OpenAiServer(Endpoint):
     max_lora_rank: Count = 16
     concurrency: Annotated[Count, THREADS] = 64
     timeout: Annotated[Positive, A_DAY] = 600.0
+    restart_timeout: Annotated[NonNegative, A_DAY] = 600.0
 
 
 class Engine(Section):

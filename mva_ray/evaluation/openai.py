@@ -64,7 +64,7 @@ class OpenAiGenerator:
         from mva_ray.adapters.ends import read_ends
         from mva_ray.adapters.fetch import local_directory
 
-        self._client = Client(settings, "engine.openai")
+        self._client = Client(settings, "engine.openai", settings.restart_timeout)
         self._settings = settings
         self._base_model = base_model
         self._adapters = load_adapters(base_model, adapters)

@@ -232,6 +232,18 @@ def test_more_than_this_machine_has_is_refused(
         assert any("need 5000.2 CPU, the cluster has 2 CPU" in line for line in found.warnings) == (types is None)
 
 
+def test_a_server_is_asked_by_one_process(tmp_path: Path, settings: dict[str, Any]) -> None:
+    """Two would ask for twice what `max_loras` and `concurrency` allow."""
+    server = {"base_url": "http://host:8000/v1", "model": "m", "adapters_dir": str(tmp_path), "max_lora_rank": 64}
+    settings |= {"engine": {"openai": server}}
+    settings["search"]["evaluators"] = 2
+    problems = [problem.text for problem in examine(read_config(write(tmp_path, settings)), Purpose.EXPLORE).problems]
+    assert any("search.evaluators: a server is asked by one process" in problem for problem in problems)
+    settings["search"]["evaluators"] = 1
+    problems = [problem.text for problem in examine(read_config(write(tmp_path, settings)), Purpose.EXPLORE).problems]
+    assert not any("asked by one process" in problem for problem in problems)
+
+
 def test_the_base_model_is_looked_at_after_its_directory() -> None:
     order = list(Needs)
     assert [check.needs for check in CHECKS] == sorted((check.needs for check in CHECKS), key=order.index)

@@ -253,6 +253,40 @@ def test_a_prompt_that_is_refused_fails_alone(make: Make, model: Path) -> None:
     ]
 
 
+def test_a_server_that_starts_again_is_waited_for(
+    make: Make, model: Path, adapters: list[AdapterRef], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It answers one call, is gone for longer than all attempts take, and comes back; said once."""
+    gone_until: list[float] = []
+
+    def away(path: str, body: dict[str, Any]) -> None:
+        if gone_until and time.monotonic() < gone_until[0]:
+            raise Refusal(503, "no healthy upstream")
+
+    with serving(model, before=away) as server, caplog.at_level(logging.WARNING):
+        generator = make(server, attempts=1, restart_timeout=60)
+        assert generator.answer(MIXED[:2]) == ours(model, adapters, MIXED[:2])
+        gone_until.append(time.monotonic() + 2)
+        assert generator.answer(MIXED[:6]) == ours(model, adapters, MIXED[:6])
+    said = [record.message for record in caplog.records if "the server at" in record.message]
+    assert ["is gone; it has 60 s to come back" in said[0], "answers again" in said[1], len(said)] == [True, True, 2]
+
+
+def test_a_server_that_does_not_come_back_ends_the_run(make: Make, model: Path, adapters: list[AdapterRef]) -> None:
+    gone: list[bool] = []
+
+    def away(path: str, body: dict[str, Any]) -> None:
+        if gone:
+            raise Refusal(503, "no healthy upstream")
+
+    with serving(model, before=away) as server:
+        generator = make(server, attempts=1, restart_timeout=1)
+        assert generator.answer(MIXED[:1]) == ours(model, adapters, MIXED[:1])
+        gone.append(True)
+        with pytest.raises(RunError, match="HTTP 503"):
+            generator.answer(MIXED[:1])
+
+
 @pytest.mark.parametrize("requests", [[(BASE, "Hi")], MIXED])
 def test_nobody_there_is_an_error(make: Make, model: Path, tmp_path: Path, requests: list[Any]) -> None:
     with serving(model) as server:

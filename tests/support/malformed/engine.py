@@ -35,7 +35,7 @@ ENGINE = {
         "line 21, engine.openai.max_lora_rank: expected a whole number >= 1, got 'high'",
         "line 22, engine.openai.timeout: expected a number > 0, got 0",
         "line 23, engine.openai.url: unknown key; known keys: base_url, model, api_key_env, concurrency, timeout, "
-        "attempts, adapters_dir, max_loras, max_lora_rank",
+        "attempts, adapters_dir, max_loras, max_lora_rank, restart_timeout",
     ),
     # Models
     "missing .gguf": ("org/model", "other.gguf", "line 2, base_model: there is no file DIR/other.gguf"),
