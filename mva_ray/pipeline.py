@@ -37,7 +37,7 @@ def explore(config_path: Path, run_dir: Path | str | None = None) -> str:
     config, warnings = check(config_path, Purpose.EXPLORE, run_dir)
     for line in warnings:
         log.warning(line)
-    directory = RunDirectory(run_dir or Path("runs") / config.name)
+    directory = RunDirectory(run_dir or config.own_run)
     directory.store.check_usable()
     with directory.store.locked(), RaySession(directory.store) as session:
         run = Run(config, make_plan(config), directory, session.start)

@@ -52,8 +52,8 @@ class Subject:
     @property
     def run_dir(self) -> str:
         """Where the run will be, an absolute path or a URL."""
-        suffix = "_compare" if self.purpose is Purpose.COMPARE else ""
-        return absolute(self.given_run_dir or Path("runs") / f"{self.config.name}{suffix}")
+        own = self.config.own_comparison if self.purpose is Purpose.COMPARE else self.config.own_run
+        return absolute(self.given_run_dir or own)
 
     def problem(self, location: Location, message: str) -> Problem:
         """A problem with the line and the path of the setting that it is about, also where that has its default."""

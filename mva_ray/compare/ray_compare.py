@@ -30,7 +30,7 @@ def compare(config_path: Path, directory: Path | str | None = None) -> str:
     config, warnings = check(config_path, Purpose.COMPARE, directory)
     for line in warnings:
         print(line)
-    own = RunDirectory(directory or f"runs/{config.name}_compare")
+    own = RunDirectory(directory or config.own_comparison)
     own.store.check_usable()
     with own.store.locked(), RaySession(own.store) as session:
         session.start()

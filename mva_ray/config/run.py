@@ -88,6 +88,15 @@ class RunConfig(Section):
         return self
 
     @property
+    def own_run(self) -> str:
+        """Where its run is, unless another place is given; that of its comparison is `own_comparison`."""
+        return f"runs/{self.name}"
+
+    @property
+    def own_comparison(self) -> str:
+        return f"{self.own_run}_compare"
+
+    @property
     def value_names(self) -> list[str]:
         return [value.name for value in self.values]
 

@@ -213,7 +213,7 @@ def make_forecast(config_path: Path, run_dir: Path | str | None) -> tuple[Foreca
         ConfigError: with every problem that can be found offline.
     """
     config, warnings = check(config_path, Purpose.DRY_RUN, run_dir)
-    forecast = Forecast(config, run_dir or f"runs/{config.name}")
+    forecast = Forecast(config, run_dir or config.own_run)
     return forecast, warnings
 
 
