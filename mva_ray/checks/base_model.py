@@ -24,12 +24,12 @@ LONGEST_CAUSE, SHOWN = 300, 3
 
 def is_understood(directory: Path) -> bool:
     """Whether it holds a causal language model, as far as its files tell; weights may be missing altogether."""
-    return not _broken_weights(directory) and _misunderstood(directory) is None
+    return not _unreadable(directory) and _misunderstood(directory) is None
 
 
 def architecture_problems(subject: Subject) -> Iterator[Finding]:
     """A config.json of something else, or of weights that neither training nor the engine reads."""
-    if _broken_weights(subject.base):
+    if _unreadable(subject.base):
         return
     if cause := _misunderstood(subject.base):
         message = f"{subject.base / CONFIG_FILE} describes no causal language model: {cause}"
@@ -134,6 +134,11 @@ def _is_headless(directory: Path) -> bool:
 def _pickled(directory: Path) -> Path | None:
     """Weights in PyTorch's format, where there are no others."""
     return next(iter(sorted(directory.glob("*model*.bin"))), None) if not has_weights(directory) else None
+
+
+def _unreadable(directory: Path) -> bool:
+    """Weights are wrong whatever they are of: to look further takes seconds, and nothing of it would count."""
+    return bool(_broken_weights(directory) or _pickled(directory))
 
 
 def _quantised(directory: Path) -> str | None:
