@@ -208,8 +208,9 @@ def test_the_hash_of_the_delta_is_that_of_weights_and_scale(adapter: Path) -> No
 
 
 def test_a_copy_has_the_same_factors_and_nothing_else(adapter: Path, tmp_path: Path) -> None:
-    (tmp_path / "copies" / "mine.partial").mkdir(parents=True)
-    copy_adapter(adapter, tmp_path / "copies" / "mine")
-    assert [path.name for path in (tmp_path / "copies").iterdir()] == ["mine"]
-    assert delta_hash(tmp_path / "copies" / "mine") == delta_hash(adapter)
-    assert not (tmp_path / "copies" / "mine" / "README.md").exists()
+    """What a copy that was interrupted left is gone."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "half").touch()
+    copy = copy_adapter(adapter, tmp_path / "mine")
+    assert sorted(path.name for path in copy.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    assert delta_hash(copy) == delta_hash(adapter)
