@@ -3,11 +3,12 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from mva_ray.errors import ConfigError, Interrupted, MvaError, told
+from mva_ray.export import Form
 from mva_ray.service.query import Query, Split, ask
 from mva_ray.service.render import Format, ranking, write
 from mva_ray.signals import interruptible
@@ -26,7 +27,6 @@ app.add_typer(data, name="data")
 
 Config = Annotated[Path, typer.Option(help="YAML file, such as tune_configs/quickstart.yaml.")]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Run directory, a path or a URL.", show_default=False)]
-Form = Literal["adapter", "compressed", "merged"]
 Address = Annotated[str, typer.Option(help="The cluster head's dashboard.")]
 
 ADDRESS = "http://127.0.0.1:8265"

@@ -46,7 +46,7 @@ ARROWS: dict[str, set[str]] = {
     "compare": EVERYONE
     | {"config", "adapters", "table", "evaluation", "search", "training", "maths", "endpoint"}
     | {"checks", "plan", "stages", "report"},
-    "cli": EVERYONE | {"service", "signals"},
+    "cli": EVERYONE | {"export", "service", "signals"},
 }
 """What each room may import of the project, besides itself; a dotted name stands for that module alone."""
 

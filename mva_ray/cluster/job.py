@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from mva_ray.config.document import Location
 from mva_ray.config.run import read_config
 from mva_ray.errors import ConfigError
 
@@ -53,12 +54,14 @@ def exploration(config: Path, run: str) -> Job:
     Raises:
         ConfigError: every problem of the config that shows without its data, or what the job would not find.
     """
-    draft = read_config(config)
-    draft.finish([draft.document.problem((), text) for text in _outside(config, draft.document.data)])
+    draft, folder = read_config(config), config.parent.absolute()
+    why = f"lies outside {folder}, which is all that is sent: move it there"
+    document = draft.document
+    draft.finish([document.problem(location, f"{file} {why}") for location, file in _outside(config, document.data)])
     if not ("://" in run or Path(run).is_absolute()):
         raise ConfigError("--run", [f"{run} is relative, and would be lost with the job: give a URL or a shared path"])
     command = ["python", "-m", "mva_ray.explore", "--config", config.name, "--run", run]
-    return Job(shlex.join(command), config.parent.absolute(), {RUN: run})
+    return Job(shlex.join(command), folder, {RUN: run})
 
 
 def newest(jobs: Sequence[Known], run: str) -> Known:
@@ -75,13 +78,13 @@ def newest(jobs: Sequence[Known], run: str) -> Known:
     return max(of_run, key=lambda job: job.start_time or 0)
 
 
-def _outside(config: Path, entry: Any, name: str = "") -> Iterator[str]:
-    """Files beside the config's folder: a job sees the folder alone."""
+def _outside(config: Path, entry: Any, location: Location = ()) -> Iterator[tuple[Location, str]]:
+    """Files beside the config's folder, and where the config names them."""
     if isinstance(entry, Mapping):
         for key, value in entry.items():
-            yield from _outside(config, value, f"{name}.{key}".removeprefix("."))
+            yield from _outside(config, value, (*location, key))
     elif isinstance(entry, list):
         for index, value in enumerate(entry):
-            yield from _outside(config, value, f"{name}[{index}]")
+            yield from _outside(config, value, (*location, index))
     elif isinstance(entry, str) and entry.startswith("..") and (config.parent / entry).exists():
-        yield f"{name}: {entry} lies outside {config.parent.absolute()}, which is all that is sent: move it there"
+        yield location, entry

@@ -41,16 +41,19 @@ class Jobs:
     def follow(self, run: str, out: TextIO) -> str:
         """Write what the newest job of a run prints until it ends; its last state, `SUCCEEDED` among others."""
         with self._speaking_plainly():
-            found = newest(self._client.list_jobs(), run).submission_id
+            found = self._job_of(run)
             asyncio.run(self._write(found, out))
             return str(self._client.get_job_status(found).value)
 
     def cancel(self, run: str) -> str:
         """Ask the newest job of a run to stop, as Ctrl-C would; its id."""
         with self._speaking_plainly():
-            found = newest(self._client.list_jobs(), run).submission_id
+            found = self._job_of(run)
             self._client.stop_job(found)
             return found
+
+    def _job_of(self, run: str) -> str:
+        return newest(self._client.list_jobs(), run).submission_id
 
     async def _write(self, job: str, out: TextIO) -> None:
         async for lines in self._client.tail_job_logs(job):

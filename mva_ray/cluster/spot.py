@@ -47,14 +47,9 @@ def watch(left: Callable[[], float | None], drain: Callable[[float], None], slee
         sleep(EVERY_S)
 
 
-def client(address: str = METADATA) -> httpx2.Client:
-    """A client of the metadata of the instance that this runs on."""
-    return httpx2.Client(base_url=address, timeout=2.0, trust_env=False)
-
-
 def watch_this_instance(drain: Callable[[float], None]) -> None:
     """Drain this node when its instance gets notice; returns then, or at once where this is no instance of AWS."""
-    with client() as metadata:
+    with httpx2.Client(base_url=METADATA, timeout=2.0, trust_env=False) as metadata:
         try:
             seconds_left(metadata)
         except httpx2.HTTPError as error:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mva_ray.adapters.blend import BlendedModel
-from mva_ray.evaluation.row_cache import KEYS_STEP, NextTokens, RowCache, keys_length
+from mva_ray.evaluation.row_cache import KEYS_STEP, NextTokens, RowCache, keys_length, round_up
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class Decoding:
 
     def rows(self, number: int) -> int:
         """How many rows to compute where so many are at work."""
-        return _few(number, FILL, self._cache.slots) if self._record else -(-number // FILL) * FILL
+        return _few(number, FILL, self._cache.slots) if self._record else round_up(number, FILL)
 
     def logits(
         self, tokens: Sequence[int], positions: Sequence[int], coefficients: Sequence[Sequence[float]]
@@ -135,4 +135,4 @@ def _same(found: Tensor, expected: Tensor) -> bool:
 def _few(number: int, step: int, most: int) -> int:
     """At least this number, one of four an octave so that there are few, a multiple of `step`; `most` is enough."""
     step = max(step, (1 << (number - 1).bit_length()) // 4)
-    return min(-(-number // step) * step, most - most % FILL)
+    return min(round_up(number, step), most - most % FILL)

@@ -37,7 +37,7 @@ class NewTokens:
     def __init__(self, first: int, starts: Sequence[int], counts: Sequence[int], device: torch.device) -> None:
         self.slots = slice(first, first + len(counts))
         self.length = keys_length(max(start + number for start, number in zip(starts, counts, strict=True)))
-        self._longest = 1 if max(counts) == 1 else _up(max(counts), QUERIES_STEP)
+        self._longest = 1 if max(counts) == 1 else round_up(max(counts), QUERIES_STEP)
         self._starts = torch.tensor(starts, device=device)
         self._counts = torch.tensor(counts, device=device)
         self.rows = torch.arange(len(counts), device=device).repeat_interleave(self._counts, output_size=sum(counts))
@@ -94,10 +94,11 @@ class NextTokens(NewTokens):
 
 def keys_length(tokens: int) -> int:
     """How many keys of each row are read where the longest has so many tokens."""
-    return _up(tokens, KEYS_STEP)
+    return round_up(tokens, KEYS_STEP)
 
 
-def _up(number: int, step: int) -> int:
+def round_up(number: int, step: int) -> int:
+    """The least multiple of `step` that is not below."""
     return -(-number // step) * step
 
 

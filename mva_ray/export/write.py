@@ -1,7 +1,7 @@
 """Writes a candidate as something that peft and transformers load without us."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -11,11 +11,11 @@ from mva_ray.adapters.export import compress, concatenate, merge_into, save_adap
 from mva_ray.adapters.fetch import local_directory
 from mva_ray.adapters.hashes import model_hash
 from mva_ray.errors import ConfigError
+from mva_ray.export import Form
 from mva_ray.export.candidate import Candidate
 from mva_ray.export.card import model_card
 from mva_ray.run_dir.files import whole_directory
 
-Form = Literal["adapter", "compressed", "merged"]
 VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM's --max-lora-rank may be."""
 

@@ -83,9 +83,7 @@ class Store(Protocol):
 
 
 @dataclass(frozen=True)
-class Directory:
-    """One directory of a store."""
-
+class _Entry:
     store: Store
     name: str
 
@@ -93,6 +91,10 @@ class Directory:
     def place(self) -> str:
         """The path or URL that people see."""
         return joined(self.store.place, self.name)
+
+
+class Directory(_Entry):
+    """One directory of a store."""
 
     @property
     def scratch(self) -> Path:
@@ -116,17 +118,8 @@ class Directory:
         self.store.remove(self.name)
 
 
-@dataclass(frozen=True)
-class File:
+class File(_Entry):
     """One file of a store."""
-
-    store: Store
-    name: str
-
-    @property
-    def place(self) -> str:
-        """The path or URL that people see."""
-        return joined(self.store.place, self.name)
 
     def read(self) -> bytes | None:
         """See `Store.read`."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from mva_ray.records import Evaluation
     from mva_ray.run_dir.layout import RunDirectory
+    from mva_ray.run_dir.run_state import RunState
 
 LAST = 16
 """Evaluations whose pace tells the time that is left."""
@@ -72,16 +73,18 @@ def status(run: Path | str) -> Status:
         DamagedFile: a file of the run cannot be read.
     """
     from mva_ray.run_dir.layout import RunDirectory
+    from mva_ray.run_dir.run_state import RunState
     from mva_ray.table.pareto_table import ParetoTable
 
-    directory, table = RunDirectory(run), ParetoTable(run)
+    directory = RunDirectory(run)
     plan = directory.plan.read_object()
     if plan is None:
         raise ConfigError(str(run), ["not a run directory: plan.json is missing; give what mva_ray.explore printed"])
     adapters = _adapters(directory, plan)
-    rows = table.current() if all(adapters.values()) and directory.state.read() else []
+    begun = all(adapters.values()) and directory.state.read() is not None
+    rows = ParetoTable(run).current() if begun else []
     searched, held_out = ([row for row in rows if row.split == split] for split in ("search", "held_out"))
-    frame = table.frame("search") if searched else None
+    frame = _frame(searched, RunState.load(run)) if searched else None
     front = set(frame.loc[frame["on_front"], "candidate"]) if frame is not None else set()
     unscored = front - {row.candidate for row in held_out}
     budget, done = int(plan["settings"]["search"]["candidates"]), _succeeded(searched)
@@ -122,6 +125,12 @@ def _stage(directory: "RunDirectory", plan: Mapping[str, Any], adapters: Mapping
     if directory.search.read() is None:
         return "search"
     return "finished" if finished else "held-out front"
+
+
+def _frame(rows: Sequence["Evaluation"], state: "RunState") -> "pd.DataFrame":
+    from mva_ray.table.frame import flat_frame
+
+    return flat_frame(rows, state.coefficients, state.constraints)
 
 
 def _succeeded(rows: Sequence["Evaluation"]) -> int:
