@@ -22,39 +22,57 @@ from mva_ray.evaluation.row_cache import NewTokens, RowCache
 from mva_ray.evaluation.row_limit import RowLimit
 from mva_ray.evaluation.stall import progress
 
+_FEW = 256
+"""Likeliest tokens among which a sampled one is looked for first."""
+
+CANCELLED = "cancelled"
+
 _WORTH_SHARING = 8
 """Tokens that prompts of a candidate must have in common at their beginning, as a chat template and a system prompt."""
 
 
 @dataclass(frozen=True)
 class Draw:
-    """How a row samples: among the `top_k` likeliest tokens (0: all), with random numbers from `seed` alone."""
+    """How a row samples, with random numbers from `seed` alone.
+
+    Among the `top_k` likeliest tokens (0: all), and of these among the fewest whose probabilities sum to `top_p`.
+    """
 
     seed: tuple[int, ...]
     temperature: float
-    top_k: int
+    top_k: int = 0
+    top_p: float = 1.0
 
 
 @dataclass(frozen=True)
 class Request:
     """A prompt's token ids and the candidate's coefficients. Greedy where `draw` is None.
 
-    With `scored` > 0 nothing is generated: the log-probabilities of that many last tokens are asked for.
+    With `scored` > 0 nothing is generated: the log-probabilities of that many last tokens are asked for. An answer is
+    cut off at `max_new_tokens`, or where the engine does. With `alternatives`, that many likeliest tokens are told
+    beside each token, and its log-probability too; None for neither.
     """
 
     tokens: tuple[int, ...]
     coefficients: tuple[float, ...]
     draw: Draw | None = None
     scored: int = 0
+    max_new_tokens: int | None = None
+    alternatives: int | None = None
 
 
 @dataclass(eq=False)
 class Row:
-    """A request at work: `answer` are new token ids, the end token included; `log_probabilities` those asked for."""
+    """A request at work: `answer` are new token ids, the end token included.
+
+    `log_probabilities` (nats, before any temperature) and `alternatives` (token and log-probability, likeliest first)
+    are those asked for.
+    """
 
     request: Request
     answer: list[int] = field(default_factory=list)
     log_probabilities: list[float] = field(default_factory=list)
+    alternatives: list[list[tuple[int, float]]] = field(default_factory=list)
     failure: str | None = None
     done: bool = False
     computed: int = 0
@@ -64,7 +82,7 @@ class Row:
 
     def restart(self) -> None:
         """Back to the beginning, with the same random numbers."""
-        self.answer, self.log_probabilities, self.computed = [], [], 0
+        self.answer, self.log_probabilities, self.alternatives, self.computed = [], [], [], 0
         draw = self.request.draw
         self.random = np.random.Generator(np.random.Philox(np.random.SeedSequence(draw.seed))) if draw else None
 
@@ -142,12 +160,28 @@ class Engine:
     def _refusal(self, request: Request) -> str | None:
         if len(request.tokens) <= request.scored:
             return "the prompt has no tokens"
-        needed = len(request.tokens) + (0 if request.scored else self._max_new_tokens)
+        needed = len(request.tokens) + self._new_tokens(request)
         if self._longest is not None and needed > self._longest:
             return f"prompt and answer may take {needed} tokens, the model has {self._longest} positions"
         if (highest := max(request.tokens)) >= self._vocabulary:
             return f"the prompt has token {highest}, the model has embeddings of {self._vocabulary}"
         return None
+
+    def _new_tokens(self, request: Request) -> int:
+        if request.scored:
+            return 0
+        return self._max_new_tokens if request.max_new_tokens is None else request.max_new_tokens
+
+    @torch.inference_mode()
+    def cancel(self, rows: Iterable[Row]) -> None:
+        """Give up rows that are not done, at work or not; what they have said stays."""
+        for row in rows:
+            if not row.done:
+                row.failure = CANCELLED
+        for row in self._waiting:
+            row.done = row.failure is not None
+        self._waiting = deque(row for row in self._waiting if not row.done)
+        self._release()
 
     @property
     def busy(self) -> bool:
@@ -213,8 +247,8 @@ class Engine:
         families, alone = _families(entering)
         self._active += [family.rows[0] for family in families]
         self._active += [row for family in families for row in family.rows[1:]] + alone
-        longest = max(len(row.request.tokens) for row in entering)
-        self._cache.reserve(self._limit.rows + FILL, longest + self._max_new_tokens)
+        longest = max(len(row.request.tokens) + self._new_tokens(row.request) for row in entering)
+        self._cache.reserve(self._limit.rows + FILL, longest)
         self._prefill(first, [family.shared for family in families])
         self._share(first, families)
         self._prefill(first, [len(row.request.tokens) for row in self._active[first:]])
@@ -296,11 +330,12 @@ class Engine:
             if not finite[i]:
                 row.failure = "the logits are not finite"
             elif row.request.scored:
-                row.log_probabilities.append(float(logits[i].log_softmax(-1)[row.request.tokens[at + 1]]))
-            elif row.request.draw and row.random:
-                row.answer.append(_drawn(logits[i], row.request.draw, row.random.random()))
+                _tell(row, logits[i], row.request.tokens[at + 1])
             else:
-                row.answer.append(chosen[i])
+                draw, random = row.request.draw, row.random
+                row.answer.append(_drawn(logits[i], draw, random.random()) if draw and random else chosen[i])
+                if row.request.alternatives is not None:
+                    _tell(row, logits[i], row.answer[-1])
 
     def _release(self) -> None:
         """Take out the rows that are done, and close the gaps with the rows of the last slots."""
@@ -323,7 +358,7 @@ class Engine:
         if row.request.scored:
             return row.computed >= len(row.request.tokens)
         ended = row.answer and row.answer[-1] in self._end_tokens
-        return bool(ended) or len(row.answer) >= self._max_new_tokens
+        return bool(ended) or len(row.answer) >= self._new_tokens(row.request)
 
     def _halve(self) -> None:
         self._limit.halve()
@@ -360,12 +395,33 @@ def _families(rows: Sequence[Row]) -> tuple[list[_Family], list[Row]]:
     return families, alone
 
 
+def _tell(row: Row, logits: Tensor, token: int) -> None:
+    """Note a token's log-probability, and the likeliest ones where they are asked for."""
+    log_probabilities = logits.log_softmax(-1)
+    row.log_probabilities.append(float(log_probabilities[token]))
+    if row.request.alternatives is not None:
+        likeliest = log_probabilities.topk(min(row.request.alternatives, len(logits)))
+        row.alternatives.append(list(zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)))
+
+
 def _drawn(logits: Tensor, draw: Draw, uniform: float) -> int:
-    """One token by inversion of the cumulative distribution of the likeliest `top_k`."""
-    values, tokens = logits.topk(min(draw.top_k or len(logits), len(logits)))
-    cumulative = (values.double() / draw.temperature).softmax(-1).cumsum(-1)
-    index = int(torch.searchsorted(cumulative, uniform * float(cumulative[-1]), right=True))
-    return int(tokens[min(index, len(tokens) - 1)])
+    """One token by inversion of the cumulative distribution, the likeliest tokens first.
+
+    A few of them nearly always reach far enough, so that not all have to be sorted.
+    """
+    kept = min(draw.top_k or len(logits), len(logits))
+    among = logits if kept == len(logits) else logits.topk(kept).values
+    total = (among.double() / draw.temperature).logsumexp(-1)
+    for number in (min(_FEW, kept), kept):
+        values, tokens = logits.topk(number)
+        cumulative = (values.double() / draw.temperature - total).exp().cumsum(-1)
+        if cumulative[-1] > (uniform if draw.top_p == 1 else draw.top_p):
+            break
+    whole = float(cumulative[-1]) if number == kept else 1.0
+    if draw.top_p < whole:
+        whole = float(cumulative[int(torch.searchsorted(cumulative, draw.top_p))])
+    index = int(torch.searchsorted(cumulative, uniform * whole, right=True))
+    return int(tokens[min(index, number - 1)])
 
 
 def _out_of_memory(error: Exception) -> bool:

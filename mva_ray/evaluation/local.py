@@ -10,13 +10,13 @@ import torch
 from mva_ray.adapters.architecture import positions
 from mva_ray.adapters.base_model import load_base_model, load_tokenizer, native_products
 from mva_ray.adapters.blocks import load_adapters
-from mva_ray.adapters.ends import read_ends
+from mva_ray.adapters.ends import Ends, read_ends
 from mva_ray.adapters.fetch import local_directory
 from mva_ray.adapters.prompting import completion_ids, prompt_ids
 from mva_ray.config.generation import GenerationSettings, Sampling
 from mva_ray.errors import CandidateFailure
 from mva_ray.evaluation.answers import Answer, sampled
-from mva_ray.evaluation.engine import Draw, Request, Row
+from mva_ray.evaluation.engine import Draw, Engine, Request, Row
 from mva_ray.evaluation.row_limit import MOST, RowLimit, rows_that_fit
 from mva_ray.evaluation.self_test import checked_engine
 from mva_ray.records import AdapterRef, Coefficients, Generation
@@ -58,21 +58,11 @@ class LocalGenerator:
         gpus: float = 0,
     ) -> None:
         self._tokenizer = load_tokenizer(base_model)
-        model = load_base_model(base_model, gpus)
         self._ends = read_ends(local_directory(base_model), self._tokenizer)
         self._settings = settings
         self._seed = seed
         self._base = (0.0,) * len(adapters)
-        self._engine = checked_engine(
-            base_model,
-            model,
-            load_adapters(base_model, adapters),
-            native_products(model.device),
-            end_tokens=self._ends.every,
-            max_new_tokens=settings.max_new_tokens,
-            limit=RowLimit(settings.batch_size, _most_rows(model, settings.max_new_tokens)),
-            longest=positions(model.config),
-        )
+        self._engine = load_engine(base_model, adapters, self._ends, settings.max_new_tokens, settings.batch_size, gpus)
 
     @property
     def busy(self) -> bool:
@@ -167,6 +157,37 @@ class LocalGenerator:
         said = row.answer[:-1] if ended else row.answer
         completion = self._tokenizer.decode(said, skip_special_tokens=True)
         return Generation(prompt, completion.strip(), len(said), truncated=not ended, ids=tuple(row.answer))
+
+
+def load_engine(
+    base_model: str,
+    adapters: Sequence[AdapterRef],
+    ends: Ends,
+    max_new_tokens: int,
+    rows: int | None = None,
+    gpus: float = 0,
+) -> Engine:
+    """An engine of a base model and its adapters, seen to compute what the model itself computes.
+
+    Args:
+        max_new_tokens: of answers that do not say it themselves.
+        rows: that are answered at once; None for what is fast and fits.
+
+    Raises:
+        RunError: the model cannot be loaded, or our engine cannot follow it.
+        ConfigError: an adapter is not a plain LoRA.
+    """
+    model = load_base_model(base_model, gpus)
+    return checked_engine(
+        base_model,
+        model,
+        load_adapters(base_model, adapters),
+        native_products(model.device),
+        end_tokens=ends.every,
+        max_new_tokens=max_new_tokens,
+        limit=RowLimit(rows, _most_rows(model, max_new_tokens)),
+        longest=positions(model.config),
+    )
 
 
 def _number(prompt: str) -> int:

@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from mva_ray.config.generation import Sampling
 from mva_ray.evaluation.answers import Answer
@@ -24,8 +24,20 @@ class Pending(Protocol[T_co]):
     def result(self) -> T_co: ...
 
 
-class SteppedGenerator(Protocol):
-    """A generator whose calls are begun, and done by steps, whoever asked for them."""
+class Cancellable(Pending[Any], Protocol):
+    """A call that may be given up."""
+
+    def cancel(self) -> None: ...
+
+
+class Stepped(Protocol):
+    """What does by steps what was begun, whoever asked for it."""
+
+    def step(self) -> None: ...
+
+
+class SteppedGenerator(Stepped, Protocol):
+    """A generator whose calls are begun, and done by steps."""
 
     def begin_answers(self, requests: Sequence[tuple[Coefficients, str]]) -> Pending[list[Answer]]: ...
 
@@ -37,44 +49,58 @@ class SteppedGenerator(Protocol):
         self, metrics: Sequence[str], generations: Sequence[Generation]
     ) -> Pending[list[dict[str, float]]]: ...
 
-    def step(self) -> None: ...
+
+G = TypeVar("G", bound=Stepped)
+P = TypeVar("P", bound=Cancellable)
 
 
-class SharedEngine:
-    """Holds one generator in a thread of its own. Where that stands still, the process ends.
+class EngineThread(Generic[G]):
+    """Holds one generator in a thread of its own, which steps it as long as any call waits: calls share its batches.
+
+    Where that stands still, the process ends.
 
     Args:
         make: the generator, made in that thread.
-        threads: with which torch computes there.
+        threads: with which torch computes there; None for torch's own number.
     """
 
-    def __init__(self, make: Callable[[], SteppedGenerator], threads: int) -> None:
-        self._engine_thread = ThreadPoolExecutor(1, initializer=partial(_use_threads, threads))
-        self._generator = self._engine_thread.submit(make).result()
+    def __init__(self, make: Callable[[], G], threads: int | None = None) -> None:
+        self._thread = ThreadPoolExecutor(1, initializer=partial(_use_threads, threads))
+        self.generator = self._thread.submit(make).result()
         self._waiting: list[tuple[Pending[Any], asyncio.Future[Any]]] = []
         self._stepping: asyncio.Task[None] | None = None
+        self._stepped = asyncio.Event()
         self._busy_seconds = 0.0
-
-    async def answer(self, requests: Sequence[tuple[Coefficients, str]]) -> list[Answer]:
-        return await self._result(self._generator.begin_answers, requests)
-
-    async def sample(self, prompts: Sequence[str], sampling: Sampling, seed: int) -> list[list[Generation]]:
-        return await self._result(self._generator.begin_samples, prompts, sampling, seed)
-
-    async def measure(self, metrics: Sequence[str], generations: Sequence[Generation]) -> list[dict[str, float]]:
-        return await self._result(self._generator.begin_measure, metrics, generations)
 
     async def busy_seconds(self) -> float:
         """Seconds that the engine has worked so far."""
         return self._busy_seconds
 
-    async def _result(self, begin: Callable[..., Pending[T]], *arguments: Any) -> T:
-        pending = await self._on_engine(begin, *arguments)
+    async def result(self, begin: Callable[..., Pending[T]], *arguments: Any) -> T:
+        """What comes of a call, which `begin` makes of the arguments in the engine's thread."""
+        return await self._wait_for(await self._in_thread(begin, *arguments))
+
+    async def watch(self, begin: Callable[..., P], *arguments: Any) -> AsyncIterator[P]:
+        """The call itself after each step, the last time when it is done. It is cancelled where nobody watches on."""
+        pending = await self._in_thread(begin, *arguments)
+        future = self._wait_for(pending)
+        try:
+            while not future.done():
+                await self._stepped.wait()
+                yield pending
+            future.result()
+            yield pending
+        finally:
+            if not pending.is_done():
+                future.cancel()
+                self._thread.submit(pending.cancel)
+
+    def _wait_for(self, pending: Pending[T]) -> "asyncio.Future[T]":
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append((pending, future))
         if self._stepping is None or self._stepping.done():
             self._stepping = asyncio.create_task(self._step_until_idle())
-        return await future
+        return future
 
     async def _step_until_idle(self) -> None:
         with ends_if_stalled():
@@ -84,7 +110,7 @@ class SharedEngine:
     async def _step(self) -> None:
         started = time.monotonic()
         try:
-            await self._on_engine(self._generator.step)
+            await self._in_thread(self.generator.step)
         except Exception as error:  # nobody's answers can be trusted to come any more
             for _, future in self._waiting:
                 _settle(future, partial(_raise, error))
@@ -93,15 +119,31 @@ class SharedEngine:
             if pending.is_done():
                 _settle(future, pending.result)
         self._waiting = [entry for entry in self._waiting if not entry[1].done()]
+        self._stepped.set()
+        self._stepped = asyncio.Event()
 
-    async def _on_engine(self, call: Callable[..., T], *arguments: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._engine_thread, partial(call, *arguments))
+    async def _in_thread(self, call: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *arguments))
 
 
-def _use_threads(count: int) -> None:
-    import torch
+class SharedEngine(EngineThread[SteppedGenerator]):
+    """A generator that many processes ask at once."""
 
-    torch.set_num_threads(count)
+    async def answer(self, requests: Sequence[tuple[Coefficients, str]]) -> list[Answer]:
+        return await self.result(self.generator.begin_answers, requests)
+
+    async def sample(self, prompts: Sequence[str], sampling: Sampling, seed: int) -> list[list[Generation]]:
+        return await self.result(self.generator.begin_samples, prompts, sampling, seed)
+
+    async def measure(self, metrics: Sequence[str], generations: Sequence[Generation]) -> list[dict[str, float]]:
+        return await self.result(self.generator.begin_measure, metrics, generations)
+
+
+def _use_threads(count: int | None) -> None:
+    if count is not None:
+        import torch
+
+        torch.set_num_threads(count)
 
 
 def _settle(future: asyncio.Future[T], result: Callable[[], T]) -> None:

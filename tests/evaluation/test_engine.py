@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mva_ray.adapters.architecture import positions
-from mva_ray.evaluation.engine import Engine, Request, Row
+from mva_ray.evaluation.engine import CANCELLED, Engine, Request, Row
 from tests.support.architectures import CANDIDATES, END, NEW_TOKENS, POSITIONS, VOCABULARY, Tiny, tiny
 
 LENGTHS = (40, 1, 7, 33, 2, 17, 16, 64, 5, 30)
@@ -355,3 +355,47 @@ def memory_for(rows: int, engine: Engine, error: Exception, monkeypatch: pytest.
         return forward(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(engine._cache, "forward", limited)
+
+
+def test_each_answer_has_its_own_length(llama: Tiny) -> None:
+    """Answers that may take fewer tokens, or more than the engine's, are the beginnings of one another."""
+    requests = llama.requests((7, 20, 3))
+    whole = [llama.engine(max_new_tokens=3 * NEW_TOKENS).answer([request])[0].answer for request in requests]
+    lengths = (1, 5, 3 * NEW_TOKENS)
+    rows = llama.engine().answer(
+        [replace(request, max_new_tokens=length) for request, length in zip(requests, lengths, strict=True)]
+    )
+    assert answers(rows) == [answer[:length] for answer, length in zip(whole, lengths, strict=True)]
+
+
+def test_the_likeliest_tokens_are_told_beside_each(llama: Tiny) -> None:
+    """Against the merged model's own log-probabilities, of generated and of scored tokens alike."""
+    [request] = llama.requests((12,))
+    [row] = llama.engine().answer([replace(request, alternatives=3)])
+    whole = replace(request, tokens=(*request.tokens, *row.answer), scored=len(row.answer), alternatives=3)
+    [scored] = llama.engine().answer([whole])
+    logits = llama.logits(whole.tokens, request.coefficients)[len(request.tokens) - 1 : -1].log_softmax(-1)
+    for found in (row, scored):
+        assert found.log_probabilities == pytest.approx(llama.log_probabilities(whole), abs=ATOL)
+        for told, expected in zip(found.alternatives, logits, strict=True):
+            assert [token for token, _ in told] == expected.topk(3).indices.tolist()
+            assert [number for _, number in told] == pytest.approx(expected.topk(3).values.tolist(), abs=ATOL)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 4])
+def test_rows_that_are_given_up_leave_the_others_as_they_are(llama: Tiny, steps: int) -> None:
+    """Waiting or at work: nothing of them stays behind, and what the others say is what they say alone."""
+    engine, requests = llama.engine(rows=3), llama.requests(LENGTHS)
+    expected = answers(llama.engine(rows=1).answer(requests))
+    rows = engine.submit(requests)
+    for _ in range(steps):
+        engine.step()
+    given_up = rows[::2]
+    before = [row.failure for row in given_up if row.done]
+    engine.cancel(given_up)
+    assert all(row.done for row in given_up)
+    assert [row.failure for row in given_up if row.failure != CANCELLED] == before
+    while engine.busy:
+        engine.step()
+    assert answers(rows[1::2]) == expected[1::2]
+    assert not engine.busy

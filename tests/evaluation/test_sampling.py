@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from mva_ray.evaluation.engine import Draw, Request, _drawn
@@ -59,6 +61,32 @@ def test_more_candidates_than_tokens_are_all_tokens() -> None:
     """As in transformers: a vocabulary may be smaller than `top_k`."""
     for uniform in (0.0, 0.4, 0.9):
         assert _drawn(LOGITS, Draw((0,), 1.0, 50), uniform) == _drawn(LOGITS, Draw((0,), 1.0, 0), uniform)
+
+
+@pytest.mark.parametrize(("top_p", "top_k"), [(0.5, 0), (0.9, 0), (0.9, 3), (1e-9, 0), (1 - 1e-12, 0)])
+def test_the_nucleus_is_the_fewest_likeliest_tokens(top_p: float, top_k: int) -> None:
+    """softmax among the fewest tokens whose probabilities sum to top_p, by a slow reference over a large vocabulary."""
+    logits = torch.randn(700, generator=torch.Generator().manual_seed(3)) * 2
+    order = sorted(range(len(logits)), key=lambda token: -logits[token])[: top_k or None]
+    weights = np.exp(logits[order].double().numpy())
+    weights /= weights.sum()
+    kept = int((np.cumsum(weights) < top_p).sum()) + 1
+    edges = np.cumsum(weights[:kept] / weights[:kept].sum())
+    for uniform in (0.0, 0.1, 0.5, 0.77, 0.999, float(np.nextafter(1.0, 0.0))):
+        found = _drawn(logits, Draw((0,), 1.0, top_k, top_p), uniform)
+        assert found == order[min(int((edges <= uniform).sum()), kept - 1)]
+
+
+@given(uniform=st.floats(0, 1, exclude_max=True), spread=st.floats(0.01, 30), seed=st.integers(0, 99))
+def test_few_likeliest_tokens_are_enough_to_draw_as_among_all(uniform: float, spread: float, seed: int) -> None:
+    """The draw looks at 256 of 2,000 first; where these do not reach, at all."""
+    logits = torch.randn(2000, generator=torch.Generator().manual_seed(seed)) * spread
+    values, tokens = logits.topk(len(logits))
+    cumulative = values.double().softmax(-1).cumsum(-1)
+    slow = int((cumulative <= uniform * cumulative[-1]).sum())
+    near = cumulative[[max(0, slow - 1), min(slow, len(logits) - 1)]] - uniform
+    if near.abs().min() > 1e-12:
+        assert _drawn(logits, Draw((0,), 1.0, 0), uniform) == int(tokens[slow])
 
 
 def test_samples_do_not_depend_on_companions_order_or_limits(llama: Tiny) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mva_ray.evaluation.shared_engine import SharedEngine
+from mva_ray.evaluation.shared_engine import EngineThread, SharedEngine
 from mva_ray.evaluation.shared_server import Busy
 
 
@@ -21,6 +21,9 @@ class Pending:
 
     def result(self) -> Any:
         return self.asked
+
+    def cancel(self) -> None:
+        self.steps, self.asked = 0, "cancelled"
 
 
 @dataclass
@@ -87,3 +90,41 @@ def test_overlapping_calls_to_a_server_count_once(monkeypatch: pytest.MonkeyPatc
     with busy:
         pass
     assert busy.seconds == 5.0
+
+
+def test_a_call_is_watched_step_by_step_to_its_end() -> None:
+    """Even where the one who watches is slower than the engine, the last thing seen is the end."""
+
+    async def watched(pause: float) -> list[int]:
+        engine, seen = EngineThread(Generator, 1), []
+        async for pending in engine.watch(engine.generator.begin_answers, ["a"]):
+            seen.append(pending.steps)
+            await asyncio.sleep(pause)
+        return seen
+
+    for pause in (0, 0.2):
+        seen = asyncio.run(watched(pause))
+        assert seen == sorted(seen, reverse=True)
+        assert seen[-1] == 0
+
+
+def test_a_call_that_nobody_watches_on_is_cancelled_and_the_others_go_on() -> None:
+    async def left() -> tuple[Any, Any]:
+        engine = SharedEngine(Generator, 1)
+        other = asyncio.create_task(engine.answer(["b"]))
+        watching = engine.watch(engine.generator.begin_answers, ["a"])
+        pending = await anext(watching)
+        await watching.aclose()
+        return await other, pending.asked
+
+    assert asyncio.run(left()) == (["b"], "cancelled")
+
+
+def test_whoever_watches_hears_of_an_engine_that_breaks() -> None:
+    async def watch() -> None:
+        engine = EngineThread(lambda: Generator(breaks_at=2), 1)
+        async for _ in engine.watch(engine.generator.begin_answers, ["a"]):
+            pass
+
+    with pytest.raises(RuntimeError, match="the device is lost"):
+        asyncio.run(watch())
