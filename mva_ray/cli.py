@@ -29,6 +29,7 @@ Config = Annotated[Path, typer.Option(help="YAML file, such as tune_configs/quic
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Run directory, a path or a URL.", show_default=False)]
 Address = Annotated[str, typer.Option(help="The cluster head's dashboard.")]
 
+LOOPBACK = "127.0.0.1"
 ADDRESS = "http://127.0.0.1:8265"
 """Where `ray dashboard cluster.yaml` brings the head's dashboard."""
 
@@ -119,6 +120,24 @@ def export_candidate(
         raise ConfigError(run, ["there is no candidate on the front"])
     found = find(run, name)
     typer.echo("\n".join([f"candidate {found.evaluation.candidate}", *write_candidate(found, form, out, rank)]))
+
+
+@app.command()
+def serve(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run directories, paths or URLs.")],
+    host: Annotated[str, typer.Option(help="Address to listen at; others than this machine need a token.")] = LOOPBACK,
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
+    token: Annotated[
+        str | None, typer.Option(envvar="MVA_RAY_TOKEN", show_envvar=True, help="That every request must carry.")
+    ] = None,
+    context: Annotated[int | None, typer.Option(min=2, help="Most tokens of prompt and answer.")] = None,
+    rows: Annotated[int | None, typer.Option(min=1, help="Answers given at once; what fits, if left out.")] = None,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds that one answer may take.")] = 600.0,
+) -> None:
+    """Answer by any mixture of a run's values, over OpenAI's protocol."""
+    from mva_ray.serve.run import serve as serve_runs
+
+    serve_runs(runs, host, port, token, context, rows, timeout)
 
 
 @app.command()

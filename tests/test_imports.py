@@ -41,6 +41,7 @@ ARROWS: dict[str, set[str]] = {
     "report": EVERYONE | {"table"},
     "service": EVERYONE | {"table", "maths.pareto"},
     "export": EVERYONE | {"table", "adapters"},
+    "serve": EVERYONE | {"adapters", "table", "evaluation", "service", "export"},
     "pipeline": EVERYONE | {"checks", "plan", "stages", "report"},
     "explore": EVERYONE | {"plan", "pipeline", "service", "signals"},
     "compare": EVERYONE
@@ -51,7 +52,7 @@ ARROWS: dict[str, set[str]] = {
 """What each room may import of the project, besides itself; a dotted name stands for that module alone."""
 
 LAZY_ARROWS: dict[str, set[str]] = {
-    "cli": {"adapters", "checks", "cluster", "compare", "explore", "export", "report"},
+    "cli": {"adapters", "checks", "cluster", "compare", "explore", "export", "report", "serve"},
 }
 """What a room may import besides, inside functions only: queries start fast."""
 

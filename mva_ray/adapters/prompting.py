@@ -49,12 +49,19 @@ def _as_text(turn: Turn) -> str:
 def prompt_ids(tokenizer: "AnyTokenizer", prompt: Prompt, system_prompt: str | None) -> list[int]:
     """Token ids of the rendered prompt, which an answer goes on from.
 
-    Special tokens are added only where no template wrote them, and only before the text: an end token after it would
-    end the answer before it begins.
+    Special tokens are added only where no template wrote them.
     """
     text = render_prompt(tokenizer, prompt, system_prompt)
     if tokenizer.chat_template is not None:
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    return text_ids(tokenizer, text)
+
+
+def text_ids(tokenizer: "AnyTokenizer", text: str) -> list[int]:
+    """Token ids of a text that no template wrote, which an answer goes on from.
+
+    Special tokens are added only before it: an end token after it would end the answer before it begins.
+    """
     ids = list(tokenizer(text, add_special_tokens=True)["input_ids"])
     return ids[: len(ids) - added_after(tokenizer)]
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
@@ -80,7 +80,7 @@ class EngineThread(Generic[G]):
         """What comes of a call, which `begin` makes of the arguments in the engine's thread."""
         return await self._wait_for(await self._in_thread(begin, *arguments))
 
-    async def watch(self, begin: Callable[..., P], *arguments: Any) -> AsyncIterator[P]:
+    async def watch(self, begin: Callable[..., P], *arguments: Any) -> AsyncGenerator[P, None]:
         """The call itself after each step, the last time when it is done. It is cancelled where nobody watches on."""
         pending = await self._in_thread(begin, *arguments)
         future = self._wait_for(pending)
@@ -93,7 +93,11 @@ class EngineThread(Generic[G]):
         finally:
             if not pending.is_done():
                 future.cancel()
-                self._thread.submit(pending.cancel)
+                self.cancel(pending)
+
+    def cancel(self, pending: Cancellable) -> None:
+        """Give a call up, or a part of it, in the engine's thread."""
+        self._thread.submit(pending.cancel)
 
     def _wait_for(self, pending: Pending[T]) -> "asyncio.Future[T]":
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()

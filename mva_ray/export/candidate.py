@@ -54,8 +54,7 @@ def find(run: Path | str, name: str) -> Candidate:
     plan = directory.plan.read_object()
     if plan is None:
         raise ConfigError(str(run), ["plan.json is missing: the run's config is not known"])
-    whole = [_adapter(directory, value, plan["stages"][f"adapter '{value}'"]) for value in state.values]
-    adapters = tuple(split_by_block(whole, state.blocks))
+    adapters = run_adapters(directory, state, plan)
     problems = [
         f"the adapter of '{adapter.value}' is not the one that {evaluation.candidate} was evaluated with"
         for adapter in adapters
@@ -64,6 +63,16 @@ def find(run: Path | str, name: str) -> Candidate:
     if problems:
         raise ConfigError(directory.place, problems)
     return Candidate(directory.place, evaluation, adapters, plan["settings"])
+
+
+def run_adapters(directory: RunDirectory, state: RunState, plan: Mapping[str, Any]) -> tuple[AdapterRef, ...]:
+    """The adapters of a run's plan, one for each coefficient, as they are now.
+
+    Raises:
+        ConfigError: one is missing.
+    """
+    whole = [_adapter(directory, value, plan["stages"][f"adapter '{value}'"]) for value in state.values]
+    return tuple(split_by_block(whole, state.blocks))
 
 
 def _adapter(directory: RunDirectory, value: str, key: str) -> AdapterRef:

@@ -110,8 +110,8 @@ def test_a_call_is_watched_step_by_step_to_its_end() -> None:
 
 def test_a_call_that_nobody_watches_on_is_cancelled_and_the_others_go_on() -> None:
     async def left() -> tuple[Any, Any]:
-        engine = SharedEngine(Generator, 1)
-        other = asyncio.create_task(engine.answer(["b"]))
+        engine = EngineThread(Generator, 1)
+        other = asyncio.create_task(engine.result(engine.generator.begin_answers, ["b"]))
         watching = engine.watch(engine.generator.begin_answers, ["a"])
         pending = await anext(watching)
         await watching.aclose()

@@ -1,0 +1,1 @@
+"""A server that answers by any mixture of a run, and questions to its Pareto table, over HTTP."""

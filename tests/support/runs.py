@@ -1,0 +1,57 @@
+"""Runs with adapters that are there, of tiny models: what export and server take."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from mva_ray.adapters.hashes import delta_hash, model_hash
+from mva_ray.adapters.parts import split_by_block
+from mva_ray.records import AdapterRef
+from mva_ray.table import ParetoTable
+from tests.support.evaluations import make_run, ok
+from tests.support.tiny import random_adapter
+
+VALUES = ("positive", "brief")
+W = (-0.7, 1.6)
+MODULES = {"llama": ("q_proj", "v_proj", "down_proj"), "gpt2": ("c_attn", "c_fc")}
+
+
+def make_trained_run(run: Path, model: Path, w: Mapping[str, float] | None = None, blocks: int = 1) -> list[Path]:
+    """A run of two adapters of ranks 4 and 2, with candidates `mixed` and `base`; the adapters' directories."""
+    gpt2 = json.loads((model / "config.json").read_text())["model_type"] == "gpt2"
+    modules, options = MODULES["gpt2" if gpt2 else "llama"], {"fan_in_fan_out": True} if gpt2 else {}
+    paths = [
+        random_adapter(run / "adapters" / f"{value}-key", model, i, 4 - 2 * i, 8, list(modules), bool(i), **options)
+        for i, value in enumerate(VALUES)
+    ]
+    whole = [AdapterRef(value, str(path), delta_hash(path)) for value, path in zip(VALUES, paths, strict=True)]
+    parts = split_by_block(whole, blocks)
+    coefficients = w or dict(zip(VALUES, W, strict=True))
+    row = replace(
+        ok("mixed", coefficients, dict.fromkeys(VALUES, 0.25)),
+        adapters={part.value: part.sha256 for part in parts},
+        base_model=f"tiny {model_hash(model)[:12]}",
+        rewards=dict.fromkeys(VALUES, "package.module:function@1.0"),
+    )
+    make_run(run, [row, replace(row, candidate="base", coefficients=dict.fromkeys(coefficients, 0.0))], VALUES, blocks)
+    settings = {"name": "demo", "base_model": str(model), "values": [{"name": value} for value in VALUES]}
+    stages = {f"adapter '{value}'": "key" for value in VALUES}
+    (run / "plan.json").write_text(json.dumps({"stages": stages, "settings": settings}))
+    return paths
+
+
+def add_candidates(run: Path, candidates: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> None:
+    """Candidates of a trained run: their coefficients and mean rewards, one a value each."""
+    table = ParetoTable(run)
+    first = table.current()[0]
+    rows = [
+        replace(
+            first,
+            candidate=name,
+            coefficients=dict(zip(VALUES, w, strict=True)),
+            reward_mean=dict(zip(VALUES, rewards, strict=True)),
+        )
+        for name, (w, rewards) in candidates.items()
+    ]
+    table.append(rows)
