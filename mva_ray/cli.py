@@ -7,10 +7,13 @@ from typing import Annotated
 
 import typer
 
-from mva_ray.errors import ConfigError, Interrupted, MvaError, told
+from mva_ray.errors import Interrupted, MvaError, told
 from mva_ray.export import Form
 from mva_ray.service.query import Query, Split, ask
 from mva_ray.service.render import Format, ranking, write
+from mva_ray.service.select import select
+from mva_ray.service.wish_text import WishText
+from mva_ray.service.wishes import WITHIN
 from mva_ray.signals import interruptible
 
 DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -27,6 +30,16 @@ app.add_typer(data, name="data")
 
 Config = Annotated[Path, typer.Option(help="YAML file, such as tune_configs/quickstart.yaml.")]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Run directory, a path or a URL.", show_default=False)]
+Runs = Annotated[
+    list[str], typer.Argument(metavar="RUN...", help="Run directories, paths or URLs.", show_default=False)
+]
+PromptSplit = Annotated[Split | None, typer.Option("--split", help="Prompts; held_out where there are rows.")]
+Prefer = Annotated[str | None, typer.Option(help="Best first by weights: positive=0.7,brief=0.3.")]
+At = Annotated[str | None, typer.Option(help="Best first by the means you wish for: positive=0.4,brief=-2.")]
+From = Annotated[str | None, typer.Option("--from", help="The candidate you stand on, for the next three.")]
+Improve = Annotated[str | None, typer.Option(help="Best first by values to raise: brief, or brief=-2.")]
+Keep = Annotated[str | None, typer.Option(help="Values that must not fall: honest,polite.")]
+Allow = Annotated[str | None, typer.Option(help="Values that may fall, and how low: positive=0.2.")]
 Address = Annotated[str, typer.Option(help="The cluster head's dashboard.")]
 
 LOOPBACK = "127.0.0.1"
@@ -36,18 +49,28 @@ ADDRESS = "http://127.0.0.1:8265"
 
 @app.command()
 def pareto(
-    run: Run,
+    runs: Runs,
     everything: Annotated[bool, typer.Option("--all", help="All candidates, also those left out.")] = False,
     where: Annotated[str | None, typer.Option(help="SQL condition, such as 'positive > 0.4'.")] = None,
     sort: Annotated[str | None, typer.Option(help="Column to sort by; descending after a leading '-'.")] = None,
-    prefer: Annotated[str | None, typer.Option(help="Rank the front, such as positive=0.7,brief=0.3.")] = None,
-    split: Annotated[Split | None, typer.Option(help="Prompts; held_out where there are rows.")] = None,
+    prefer: Prefer = None,
+    at: At = None,
+    start: From = None,
+    improve: Improve = None,
+    keep: Keep = None,
+    allow: Allow = None,
+    presets: Annotated[
+        float | None, typer.Option(help="The fewest that serve every preference within so many percent.")
+    ] = None,
+    split: PromptSplit = None,
     limit: Annotated[int | None, typer.Option(min=0, help="Show the first so many.")] = None,
     output_format: Annotated[Format, typer.Option("--format", help="How to write it.")] = "table",
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
 ) -> None:
-    """Show the Pareto front of a run, by default as re-scored on the held-out prompts."""
-    answer = ask(run, Query(split, everything, where, sort, prefer, limit))
+    """Show the Pareto front of a run, or of several, by default as re-scored on the held-out prompts."""
+    said = WishText(prefer=prefer, at=at, start=start, improve=improve, keep=keep, allow=allow)
+    wish = said if said.options else None
+    answer = ask(runs, Query(split, everything, where, sort, None, limit, wish, presets))
     write(answer, output_format, output, sys.stdout)
     if output_format != "table" and (line := ranking(answer)):
         typer.echo(line, err=True)
@@ -105,19 +128,22 @@ def export_candidate(
     run: Run,
     out: Annotated[Path, typer.Option(help="A directory, made by the command.")],
     candidate: Annotated[str | None, typer.Option(help="As mva-ray pareto names it.")] = None,
-    prefer: Annotated[str | None, typer.Option(help="The best for this, such as positive=0.7,brief=0.3.")] = None,
+    prefer: Prefer = None,
+    at: At = None,
+    start: From = None,
+    improve: Improve = None,
+    keep: Keep = None,
+    allow: Allow = None,
+    preset: Annotated[str | None, typer.Option(help="knee, or preset1 and so on of --within.")] = None,
+    within: Annotated[float, typer.Option(help="Percent, as of mva-ray pareto --presets.")] = WITHIN,
     form: Annotated[Form, typer.Option("--as", help="An adapter, one of a lower rank, or a whole model.")] = "adapter",
     rank: Annotated[int | None, typer.Option(min=1, help="Of --as compressed.")] = None,
 ) -> None:
     """Write a candidate for peft, transformers or vLLM, with a card that says what it is."""
-    if (candidate is None) == (prefer is None):
-        raise ConfigError("mva-ray export", ["needs --candidate or --prefer, and only one of them"])
-    name = candidate or ask(run, Query(prefer=prefer)).best
+    name = select(run, WishText(candidate, prefer, at, start, improve, keep, allow, preset, within))
     from mva_ray.export.candidate import find
     from mva_ray.export.write import write as write_candidate
 
-    if name is None:
-        raise ConfigError(run, ["there is no candidate on the front"])
     found = find(run, name)
     typer.echo("\n".join([f"candidate {found.evaluation.candidate}", *write_candidate(found, form, out, rank)]))
 

@@ -21,6 +21,7 @@ RESERVED_COLUMNS = frozenset(
         "split",
         "kind",
         "on_front",
+        "knee",
         "feasible",
         "status",
         "n_prompts",
@@ -32,6 +33,9 @@ RESERVED_COLUMNS = frozenset(
         "seed",
         "created_at",
         "score",
+        "preset",
+        "run",
+        "joint_front",
     }
 )
 """Columns of `ParetoTable.frame` and of the CLI that are not a value's: no value may have one of these names."""

@@ -29,7 +29,7 @@ ARROWS: dict[str, set[str]] = {
     "endpoint": EVERYONE | {"config"},
     "data": EVERYONE | {"config"},
     "adapters": EVERYONE,
-    "table": EVERYONE | {"maths.pareto"},
+    "table": EVERYONE | {"maths.pareto", "maths.choice"},
     "training": EVERYONE | {"config", "adapters", "maths", "placement"},
     "evaluation": EVERYONE | {"config", "adapters", "endpoint", "placement"},
     "search": EVERYONE | {"config", "maths", "placement"},
@@ -39,7 +39,7 @@ ARROWS: dict[str, set[str]] = {
     | {"config", "data", "adapters", "table", "evaluation", "search", "training", "placement"}
     | {"plan", "signals"},
     "report": EVERYONE | {"table"},
-    "service": EVERYONE | {"table", "maths.pareto"},
+    "service": EVERYONE | {"table", "maths"},
     "export": EVERYONE | {"table", "adapters"},
     "serve": EVERYONE | {"adapters", "table", "evaluation", "service", "export"},
     "pipeline": EVERYONE | {"checks", "plan", "stages", "report"},

@@ -33,10 +33,10 @@ class Section(BaseModel):
 
 def check_value_name(name: str) -> str:
     """Refuses names that would clash with a column of the Pareto table."""
-    if name in RESERVED_COLUMNS or name.startswith("w_") or name.endswith("_se"):
+    if name in RESERVED_COLUMNS or name.startswith(("w_", "pseudo_")) or name.endswith("_se"):
         raise ValueError(
-            f"{name!r} is taken by the Pareto table (its own columns, coefficients w_... and errors ..._se);"
-            " choose another name"
+            f"{name!r} is taken by the Pareto table (its own columns, coefficients w_..., pseudo-weights pseudo_... and"
+            " errors ..._se); choose another name"
         )
     return name
 

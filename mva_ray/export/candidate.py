@@ -10,8 +10,7 @@ from mva_ray.adapters.parts import split_by_block
 from mva_ray.errors import ConfigError
 from mva_ray.records import AdapterRef, Coefficients, Evaluation, in_order
 from mva_ray.run_dir.layout import RunDirectory
-from mva_ray.run_dir.run_state import RunState
-from mva_ray.table import ParetoTable
+from mva_ray.table.snapshot import snapshot
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,8 @@ def find(run: Path | str, name: str) -> Candidate:
     Raises:
         ConfigError: no run there, no such candidate, or an adapter that is not what was evaluated.
     """
-    directory, state = RunDirectory(run), RunState.load(run)
-    evaluation = _evaluation(ParetoTable(run).current(), name)
+    directory, rows = RunDirectory(run), snapshot(run)
+    state, evaluation = rows.state, rows.evaluation(name)
     plan = directory.plan.read_object()
     if plan is None:
         raise ConfigError(str(run), ["plan.json is missing: the run's config is not known"])
@@ -80,16 +79,3 @@ def _adapter(directory: RunDirectory, value: str, key: str) -> AdapterRef:
     if not found.exists():
         raise ConfigError(found.place, [f"the adapter of '{value}' is missing: mva-ray explore trains it again"])
     return AdapterRef(value, found.place, delta_hash(found.fetch()))
-
-
-def _evaluation(rows: list[Evaluation], name: str) -> Evaluation:
-    there = {row.candidate: row for row in sorted(rows, key=lambda row: row.split, reverse=True) if _answered(row)}
-    alike = [candidate for candidate in there if candidate == name] or [one for one in there if one.startswith(name)]
-    if len(alike) == 1:
-        return there[alike[0]]
-    problem = f"{len(alike)} candidates begin with it: {', '.join(alike)}" if alike else "no such candidate"
-    raise ConfigError(f"candidate {name!r}", [f"{problem}; mva-ray pareto RUN --all shows them"])
-
-
-def _answered(row: Evaluation) -> bool:
-    return row.status != "failed"

@@ -22,15 +22,15 @@ def front_mask(rewards: ArrayLike) -> NDArray[np.bool_]:
     Raises:
         ValueError: NaN or infinite rewards, or not two dimensions.
     """
-    points = _finite_matrix(rewards)
+    points, copies = np.unique(finite_matrix(rewards), axis=0, return_inverse=True)
+    # A dominator has at least the sum, and comes later among rows of equal sums, which np.unique has sorted.
+    left = np.argsort(points.sum(axis=1), kind="stable")[::-1]
     mask = np.zeros(len(points), dtype=np.bool_)
-    # A dominator sorts before what it dominates, so each row need only be compared with the front so far.
-    for row in np.lexsort(points.T)[::-1]:
-        front = points[mask]
-        at_least = (front >= points[row]).all(axis=1)
-        higher = (front > points[row]).any(axis=1)
-        mask[row] = not (at_least & higher).any()
-    return mask
+    while len(left):
+        mask[left[0]] = True
+        left = left[(points[left] > points[left[0]]).any(axis=1)]
+    found: NDArray[np.bool_] = mask[copies.reshape(-1)]
+    return found
 
 
 def augmented_chebyshev(rewards: ArrayLike, weights: Sequence[float], rho: float = 0.05) -> NDArray[np.float64]:
@@ -55,7 +55,7 @@ def augmented_chebyshev(rewards: ArrayLike, weights: Sequence[float], rho: float
     Raises:
         ValueError: NaN or infinite rewards or weights, negative or all-zero weights, shapes that do not match.
     """
-    points = _finite_matrix(rewards)
+    points = finite_matrix(rewards)
     preference = np.asarray(weights, dtype=np.float64)
     if preference.shape != (points.shape[1],):
         raise ValueError(f"weights must have one number a column ({points.shape[1]}), got shape {preference.shape}")
@@ -84,7 +84,7 @@ def coverage(first: ArrayLike, second: ArrayLike) -> float:
     Raises:
         ValueError: NaN or infinite rewards, or not two dimensions.
     """
-    ours, theirs = _finite_matrix(first), _finite_matrix(second)
+    ours, theirs = finite_matrix(first), finite_matrix(second)
     if not len(theirs):
         return math.nan
     return float((ours[:, None] >= theirs[None]).all(axis=-1).any(axis=0).mean())
@@ -135,7 +135,12 @@ def _volume(above: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array([measure(-batch) for batch in batches]).reshape(above.shape[:-2])
 
 
-def _finite_matrix(rewards: ArrayLike) -> NDArray[np.float64]:
+def finite_matrix(rewards: ArrayLike) -> NDArray[np.float64]:
+    """Rewards as an array of shape (n, k).
+
+    Raises:
+        ValueError: NaN or infinite rewards, or not two dimensions.
+    """
     points = np.asarray(rewards, dtype=np.float64)
     if points.ndim != 2:
         raise ValueError(f"rewards must have shape (n, k), got {points.shape}")

@@ -12,8 +12,10 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from mva_ray.errors import ConfigError
-from mva_ray.service.query import SCALARISATION, Answer
+from mva_ray.run_dir.place import name_of
+from mva_ray.service.query import Answer
 from mva_ray.service.status import Status
+from mva_ray.service.wishes import ReferencePoint, described
 
 Format = Literal["table", "csv", "json", "parquet"]
 SPLIT_TITLES = {
@@ -51,11 +53,28 @@ def records(answer: Answer) -> list[dict[str, Any]]:
 
 
 def ranking(answer: Answer) -> str | None:
-    """One line: the preference, the scalarisation and the best candidate; None without a preference."""
-    if answer.preference is None:
+    """The wish, the function that ranked by it, the best candidate and its neighbours; None without a wish."""
+    if answer.wish is None:
         return None
-    weights = ", ".join(f"{value}={weight:g}" for value, weight in answer.preference.items())
-    return f"best for {weights}: {answer.best or 'none'} ({SCALARISATION})"
+    wish, function = described(answer.wish)
+    line = f"best for {wish}: {answer.best or 'none'} ({function})"
+    if isinstance(answer.wish, ReferencePoint) and len(answer.rows):
+        met = all(answer.rows[value].iloc[0] >= level for value, level in answer.wish.levels.items())
+        line += "; it has all of that" if met else "; nothing has all of that"
+    others = [f"{name} for more {value}" for value, name in answer.alternatives.items() if name != answer.best]
+    return line + (f"; near it {', '.join(others)}" if others else "")
+
+
+def notes(answer: Answer) -> list[str]:
+    """What people should know besides the rows, one line each."""
+    lines = [line for line in (ranking(answer),) if line]
+    knees = answer.rows.loc[answer.rows["knee"], "candidate"].tolist()
+    if knees and not answer.everything:
+        lines.append(f"knee, where every move to a neighbour costs most: {', '.join(knees)}")
+    for place, name in _short_names(answer.runs).items():
+        of_run = answer.rows[(answer.rows["run"] == place) & answer.rows["on_front"]]
+        lines.append(f"{name}: {int(of_run['joint_front'].sum())} of {len(of_run)} shown are on the front of all runs")
+    return [*lines, *answer.doubts]
 
 
 def write_status(status: Status, stdout: TextIO) -> None:
@@ -104,7 +123,7 @@ def _record(row: Mapping[Any, Any], answer: Answer) -> dict[str, Any]:
     record = {
         "candidate": row["candidate"],
         "kind": row["kind"],
-        "coefficients": {name: row[f"w_{name}"] for names in answer.coefficients.values() for name in names},
+        "coefficients": {name.removeprefix("w_"): row[name] for name in row if _is_weight(name, row)},
         "rewards": {} if failed else {value: {"mean": row[value], "se": row[f"{value}_se"]} for value in values},
         "split": row["split"],
         "on_front": row["on_front"],
@@ -113,10 +132,15 @@ def _record(row: Mapping[Any, Any], answer: Answer) -> dict[str, Any]:
         "n_prompts": row["n_prompts"],
         "metrics": {name: _or_null(row[name]) for name in answer.metrics},
     }
-    record |= {name: row[name] for name in ("failure", "error", "violation") if _or_null(row[name]) is not None}
-    if "score" in row:
-        record["score"] = row["score"]
-    return record
+    if row["on_front"]:
+        record |= {"knee": row["knee"], "pseudo_weights": {value: row[f"pseudo_{value}"] for value in values}}
+    optional = ("failure", "error", "violation", "score", "preset", "run", "joint_front")
+    return record | {name: row[name] for name in optional if name in row and _or_null(row[name]) is not None}
+
+
+def _is_weight(name: str, row: Mapping[Any, Any]) -> bool:
+    """Whether a column is a coefficient that this candidate has; of several runs each may have others."""
+    return name.startswith("w_") and _or_null(row[name]) is not None
 
 
 def _or_null(cell: Any) -> Any:
@@ -136,8 +160,8 @@ def _print_table(answer: Answer, console: Console) -> None:
         console.print(table)
     else:
         console.print("no candidates")
-    if line := ranking(answer):
-        console.print(line, soft_wrap=True)
+    for line in notes(answer):
+        console.print(line, markup=False, soft_wrap=True)
     _print_left_out(answer, console)
 
 
@@ -174,35 +198,46 @@ def _table(answer: Answer) -> Table:
         for heading in _headings(names):
             table.add_column(heading, justify="right", no_wrap=True)
         table.add_column(value, justify="right", min_width=longest_word, overflow="fold")
-    if answer.preference is not None:
+    if answer.wish is not None:
         table.add_column("score", justify="right", no_wrap=True)
     for row, word in zip(rows, standing(answer.rows), strict=True):
-        table.add_row(*_cells(row, word, answer), style="bold" if row["candidate"] == answer.best else None)
+        best = row["candidate"] == answer.best or bool(row.get("joint_front"))
+        table.add_row(*_cells(row, word, answer), style="bold" if best else None)
     return table
 
 
 def _headings(names: Sequence[str]) -> list[str]:
-    return ["w"] if len(names) == 1 else [f"w{block + 1}" for block in range(len(names))]
+    return ["w"] * len(names) if len(names) < 2 else [f"w{block + 1}" for block in range(len(names))]
 
 
 def _legend(answer: Answer) -> str:
     headings = _headings(next(iter(answer.coefficients.values())))
+    if not headings:
+        return "coefficients differ between the runs (--format json has them)"
     if len(headings) == 1:
         return "w: coefficient"
     return f"{headings[0]} to {headings[-1]}: coefficients of the blocks of layers, first to last"
 
 
 def _leading_columns(answer: Answer) -> list[str]:
-    return ["candidate", "kind", "status"] if answer.everything else ["candidate", "kind"]
+    names = [("run", bool(answer.runs)), ("preset", "preset" in answer.rows), ("candidate", True), ("kind", True)]
+    return [name for name, shown in [*names, ("status", answer.everything)] if shown]
 
 
 def _cells(row: Mapping[Any, Any], standing: str, answer: Answer) -> list[str]:
-    cells = [standing if name == "status" else row[name] for name in _leading_columns(answer)]
+    leading = dict(row) | {"status": standing, "run": _short_names(answer.runs).get(row.get("run", ""))}
+    cells = [str(leading[name]) for name in _leading_columns(answer)]
     for value, names in answer.coefficients.items():
         cells += [*(f"{row[f'w_{name}']:.2f}" for name in names), _reward(row, value)]
-    if answer.preference is not None:
+    if answer.wish is not None:
         cells.append(f"{row['score']:.3f}")
     return cells
+
+
+def _short_names(runs: Sequence[str]) -> dict[str, str]:
+    """The last part of each place, where no two are alike; else the whole places."""
+    short = {place: name_of(place) for place in runs}
+    return short if len(set(short.values())) == len(runs) else dict(zip(runs, runs, strict=True))
 
 
 def _reward(row: Mapping[Any, Any], value: str) -> str:

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from mva_ray.records import Evaluation
     from mva_ray.run_dir.layout import RunDirectory
-    from mva_ray.run_dir.run_state import RunState
 
 LAST = 16
 """Evaluations whose pace tells the time that is left."""
@@ -73,8 +72,7 @@ def status(run: Path | str) -> Status:
         DamagedFile: a file of the run cannot be read.
     """
     from mva_ray.run_dir.layout import RunDirectory
-    from mva_ray.run_dir.run_state import RunState
-    from mva_ray.table.pareto_table import ParetoTable
+    from mva_ray.table.snapshot import snapshot
 
     directory = RunDirectory(run)
     plan = directory.plan.read_object()
@@ -82,9 +80,10 @@ def status(run: Path | str) -> Status:
         raise ConfigError(str(run), ["not a run directory: plan.json is missing; give what mva_ray.explore printed"])
     adapters = _adapters(directory, plan)
     begun = all(adapters.values()) and directory.state.read() is not None
-    rows = ParetoTable(run).current() if begun else []
+    kept = snapshot(run) if begun else None
+    rows = kept.evaluations() if kept else []
     searched, held_out = ([row for row in rows if row.split == split] for split in ("search", "held_out"))
-    frame = _frame(searched, RunState.load(run)) if searched else None
+    frame = kept.frame[kept.frame["split"] == "search"] if kept and searched else None
     front = set(frame.loc[frame["on_front"], "candidate"]) if frame is not None else set()
     unscored = front - {row.candidate for row in held_out}
     budget, done = int(plan["settings"]["search"]["candidates"]), _succeeded(searched)
@@ -125,12 +124,6 @@ def _stage(directory: "RunDirectory", plan: Mapping[str, Any], adapters: Mapping
     if directory.search.read() is None:
         return "search"
     return "finished" if finished else "held-out front"
-
-
-def _frame(rows: Sequence["Evaluation"], state: "RunState") -> "pd.DataFrame":
-    from mva_ray.table.frame import flat_frame
-
-    return flat_frame(rows, state.coefficients, state.constraints)
 
 
 def _succeeded(rows: Sequence["Evaluation"]) -> int:

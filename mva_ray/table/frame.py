@@ -1,24 +1,29 @@
 """Evaluations as a flat pandas frame: one row an evaluation, columns a value and a coefficient."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from mva_ray.constraints import Limits, violation
+from mva_ray.maths.choice import knees, pseudo_weights
 from mva_ray.maths.pareto import front_mask
-from mva_ray.records import DECIMALS, METRICS, CoefficientNames, Evaluation
+from mva_ray.records import DECIMALS, METRICS, CoefficientNames
+from mva_ray.table.maps import numbers, sizes, texts
+from mva_ray.table.schema import EARLIER_COLUMNS, from_arrow
 
 OK, FAILED = "ok", "failed"
+FLAGS = ("on_front", "knee", "feasible")
 
 
 def columns(names: CoefficientNames, limits: Limits) -> list[str]:
     """The columns of `flat_frame`, in order."""
     per_value = [column for value in names for column in (*_weights(names[value]), value, f"{value}_se")]
-    head = ["candidate", "split", "kind", "on_front", "feasible", "status"]
+    head = ["candidate", "split", "kind", "on_front", "knee", "feasible", "status"]
     tail = ["n_prompts", *metric_columns(names, limits), "violation", "seconds", "failure", "error"]
-    return [*head, *per_value, *tail, "base_model", "seed", "created_at"]
+    return [*head, *per_value, *_pseudo(names), *tail, "base_model", "seed", "created_at"]
 
 
 def metric_columns(values: Collection[str], limits: Limits) -> list[str]:
@@ -26,21 +31,79 @@ def metric_columns(values: Collection[str], limits: Limits) -> list[str]:
     return [*METRICS, *(name for name in limits if name not in {*METRICS, *values})]
 
 
-def flat_frame(evaluations: Sequence[Evaluation], names: CoefficientNames, limits: Limits) -> pd.DataFrame:
+def flat_frame(rows: pa.Table, names: CoefficientNames, limits: Limits) -> pd.DataFrame:
     """One row an evaluation, in the order given; columns a value of `names`, and a coefficient.
 
     Rewards, their standard errors and metrics are `Float64`, NA where the candidate failed or they were not measured.
     `feasible` is whether a row that did not fail keeps all limits; `on_front` is computed among the ok and feasible
-    rows of each split, every value maximised.
+    rows of each split, every value maximised, and `knee` and `pseudo_<value>` on each of these fronts.
+
+    Args:
+        rows: of `SCHEMA`, without generations.
     """
-    rows = [_row(evaluation, names, limits) for evaluation in evaluations]
-    frame = pd.DataFrame(rows, columns=columns(names, limits)).astype(_types(names, limits))
+    values, weight_names = list(names), [name for of_value in names.values() for name in of_value]
+    weights, measured = numbers(rows["coefficients"], weight_names), metric_columns(names, limits)
+    numeric = {
+        **_columns(_weights(weight_names), weights),
+        **_columns(values, numbers(rows["reward_mean"], values)),
+        **_columns([f"{value}_se" for value in values], numbers(rows["reward_se"], values)),
+        **_columns(measured, _metrics(rows, measured)),
+        **dict.fromkeys(_pseudo(values), np.nan),
+    }
+    named = {"kind": _kinds(weights, len(values)), "violation": _violations(rows, limits)}
+    shared = {name: rows[name].to_pandas() for name in _SHARED}
+    frame = pd.DataFrame(shared | named | numeric | dict.fromkeys(FLAGS, False), index=range(len(rows)))
+    frame = frame[columns(names, limits)].astype(_types(names, limits))
     frame["feasible"] = frame["violation"].isna() & (frame["status"] != FAILED)
-    frame["on_front"] = False
     for split in frame["split"].unique():
-        of_front = (frame["split"] == split) & (frame["status"] == OK) & frame["feasible"]
-        frame.loc[of_front, "on_front"] = front_mask(frame.loc[of_front, list(names)].to_numpy(dtype=np.float64))
+        _mark_front(frame, (frame["split"] == split) & (frame["status"] == OK) & frame["feasible"], values)
     return frame
+
+
+def _columns(names: Sequence[str], table: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    return dict(zip(names, table.T, strict=True))
+
+
+def _mark_front(frame: pd.DataFrame, among: pd.Series, values: list[str]) -> None:
+    rewards = frame.loc[among, values].to_numpy(dtype=np.float64)
+    front = front_mask(rewards)
+    index = frame.index[among][front]
+    frame.loc[index, "on_front"] = True
+    frame.loc[index, "knee"] = knees(rewards[front])
+    frame.loc[index, _pseudo(values)] = pseudo_weights(rewards[front])
+
+
+def _kinds(weights: NDArray[np.float64], values: int) -> list[str]:
+    return [kind(row) for row in weights.reshape(len(weights), values, weights.shape[1] // values).tolist()]
+
+
+def _metrics(rows: pa.Table, names: Sequence[str]) -> NDArray[np.float64]:
+    """[rows, names]; tables of earlier versions have two of them in columns of their own."""
+    if "metrics" not in rows.column_names:
+        found, old = np.full((len(rows), len(names)), np.nan), np.ones(len(rows), dtype=bool)
+    else:
+        found, old = numbers(rows["metrics"], names), sizes(rows["metrics"]) == 0
+    for column, name in EARLIER_COLUMNS.items():
+        if column in rows.column_names and name in names:
+            found[old, names.index(name)] = rows[column].to_numpy()[old]
+    return found
+
+
+def _violations(rows: pa.Table, limits: Limits) -> list[str | None]:
+    """Which limits each row breaks, None where it keeps all or failed: only those that may break one are looked at."""
+    doubtful = np.zeros(len(rows), dtype=bool)
+    for name, limit in limits.items():
+        of_value, of_metric = numbers(rows["reward_mean"], [name])[:, 0], _metrics(rows, [name])[:, 0]
+        mean = np.where(np.isnan(of_metric), of_value, of_metric)
+        low, high = (bound if bound is not None else sign * np.inf for bound, sign in ((limit.min, -1), (limit.max, 1)))
+        doubtful |= ~((mean >= low) & (mean <= high))
+        if limit.reward is not None:
+            doubtful |= texts(rows["rewards"], name) != limit.reward
+    found: list[str | None] = [None] * len(rows)
+    suspects = np.flatnonzero(doubtful & (rows["status"].to_numpy() != FAILED))
+    for index, row in zip(suspects.tolist(), from_arrow(rows.take(suspects)) if len(suspects) else [], strict=True):
+        found[index] = violation(row, limits)
+    return found
 
 
 def on_split(frame: pd.DataFrame, split: str | None) -> pd.DataFrame:
@@ -89,19 +152,6 @@ def _rounding(count: int) -> float:
     return (count - 2) / 10.0**DECIMALS + 1e-9
 
 
-def _row(evaluation: Evaluation, names: CoefficientNames, limits: Limits) -> dict[str, Any]:
-    weights = [[evaluation.coefficients[name] for name in of_value] for of_value in names.values()]
-    row: dict[str, Any] = {name: getattr(evaluation, name) for name in _SHARED}
-    row |= {name: evaluation.metrics.get(name) for name in metric_columns(names, limits)}
-    row |= {"kind": kind(weights), "on_front": False, "feasible": False}
-    row["violation"] = None if evaluation.status == FAILED else violation(evaluation, limits)
-    for value, of_value in zip(names, weights, strict=True):
-        row |= dict(zip(_weights(names[value]), of_value, strict=True))
-        row[value] = evaluation.reward_mean.get(value)
-        row[f"{value}_se"] = evaluation.reward_se.get(value)
-    return row
-
-
 _SHARED: Mapping[str, str] = {
     "candidate": "str",
     "split": "str",
@@ -120,8 +170,13 @@ def _weights(names: Iterable[str]) -> list[str]:
     return [f"w_{name}" for name in names]
 
 
+def _pseudo(values: Iterable[str]) -> list[str]:
+    return [f"pseudo_{value}" for value in values]
+
+
 def _types(names: CoefficientNames, limits: Limits) -> dict[str, str]:
     weights = {column: "float64" for of_value in names.values() for column in _weights(of_value)}
     means = [*metric_columns(names, limits), *(name for value in names for name in (value, f"{value}_se"))]
-    derived = {"kind": "str", "violation": "str", "on_front": "bool", "feasible": "bool"}
+    means += _pseudo(names)
+    derived = {"kind": "str", "violation": "str", **dict.fromkeys(FLAGS, "bool")}
     return {**_SHARED, **derived, **weights, **dict.fromkeys(means, "Float64")}

@@ -2,14 +2,22 @@
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial, reduce
+from operator import or_
 from pathlib import Path
+from urllib.parse import unquote
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
+from numpy.typing import NDArray
 from pyarrow.fs import SubTreeFileSystem
 
 from mva_ray.errors import NO_SPACE, DamagedFile, RunError, last_line, out_of_space
@@ -19,9 +27,15 @@ from mva_ray.run_dir.patience import is_away, patiently
 from mva_ray.run_dir.place import arrow_files, delta_options, is_url
 from mva_ray.run_dir.run_state import RunState
 from mva_ray.table.frame import flat_frame, front_rows, on_split
+from mva_ray.table.maps import numbers as numbers_of
 from mva_ray.table.schema import EARLIER_COLUMNS, SCHEMA, from_arrow, to_arrow
 
 COMMIT_ATTEMPTS = 20
+READERS = 8
+WITHOUT_TEXTS = [name for name in SCHEMA.names if name != "generations"]
+IDENTITY = ["candidate", "context", "split", "prompts_hash", "created_at"]
+FILE = "__filename"
+"""Arrow's own name for the file that a row is in."""
 REMEDY = "bring back what is missing from a copy, or delete the whole table, and all of it is evaluated again"
 Filters = list[tuple[str, str, str]]
 
@@ -91,7 +105,7 @@ class ParetoTable:
             split: only those on this prompt split; on all splits if None.
             with_generations: read the texts too; else `generations` is empty.
         """
-        columns = SCHEMA.names if with_generations else [name for name in SCHEMA.names if name != "generations"]
+        columns = SCHEMA.names if with_generations else WITHOUT_TEXTS
         wanted = [("context", "=", context), ("split", "=", split)]
         return from_arrow(self._read(columns, [(name, is_, key) for name, is_, key in wanted if key is not None]))
 
@@ -101,9 +115,12 @@ class ParetoTable:
         Raises:
             ConfigError: the directory holds no run.
         """
-        state = RunState.load(self.run_dir)
-        rows = self.evaluations(state.context, split, with_generations)
-        return list({(row.split, row.candidate): row for row in rows if _is_current(row, state)}.values())
+        columns = SCHEMA.names if with_generations else WITHOUT_TEXTS
+        return from_arrow(self._current(RunState.load(self.run_dir), split, columns))
+
+    def current_rows(self, state: RunState, split: str | None = None) -> pa.Table:
+        """`current` as Arrow has it, without generations, with `file`: the name of the file that a row is in."""
+        return self._current(state, split, [*WITHOUT_TEXTS, FILE]).rename_columns({FILE: "file"})
 
     def frame(self, split: str | None = None) -> pd.DataFrame:
         """`current` as flat rows. Columns: docs/table.md.
@@ -115,7 +132,7 @@ class ParetoTable:
             ConfigError: the directory holds no run.
         """
         state = RunState.load(self.run_dir)
-        return flat_frame(self.current(split), state.coefficients, state.constraints)
+        return flat_frame(self.current_rows(state, split), state.coefficients, state.constraints)
 
     def front(self, split: str | None = None) -> pd.DataFrame:
         """The non-dominated rows of `frame`, highest first value first.
@@ -137,8 +154,43 @@ class ParetoTable:
         """
         state = RunState.load(self.run_dir)
         filters = [("context", "=", state.context), ("split", "=", split), ("candidate", "=", candidate)]
-        found = [row for row in from_arrow(self._read(SCHEMA.names, filters)) if _is_current(row, state)]
+        found = from_arrow(_of_run(self._read(SCHEMA.names, filters), state))
         return list(found[-1].generations) if found else []
+
+    def answer_rewards(self, files: Mapping[str, str], split: str, state: RunState) -> dict[str, NDArray[np.float64]]:
+        """The reward of every answer of some candidates, [prompts, values] each, without reading what they said.
+
+        Args:
+            files: candidate -> the file its row is in, as `current_rows` says.
+        """
+        wanted: dict[str, list[str]] = {}
+        for candidate, file in files.items():
+            wanted.setdefault(file, []).append(candidate)
+        with self._speaking_plainly(), ThreadPoolExecutor(READERS) as readers:
+            read = partial(self._answer_rewards, split, state)
+            found = readers.map(lambda item: patiently(self._uri, partial(read, *item)), wanted.items())
+            return {candidate: rewards for of_file in found for candidate, rewards in of_file.items()}
+
+    def _answer_rewards(
+        self, split: str, state: RunState, file: str, candidates: Sequence[str]
+    ) -> dict[str, NDArray[np.float64]]:
+        files, path = arrow_files(self._uri)
+        with pq.ParquetFile(files.open_input_file(f"{path}/{unquote(file)}")) as parquet:
+            leaves = [parquet.metadata.schema.column(index).path for index in range(parquet.metadata.num_columns)]
+            numbers = [leaf for leaf in leaves if leaf.startswith("generations.") and ".rewards." in leaf]
+            rows = _of_run(parquet.read([*IDENTITY, *numbers]).sort_by("created_at"), state)
+        rows = rows.filter((pc.field("split") == split) & pc.field("candidate").isin(list(candidates)))
+        maps = rows["generations"].combine_chunks()
+        all_rewards = numbers_of(maps.flatten().field("rewards"), state.values)
+        bounds = np.cumsum([0, *maps.value_lengths().to_pylist()])
+        names = rows["candidate"].to_pylist()
+        return {name: all_rewards[bounds[row] : bounds[row + 1]] for row, name in enumerate(names)}
+
+    def stamp(self) -> object:
+        """Changes when a row is added, or another config becomes the current one."""
+        log = f"{TABLE}/_delta_log"
+        versions = [name for name in self._run.store.names(log) if name.endswith(".json")]
+        return self._run.state.read(), *(self._run.store.read(f"{log}/{name}") for name in versions[-1:])
 
     def earlier(self) -> int:
         """How many rows belong to other contexts or other prompts than the current ones.
@@ -147,7 +199,15 @@ class ParetoTable:
             ConfigError: the directory holds no run.
         """
         state = RunState.load(self.run_dir)
-        return sum(not _is_current(row, state) for row in self.evaluations())
+        rows = self._read(IDENTITY, [])
+        return len(rows) - len(_of_run(rows, state))
+
+    def _current(self, state: RunState, split: str | None, columns: list[str]) -> pa.Table:
+        wanted = [("context", "=", state.context), *([("split", "=", split)] if split is not None else [])]
+        rows = _of_run(self._read(columns, wanted), state)
+        names = zip(rows["split"].to_pylist(), rows["candidate"].to_pylist(), strict=True)
+        newest = {name: index for index, name in enumerate(names)}
+        return rows.take(list(newest.values())) if len(newest) < len(rows) else rows
 
     def _commit(self, rows: pa.Table) -> None:
         options = delta_options(self._uri)
@@ -163,9 +223,10 @@ class ParetoTable:
     def _read_now(self, columns: list[str], filters: Filters) -> pa.Table:
         if not self._has_log():
             self._check_empty()
-            return SCHEMA.empty_table().select(columns)
+            return pa.schema([*SCHEMA, pa.field(FILE, pa.string())]).empty_table().select(columns)
         table = DeltaTable(self._uri, storage_options=delta_options(self._uri))
         there = [field.name for field in table.schema().fields if field.name in {*columns, *EARLIER_COLUMNS}]
+        there += [FILE] if FILE in columns else []
         # Delta's own hands Python buffers to Arrow's threads, and these may outlive the interpreter: an abort.
         files, path = arrow_files(self._uri)
         within = SubTreeFileSystem(path, files)
@@ -199,5 +260,9 @@ class ParetoTable:
             raise DamagedFile(self._uri, last_line(error), REMEDY) from error
 
 
-def _is_current(row: Evaluation, state: RunState) -> bool:
-    return row.context == state.context and row.prompts_hash == state.prompts.get(row.split)
+def _of_run(rows: pa.Table, state: RunState) -> pa.Table:
+    """The rows of the current context and prompts."""
+    current = [
+        (pc.field("split") == split) & (pc.field("prompts_hash") == prompts) for split, prompts in state.prompts.items()
+    ]
+    return rows.filter((pc.field("context") == state.context) & reduce(or_, current, pc.scalar(False)))

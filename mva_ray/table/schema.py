@@ -66,7 +66,8 @@ def to_arrow(evaluations: Sequence[Evaluation]) -> pa.Table:
 
 def from_arrow(table: pa.Table) -> list[Evaluation]:
     """The evaluations that `to_arrow` was given; without generations where that column was not read."""
-    return [_evaluation(row) for row in table.to_pylist(maps_as_pydicts="strict")]
+    known = [name for name in table.column_names if name in {*SCHEMA.names, *EARLIER_COLUMNS}]
+    return [_evaluation(row) for row in table.select(known).to_pylist(maps_as_pydicts="strict")]
 
 
 def _row(evaluation: Evaluation) -> dict[str, Any]:

@@ -425,4 +425,4 @@ def test_docs_name_every_column_of_the_frame_and_no_other() -> None:
 
 
 def test_reserved_columns_are_those_that_are_not_a_value() -> None:
-    assert set(columns({}, {})) | {"score"} == RESERVED_COLUMNS
+    assert set(columns({}, {})) | {"score", "preset", "run", "joint_front"} == RESERVED_COLUMNS

@@ -27,4 +27,7 @@ A_NAME = "a name of at most 32 lower-case letters, digits and _ that begins with
 A_MODEL = "a hub id (org/name), a model directory or a .gguf file"
 A_PENALTY = "hsic, paper, orthogonal, none or a mapping with kind and weight"
 A_SOURCE = "the path of a JSONL, JSON, CSV or Parquet file or a mapping with path or hub"
-TAKEN = "is taken by the Pareto table (its own columns, coefficients w_... and errors ..._se); choose another name"
+TAKEN = (
+    "is taken by the Pareto table (its own columns, coefficients w_..., pseudo-weights pseudo_... and errors ..._se);"
+    " choose another name"
+)

@@ -1,0 +1,120 @@
+"""The current rows of a run at one moment: read once, without texts, and asked any number of times."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from mva_ray.errors import ConfigError
+from mva_ray.records import Evaluation
+from mva_ray.run_dir.layout import RunDirectory
+from mva_ray.run_dir.run_state import RunState
+from mva_ray.table.frame import flat_frame
+from mva_ray.table.pareto_table import ParetoTable
+from mva_ray.table.schema import from_arrow
+
+KEPT = 16
+"""Runs whose last snapshot a process keeps."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The newest row of every current candidate and split, oldest first, as of one version of the table.
+
+    Args:
+        place: the absolute path or URL of the run.
+        rows: without generations; `file` says where in the table each row is.
+    """
+
+    place: str
+    state: RunState
+    rows: pa.Table
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """The flat rows of docs/table.md. It is shared: do not change it."""
+        return flat_frame(self.rows, self.state.coefficients, self.state.constraints)
+
+    def evaluations(self) -> list[Evaluation]:
+        """All rows, without texts."""
+        return from_arrow(self.rows)
+
+    def evaluation(self, name: str, split: str | None = None) -> Evaluation:
+        """A candidate that did not fail, on the held-out prompts where it was answered there, or on `split`.
+
+        Args:
+            name: of the candidate, or its beginning where no other begins alike.
+
+        Raises:
+            ConfigError: no such candidate, or several.
+        """
+        frame = self.frame
+        known = frame[(frame["status"] != "failed") & ((frame["split"] == split) if split else True)]
+        row = known[known["candidate"] == only(name, known["candidate"].unique().tolist())].sort_values("split").index
+        return from_arrow(self.rows.take([int(row[0])]))[0]
+
+    def rewards(self, candidates: Sequence[str], split: str) -> NDArray[np.float64]:
+        """The reward of every answer: [candidates, prompts, values], in the order of prompts and values.
+
+        Reads rewards alone, of the files that hold these candidates.
+
+        Raises:
+            ConfigError: a candidate has no answers to all prompts of the split.
+        """
+        there = self.frame[(self.frame["split"] == split) & (self.frame["status"] == "ok")]
+        rows = dict(zip(there["candidate"], there.index.tolist(), strict=True))
+        if missing := [name for name in candidates if name not in rows]:
+            problems = [f"candidate '{name}' has not answered all {split} prompts" for name in missing]
+            raise ConfigError(self.place, problems)
+        files = self.rows["file"].take([rows[name] for name in candidates]).to_pylist()
+        wanted = dict(zip(candidates, files, strict=True))
+        found = ParetoTable(self.place).answer_rewards(wanted, split, self.state)
+        return np.stack([found[name] for name in candidates]) if found else np.zeros((0, 0, len(self.state.values)))
+
+
+def snapshot(run: Path | str) -> Snapshot:
+    """The newest snapshot of a run; the one before where neither its table nor its `run.json` has changed since.
+
+    Any number of threads may call it.
+
+    Raises:
+        ConfigError: no run there.
+        DamagedFile: a file of it cannot be read.
+    """
+    with _lock:
+        place = RunDirectory(run).place
+        stamp = ParetoTable(place).stamp()
+        kept = _kept.pop(place, None)
+        if kept is None or kept[0] != stamp:
+            state = RunState.load(place)
+            kept = stamp, Snapshot(place, state, ParetoTable(place).current_rows(state))
+        _kept[place] = kept
+        while len(_kept) > KEPT:
+            del _kept[next(iter(_kept))]
+        return kept[1]
+
+
+_kept: dict[str, tuple[object, Snapshot]] = {}
+_lock = Lock()
+
+
+def only(name: str, candidates: Sequence[str]) -> str:
+    """The candidate of this name, or the only one whose name begins like it.
+
+    Raises:
+        ConfigError: there is none, or there are several.
+    """
+    alike = [candidate for candidate in candidates if candidate == name] or [
+        one for one in candidates if one.startswith(name)
+    ]
+    if len(alike) == 1:
+        return alike[0]
+    few = ", ".join(alike[:5]) + (", ..." if len(alike) > 5 else "")
+    problem = f"{len(alike)} candidates begin with it: {few}" if alike else "no such candidate"
+    raise ConfigError(f"candidate {name!r}", [f"{problem}; mva-ray pareto RUN --all shows them"])
