@@ -10,6 +10,7 @@ from mva_ray.adapters.parts import split_by_block
 from mva_ray.errors import ConfigError
 from mva_ray.records import AdapterRef, Coefficients, Evaluation, in_order
 from mva_ray.run_dir.layout import RunDirectory
+from mva_ray.run_dir.run_state import RunState
 from mva_ray.table.snapshot import snapshot
 
 

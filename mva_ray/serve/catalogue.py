@@ -1,8 +1,7 @@
 """Which models a server has: the base, each value alone, every candidate of a run, and any mixture one asks for."""
 
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,13 @@ from mva_ray.run_dir.layout import RunDirectory
 from mva_ray.run_dir.run_state import RunState
 from mva_ray.serve.errors import Refused
 from mva_ray.serve.requests import WAYS, Asked
-from mva_ray.service.query import Query, ask
-from mva_ray.table.frame import on_split
-from mva_ray.table.pareto_table import ParetoTable
+from mva_ray.service.select import named_presets, select
+from mva_ray.service.wishes import Named, Preference, ReferencePoint, Wish
+from mva_ray.table.frame import front_rows, on_split
+from mva_ray.table.snapshot import snapshot
 
 BASE, BALANCED = "base", "balanced"
-PRESETS = (BASE, BALANCED)
-FRESH_S = 2.0
-"""How old what is known of a table may be: runs that are at work go on adding rows."""
+ALWAYS = (BASE, BALANCED)
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class Mixture:
         return {"run": self.run.name, "candidate": self.candidate, "mixture": dict(self.weights)}
 
 
-@dataclass
+@dataclass(frozen=True)
 class ServedRun:
     """A run whose adapters are loaded.
 
@@ -62,7 +60,6 @@ class ServedRun:
     names: CoefficientNames
     adapters: tuple[AdapterRef, ...]
     settings: Mapping[str, Any]
-    _frame: tuple[float, pd.DataFrame] | None = field(default=None, repr=False)
 
     @property
     def values(self) -> tuple[str, ...]:
@@ -73,17 +70,28 @@ class ServedRun:
         return tuple(adapter.value for adapter in self.adapters)
 
     def rows(self) -> pd.DataFrame:
-        """The newest evaluation of every candidate that did not fail: on held-out prompts where there is one."""
-        now = time.monotonic()
-        if self._frame is None or now - self._frame[0] > FRESH_S:
-            frame = ParetoTable(self.place).frame()
-            known = frame[frame["status"] != "failed"].sort_values("split").drop_duplicates("candidate")
-            self._frame = now, known
-        return self._frame[1]
+        """The newest evaluations on held-out prompts where there are any, else on those of the search."""
+        return on_split(snapshot(self.place).frame, None)
 
-    def front(self) -> pd.DataFrame:
+    def presets(self) -> dict[str, str]:
+        """The candidates that have a name of their own, without those whose name a value has; none without a front."""
         rows = self.rows()
-        return on_split(rows[rows["on_front"]], None)
+        if not rows["on_front"].any():
+            return {}
+        named = {BALANCED: self.best(Preference(dict.fromkeys(self.values, 1.0)), "model")}
+        named |= named_presets(rows, self.values)
+        return {name: candidate for name, candidate in named.items() if name not in self.values}
+
+    def best(self, wish: Wish, param: str) -> str:
+        """The candidate for a wish.
+
+        Raises:
+            Refused: there is none, or the wish has problems.
+        """
+        try:
+            return select(self.place, wish)
+        except ConfigError as error:
+            raise Refused("; ".join(error.problems), param, 404 if isinstance(wish, Named) else 400) from None
 
     def weights(self, given: Mapping[str, float]) -> dict[str, float]:
         """Every coefficient: of a value in all its blocks, of a block by its own name, 0 where it is left out.
@@ -148,7 +156,9 @@ class Catalogue:
         if asked.mixture is not None or asked.lora is not None:
             return self._mixture(asked.model, run, _own_mixture(run, asked))
         if asked.preference is not None:
-            name = _preferred(run, asked.preference)
+            name = run.best(Preference(asked.preference), "preference")
+        if asked.reference_point is not None:
+            name = run.best(ReferencePoint(asked.reference_point), "reference_point")
         return self._named(asked.model, run, name or BALANCED)
 
     def models(self) -> list[dict[str, Any]]:
@@ -168,29 +178,30 @@ class Catalogue:
             }
 
         yield entry(BASE, run.weights({}), kind="base")
-        front = run.front()
-        if BALANCED not in run.values and len(front):
-            chosen = self._named(f"{run.name}:{BALANCED}", run, BALANCED)
-            yield entry(BALANCED, chosen.weights, kind="preset", candidate=chosen.candidate)
+        rows = {str(row["candidate"]): row for row in run.rows().to_dict("records")}
+        for name, candidate in run.presets().items():
+            yield entry(name, _weights_of(rows[candidate], run), kind="preset", candidate=candidate)
         for value in run.values:
             yield entry(value, run.weights({value: 1.0}), kind="value")
-        for row in front.to_dict("records"):
+        for candidate in front_rows(run.rows(), run.values[0])["candidate"]:
+            row = rows[candidate]
             means = {value: {"mean": float(row[value]), "se": float(row[f"{value}_se"])} for value in run.values}
-            weights = _weights_of(row, run)
-            yield entry(str(row["candidate"]), weights, kind="front", split=row["split"], rewards=means)
+            yield entry(candidate, _weights_of(row, run), kind="front", split=row["split"], rewards=means)
 
     def _named(self, model: str, run: ServedRun, name: str) -> Mixture:
         if name in run.values:
             return self._mixture(model, run, run.weights({name: 1.0}))
         if name == BASE:
             return self._mixture(model, run, run.weights({}))
-        if name == BALANCED:
-            name = _preferred(run, dict.fromkeys(run.values, 1.0))
         rows = run.rows()
-        found = rows[rows["candidate"] == name]
-        if not len(found):
+        if name not in (known := set(rows["candidate"])):
+            name = run.presets().get(name, name)
+        if name not in known:
             raise self._unknown(model)
-        return self._mixture(model, run, _weights_of(found.to_dict("records")[0], run), name)
+        [row] = rows[rows["candidate"] == name].to_dict("records")
+        if row["status"] == "failed":
+            raise Refused(f"{name} was not evaluated: {row['error']}", "model", 404)
+        return self._mixture(model, run, _weights_of(row, run), name)
 
     def _mixture(self, model: str, run: ServedRun, weights: Mapping[str, float], name: str | None = None) -> Mixture:
         own = in_order(weights, run.coefficient_names)
@@ -199,7 +210,7 @@ class Catalogue:
         return Mixture(model, run, weights, coefficients, name)
 
     def _unknown(self, model: str) -> Refused:
-        forms = ", ".join(f"{name}:{what}" for name in self.runs for what in (*PRESETS, *self.runs[name].values))
+        forms = ", ".join(f"{name}:{what}" for name in self.runs for what in (*ALWAYS, *self.runs[name].values))
         return Refused(
             f"The model `{model}` does not exist. There are {forms}, and RUN:CANDIDATE; /v1/models lists them",
             "model",
@@ -221,15 +232,6 @@ def _own_mixture(run: ServedRun, asked: Asked) -> dict[str, float]:
     return run.weights({run.values[scale.id]: scale.scale for scale in scales})
 
 
-def _preferred(run: ServedRun, weights: Mapping[str, float]) -> str:
-    if unknown := sorted(weights.keys() - set(run.values)):
-        raise Refused(f"'{unknown[0]}' is no value of {run.name}: there are {', '.join(run.values)}", "preference")
-    best = ask(run.place, Query(prefer=",".join(f"{value}={weight!r}" for value, weight in weights.items()))).best
-    if best is None:
-        raise Refused(f"{run.name} has no candidate on its front yet", "model", 404)
-    return best
-
-
 def _weights_of(row: Mapping[Any, Any], run: ServedRun) -> dict[str, float]:
     return {name: float(row[f"w_{name}"]) for name in run.coefficient_names}
 
@@ -245,8 +247,7 @@ def _open(place: Path | str) -> ServedRun:
     if plan is None:
         raise ConfigError(str(place), ["plan.json is missing: the run's config is not known"])
     adapters = run_adapters(directory, state, plan)
-    evaluated: Iterable[Mapping[str, str]] = (row.adapters for row in ParetoTable(place).current())
     here = {adapter.value: adapter.sha256 for adapter in adapters}
-    if any(row and row != here for row in evaluated):
+    if any(row.adapters and row.adapters != here for row in snapshot(place).evaluations()):
         raise ConfigError(directory.place, ["its adapters are not those that its candidates were evaluated with"])
     return ServedRun(state.name, directory.place, state.coefficients, adapters, plan["settings"])

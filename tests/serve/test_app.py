@@ -38,6 +38,8 @@ def chat(served: Served, model: str = "demo:middle", **options: Any) -> Any:
         ("demo:balanced", {}, (0.5, 0.5)),
         ("demo", {}, (0.5, 0.5)),
         ("demo", {"preference": {"brief": 1}}, (0.0, 2.0)),
+        ("demo", {"reference_point": {"positive": 0.8}}, (1.5, -0.5)),
+        ("demo:knee", {}, (0.5, 0.5)),
         ("demo", {"mixture": {"positive": -0.4, "brief": 1.3}}, (-0.4, 1.3)),
         ("demo", {"mixture": {"brief": 2.5}}, (0.0, 2.5)),
         ("demo", {"lora": [{"id": 1, "scale": 0.7}]}, (0.0, 0.7)),
@@ -223,6 +225,7 @@ def test_models_are_listed_with_what_they_are(served: Served) -> None:
         ({"model": "demo", "mixture": {"brief": 1.0}, "preference": {"brief": 1}}, 400, None, "one of them"),
         ({"model": "demo:left", "mixture": {"brief": 1.0}}, 400, "model", "belongs to model"),
         ({"model": "demo", "preference": {"kind": 1}}, 400, "preference", "positive, brief"),
+        ({"model": "demo", "reference_point": {"kind": 1}}, 400, "reference_point", "positive, brief"),
         ({"model": "demo", "lora": [{"id": 2, "scale": 1.0}]}, 400, "lora", "0 to 1"),
     ],
 )
