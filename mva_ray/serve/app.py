@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from mva_ray.errors import ConfigError, MvaError
 from mva_ray.evaluation.shared_engine import EngineThread
 from mva_ray.serve.admission import WAITING_PER_ROW, Admission
+from mva_ray.serve.api import make_api
 from mva_ray.serve.catalogue import Catalogue
 from mva_ray.serve.completing import Completing
 from mva_ray.serve.completions import chat_completion, text_completion
@@ -21,6 +22,7 @@ from mva_ray.serve.errors import Refused, error_body
 from mva_ray.serve.guard import Guard
 from mva_ray.serve.meters import Meters
 from mva_ray.serve.model import ServedModel
+from mva_ray.serve.page import make_page
 from mva_ray.serve.requests import ChatRequest, TextRequest
 
 log = logging.getLogger(__name__)
@@ -48,6 +50,8 @@ def make_app(
         Guard, token=token, loopback=loopback, count=lambda status: meters.answers.labels(str(status)).inc()
     )
     _say_what_is_wrong(app)
+    app.include_router(make_api(catalogue))
+    app.include_router(make_page())
 
     @app.get("/health")
     @app.get("/ready")

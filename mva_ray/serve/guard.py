@@ -15,8 +15,8 @@ LARGEST_BODY = 4 * 2**20
 BODY_SECONDS = 30.0
 """In which a request's body has to arrive."""
 
-OPEN_PATHS = ("/health", "/ready")
-"""Asked by machines that have no token; they tell nothing."""
+OPEN_PATHS = ("/health", "/ready", "/", "/assets/page.js", "/assets/page.css", "/assets/plotly.js")
+"""Asked by machines and browsers that have no token yet; they tell nothing of the runs."""
 
 
 def is_loopback(host: str) -> bool:

@@ -35,7 +35,12 @@ def make_trained_run(run: Path, model: Path, w: Mapping[str, float] | None = Non
         rewards=dict.fromkeys(VALUES, "package.module:function@1.0"),
     )
     make_run(run, [row, replace(row, candidate="base", coefficients=dict.fromkeys(coefficients, 0.0))], VALUES, blocks)
-    settings = {"name": "demo", "base_model": str(model), "values": [{"name": value} for value in VALUES]}
+    settings = {
+        "name": "demo",
+        "base_model": str(model),
+        "values": [{"name": value, "pairs": None, "adapter": None} for value in VALUES],
+        "search": {"candidates": 24},
+    }
     stages = {f"adapter '{value}'": "key" for value in VALUES}
     (run / "plan.json").write_text(json.dumps({"stages": stages, "settings": settings}))
     return paths
@@ -44,7 +49,7 @@ def make_trained_run(run: Path, model: Path, w: Mapping[str, float] | None = Non
 def add_candidates(run: Path, candidates: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> None:
     """Candidates of a trained run: their coefficients and mean rewards, one a value each."""
     table = ParetoTable(run)
-    first = table.current()[0]
+    first = table.current(with_generations=True)[0]
     rows = [
         replace(
             first,
