@@ -87,12 +87,10 @@ def test_models_answer_side_by_side(page: Any, served: Served) -> None:
     page.get_by_role("button", name="Answer").click()
     page.locator("#answers .told").nth(2).get_by_text("tokens").wait_for()
     texts = page.locator("#answers .text").all_inner_texts()
-    asked = {"messages": [{"role": "user", "content": "Bread?"}], "max_tokens": 8}
-    for text, body in zip(
-        texts,
-        ({"model": "demo:base"}, {"model": "demo:middle"}, {"model": "demo", "mixture": {"brief": 2.0}}),
-        strict=True,
-    ):
+    asked: dict[str, Any] = {"messages": [{"role": "user", "content": "Bread?"}], "max_tokens": 8}
+    models: list[dict[str, Any]] = [{"model": "demo:base"}, {"model": "demo:middle"}]
+    models.append({"model": "demo", "mixture": {"brief": 2.0}})
+    for text, body in zip(texts, models, strict=True):
         whole = served.post("/v1/chat/completions", **asked, **body).json()["choices"][0]["message"]["content"]
         assert _printable(text) == _printable(whole)
 
