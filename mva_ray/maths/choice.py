@@ -203,6 +203,34 @@ def knees(rewards: ArrayLike) -> NDArray[np.bool_]:
     return found
 
 
+def neighbours(rewards: ArrayLike) -> list[tuple[int, int]]:
+    """Pairs of rows that are next to each other: the shortest tree over the front, columns scaled by their ranges.
+
+    Of two values these are the rows in order of the first one. Source: Prim, "Shortest connection networks and some
+    generalizations", Bell System Technical Journal 36 (1957).
+
+    Args:
+        rewards: shape (n, k), non-dominated; n may be 0.
+
+    Returns:
+        n - 1 pairs, each with its lower row first, in order.
+    """
+    points = finite_matrix(rewards)
+    if not len(points):
+        return []
+    low, span, _ = _scale(points)
+    units = (points - low) / span
+    nearest, distance = np.zeros(len(units), dtype=int), np.linalg.norm(units - units[0], axis=1)
+    outside, pairs = set(range(1, len(units))), []
+    while outside:
+        row = min(outside, key=lambda each: (distance[each], each))
+        outside.remove(row)
+        pairs.append((min(row, int(nearest[row])), max(row, int(nearest[row]))))
+        step = np.linalg.norm(units - units[row], axis=1)
+        nearest, distance = np.where(step < distance, row, nearest), np.minimum(step, distance)
+    return sorted(pairs)
+
+
 def preferences(columns: int, most: int = PREFERENCES) -> Floats:
     """Preference weights evenly over the simplex, with all its corners: as many as a lattice of at most `most` has.
 

@@ -58,6 +58,11 @@ class ParetoTable:
         self.run_dir = self._run.place
         self._uri = self._run.table
 
+    @property
+    def uri(self) -> str:
+        """Where the Delta table is."""
+        return self._uri
+
     def append(self, evaluations: Sequence[Evaluation]) -> None:
         """Add all rows in one commit: a kill leaves all of them or none.
 
@@ -154,8 +159,12 @@ class ParetoTable:
         """
         state = RunState.load(self.run_dir)
         filters = [("context", "=", state.context), ("split", "=", split), ("candidate", "=", candidate)]
-        found = from_arrow(_of_run(self._read(SCHEMA.names, filters), state))
-        return list(found[-1].generations) if found else []
+        rows = _of_run(self._read([*IDENTITY, FILE], filters), state)
+        if not len(rows):
+            return []
+        with self._speaking_plainly():
+            read = partial(self._read_file, rows[FILE][-1].as_py(), [candidate], split, state, None)
+            return list(from_arrow(patiently(self._uri, read))[-1].generations)
 
     def answer_rewards(self, files: Mapping[str, str], split: str, state: RunState) -> dict[str, NDArray[np.float64]]:
         """The reward of every answer of some candidates, [prompts, values] each, without reading what they said.
@@ -174,17 +183,22 @@ class ParetoTable:
     def _answer_rewards(
         self, split: str, state: RunState, file: str, candidates: Sequence[str]
     ) -> dict[str, NDArray[np.float64]]:
+        rows = self._read_file(file, candidates, split, state, ".rewards.")
+        maps = rows["generations"].combine_chunks()
+        every = numbers_of(maps.flatten().field("rewards"), state.values)
+        bounds = np.cumsum([0, *maps.value_lengths().to_pylist()])
+        return {name: every[bounds[row] : bounds[row + 1]] for row, name in enumerate(rows["candidate"].to_pylist())}
+
+    def _read_file(
+        self, file: str, candidates: Sequence[str], split: str, state: RunState, part: str | None
+    ) -> pa.Table:
+        """The rows of some candidates that one file holds, oldest first; of their generations `part` alone."""
         files, path = arrow_files(self._uri)
         with pq.ParquetFile(files.open_input_file(f"{path}/{unquote(file)}")) as parquet:
             leaves = [parquet.metadata.schema.column(index).path for index in range(parquet.metadata.num_columns)]
-            numbers = [leaf for leaf in leaves if leaf.startswith("generations.") and ".rewards." in leaf]
-            rows = _of_run(parquet.read([*IDENTITY, *numbers]).sort_by("created_at"), state)
-        rows = rows.filter((pc.field("split") == split) & pc.field("candidate").isin(list(candidates)))
-        maps = rows["generations"].combine_chunks()
-        all_rewards = numbers_of(maps.flatten().field("rewards"), state.values)
-        bounds = np.cumsum([0, *maps.value_lengths().to_pylist()])
-        names = rows["candidate"].to_pylist()
-        return {name: all_rewards[bounds[row] : bounds[row + 1]] for row, name in enumerate(names)}
+            wanted = [leaf for leaf in leaves if leaf.startswith("generations.") and part and part in leaf]
+            rows = _of_run(parquet.read([*IDENTITY, *wanted] if part else None).sort_by("created_at"), state)
+        return rows.filter((pc.field("split") == split) & pc.field("candidate").isin(list(candidates)))
 
     def stamp(self) -> object:
         """Changes when a row is added, or another config becomes the current one."""

@@ -11,12 +11,12 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mva_ray.errors import ConfigError
+from mva_ray.errors import ConfigError, DamagedFile
 from mva_ray.records import Evaluation
 from mva_ray.run_dir.layout import RunDirectory
 from mva_ray.run_dir.run_state import RunState
 from mva_ray.table.frame import flat_frame
-from mva_ray.table.pareto_table import ParetoTable
+from mva_ray.table.pareto_table import REMEDY, ParetoTable
 from mva_ray.table.schema import from_arrow
 
 KEPT = 16
@@ -66,16 +66,25 @@ class Snapshot:
 
         Raises:
             ConfigError: a candidate has no answers to all prompts of the split.
+            DamagedFile: an answer has no reward of a value.
         """
         there = self.frame[(self.frame["split"] == split) & (self.frame["status"] == "ok")]
         rows = dict(zip(there["candidate"], there.index.tolist(), strict=True))
         if missing := [name for name in candidates if name not in rows]:
-            problems = [f"candidate '{name}' has not answered all {split} prompts" for name in missing]
-            raise ConfigError(self.place, problems)
+            raise ConfigError(
+                self.place, [f"candidate '{name}' has not answered all {split} prompts" for name in missing]
+            )
+        if not candidates:
+            return np.zeros((0, 0, len(self.state.values)))
         files = self.rows["file"].take([rows[name] for name in candidates]).to_pylist()
         wanted = dict(zip(candidates, files, strict=True))
-        found = ParetoTable(self.place).answer_rewards(wanted, split, self.state)
-        return np.stack([found[name] for name in candidates]) if found else np.zeros((0, 0, len(self.state.values)))
+        table = ParetoTable(self.place)
+        found = table.answer_rewards(wanted, split, self.state)
+        whole = max(map(len, found.values()))
+        for name, of_answers in found.items():
+            if len(of_answers) != whole or not np.isfinite(of_answers).all():
+                raise DamagedFile(table.uri, f"{name} has not a reward of every value for all {whole} prompts", REMEDY)
+        return np.stack([found[name] for name in candidates])
 
 
 def snapshot(run: Path | str) -> Snapshot:
@@ -98,6 +107,12 @@ def snapshot(run: Path | str) -> Snapshot:
         while len(_kept) > KEPT:
             del _kept[next(iter(_kept))]
         return kept[1]
+
+
+def forget() -> None:
+    """Drop what is kept of all runs."""
+    with _lock:
+        _kept.clear()
 
 
 _kept: dict[str, tuple[object, Snapshot]] = {}
