@@ -2,9 +2,9 @@
 
 python benchmarks/queries.py --output docs/results/queries.json
 
-Tables are synthetic: two values, a noisy concave front, every evaluation with 40 texts of its own. Cold is a new process
-(`mva-ray pareto`, wall and CPU time, the files in the system's cache), warm the same question to a process that has
-asked before. `bytes` is what a cold question reads of the table's data files, against what these hold.
+Tables are synthetic: two values, a noisy concave front, every evaluation with 40 texts of its own. Cold is a new
+process (`mva-ray pareto`, the files in the system's cache), warm the same question to a process that has asked before;
+both with the CPU's time, which other work on the machine disturbs less. `bytes_read` is what the first question reads.
 """
 
 import argparse

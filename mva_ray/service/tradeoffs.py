@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from mva_ray.maths.bootstrap import Interval, Resamples
 
-RESAMPLES = 2000
-CONTENDERS = 500
+RESAMPLES = 1000
+CONTENDERS = 100
 """At most so many candidates are drawn again for the probabilities."""
 SURELY = 4.0
 """Sums of two standard errors: who is below a member by more in every value is on no front."""
