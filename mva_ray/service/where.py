@@ -15,6 +15,7 @@ ISOLATED = {
     "python_enable_replacements": "false",
     "memory_limit": "512MB",
     "temp_directory": "",
+    "threads": "1",
     "lock_configuration": "true",
 }
 WHERE_SECONDS = 10.0

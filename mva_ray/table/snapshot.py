@@ -16,7 +16,7 @@ from mva_ray.records import Evaluation
 from mva_ray.run_dir.layout import RunDirectory
 from mva_ray.run_dir.run_state import RunState
 from mva_ray.table.frame import flat_frame
-from mva_ray.table.pareto_table import REMEDY, ParetoTable
+from mva_ray.table.pareto_table import FILE, REMEDY, ParetoTable, Rows, newest
 from mva_ray.table.schema import from_arrow
 
 KEPT = 16
@@ -29,12 +29,14 @@ class Snapshot:
 
     Args:
         place: the absolute path or URL of the run.
-        rows: without generations; `file` says where in the table each row is.
+        rows: without generations; `FILE` says where in the table each row is.
+        read: all rows that were read of the table, for the next snapshot.
     """
 
     place: str
     state: RunState
     rows: pa.Table
+    read: Rows
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -76,7 +78,7 @@ class Snapshot:
             )
         if not candidates:
             return np.zeros((0, 0, len(self.state.values)))
-        files = self.rows["file"].take([rows[name] for name in candidates]).to_pylist()
+        files = self.rows[FILE].take([rows[name] for name in candidates]).to_pylist()
         wanted = dict(zip(candidates, files, strict=True))
         table = ParetoTable(self.place)
         found = table.answer_rewards(wanted, split, self.state)
@@ -101,8 +103,8 @@ def snapshot(run: Path | str) -> Snapshot:
         stamp = ParetoTable(place).stamp()
         kept = _kept.pop(place, None)
         if kept is None or kept[0] != stamp:
-            state = RunState.load(place)
-            kept = stamp, Snapshot(place, state, ParetoTable(place).current_rows(state))
+            state, read = RunState.load(place), ParetoTable(place).rows(kept[1].read if kept else None)
+            kept = stamp, Snapshot(place, state, newest(read.table, state), read)
         _kept[place] = kept
         while len(_kept) > KEPT:
             del _kept[next(iter(_kept))]
