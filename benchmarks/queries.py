@@ -39,19 +39,19 @@ from mva_ray.table.snapshot import forget, snapshot
 VALUES = ("brief", "thorough")
 TEXTS = 40
 START = datetime(2026, 1, 1, tzinfo=UTC)
-WORDS = 4000
+WORDS, VOCABULARY = 25, 4000
 
 
-def make_table(run: Path, evaluations: int, commit: int) -> None:
+def make_table(run: Path, evaluations: int, commit: int, words: int = WORDS) -> None:
     """A run with so many evaluations, `commit` of them in each Delta commit."""
     RunState("synthetic", VALUES, "now", {"search": "search-prompts"}).save(run)
     random = np.random.default_rng(0)
     for first in range(0, evaluations, commit):
-        rows = _rows(random, first, min(commit, evaluations - first))
+        rows = _rows(random, first, min(commit, evaluations - first), words)
         write_deltalake(run / "table", rows, mode="append")
 
 
-def _rows(random: np.random.Generator, first: int, n: int) -> pa.Table:
+def _rows(random: np.random.Generator, first: int, n: int, words: int) -> pa.Table:
     w = random.uniform(-0.5, 1.5, size=(n, 2)).round(4)
     angle = random.uniform(0, np.pi / 2, size=n)
     means = np.stack([np.cos(angle), np.sin(angle)], axis=1) * random.uniform(0.3, 1, size=(n, 1)) ** 0.25
@@ -78,19 +78,19 @@ def _rows(random: np.random.Generator, first: int, n: int) -> pa.Table:
         "error": [None] * n,
     }
     columns = [pa.array(of_row[name], SCHEMA.field(name).type) for name in SCHEMA.names[:-1]]
-    return pa.Table.from_arrays([*columns, _generations(random, rewards)], schema=SCHEMA)
+    return pa.Table.from_arrays([*columns, _generations(random, rewards, words)], schema=SCHEMA)
 
 
 def _maps(numbers: Any) -> list[list[tuple[str, float]]]:
     return [list(zip(VALUES, row, strict=True)) for row in numbers.tolist()]
 
 
-def _generations(random: np.random.Generator, rewards: Any) -> pa.Array:
+def _generations(random: np.random.Generator, rewards: Any, length: int) -> pa.Array:
     n = rewards.shape[0] * TEXTS
     kind = SCHEMA.field("generations").type
     struct = kind.value_type
-    words = pa.array([f"word{number:x}" for number in range(WORDS)])
-    picked = random.integers(0, WORDS, size=(n, 25))
+    words = pa.array([f"word{number:x}" for number in range(VOCABULARY)])
+    picked = random.integers(0, VOCABULARY, size=(n, length))
     said = pc.binary_join_element_wise(*(words.take(pa.array(column)) for column in picked.T), " ")
     parts = {
         "prompt": pa.array([f"What is question number {number} about?" for number in range(TEXTS)] * rewards.shape[0]),
@@ -135,14 +135,15 @@ def bytes_read(ask_once: Callable[[], object]) -> int:
     return so_far() - before
 
 
-def timed(ask_once: Callable[[], object], rounds: int) -> float:
-    """The median of some rounds, in milliseconds."""
-    found = []
+def timed(ask_once: Callable[[], object], rounds: int) -> dict[str, float]:
+    """Milliseconds: the median of the wall's time, and the least of this process's CPU time."""
+    walls, cpus = [], []
     for _ in range(rounds):
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         ask_once()
-        found.append(1000 * (time.perf_counter() - start))
-    return round(statistics.median(found), 2)
+        walls.append(1000 * (time.perf_counter() - start))
+        cpus.append(1000 * (time.process_time() - cpu))
+    return {"wall": round(statistics.median(walls), 2), "cpu": round(min(cpus), 2)}
 
 
 def measured(run: Path, rounds: int) -> dict[str, Any]:
@@ -164,6 +165,7 @@ def measured(run: Path, rounds: int) -> dict[str, Any]:
     few = max(1, rounds // 4)
     answers |= {"diff": timed(lambda: diff(run, start, other), few), "tradeoffs": timed(lambda: tradeoffs(run), few)}
     return {
+        "load": os.getloadavg()[0],
         "front": len(ask(run, Query()).rows),
         "data_files": len(DeltaTable(run / "table").file_uris()),
         "data_bytes": sum(file.stat().st_size for file in (run / "table").glob("*.parquet")),
@@ -177,26 +179,40 @@ def measured(run: Path, rounds: int) -> dict[str, Any]:
     }
 
 
+def longer_texts(directory: Path) -> dict[str, Any]:
+    """What the first question reads where the texts are ten times as long, and all else is the same."""
+    found = {}
+    for words in (WORDS, 10 * WORDS):
+        run = directory / f"words-{words}"
+        if not run.exists():
+            make_table(run, 1000, 100, words)
+        forget()
+        read = bytes_read(lambda run=run: snapshot(run).frame)
+        held = sum(file.stat().st_size for file in (run / "table").glob("*.parquet"))
+        found[f"{words} words"] = {"data_bytes": held, "bytes_read": read, "cold": cold(run)}
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[100, 10_000, 100_000])
-    parser.add_argument("--commit", type=int, default=8, help="evaluations in a Delta commit")
+    tables = ["100:8", "10000:8", "100000:64"]
+    parser.add_argument("--tables", nargs="+", default=tables, help="evaluations:evaluations in a Delta commit")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--directory", type=Path, help="keep the tables here, and use those that are here")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     directory = options.directory or Path(tempfile.mkdtemp())
-    found: dict[str, Any] = {
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
-        "evaluations_a_commit": options.commit,
-        "sizes": {},
-    }
-    for size in options.sizes:
-        run = directory / f"run-{size}-{options.commit}"
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    found: dict[str, Any] = {"machine": machine, "tables": {}}
+    for table in options.tables:
+        size, commit = map(int, table.split(":"))
+        run = directory / f"run-{size}-{commit}"
         if not run.exists():
-            make_table(run, size, options.commit)
-        found["sizes"][str(size)] = measured(run, options.rounds)
-        print(json.dumps(found["sizes"][str(size)], indent=2), flush=True)
+            make_table(run, size, commit)
+        found["tables"][table] = measured(run, options.rounds)
+        print(table, json.dumps(found["tables"][table], indent=2), flush=True)
+    found["longer_texts"] = longer_texts(directory)
+    print(json.dumps(found["longer_texts"], indent=2))
     if options.directory is None:
         shutil.rmtree(directory)
     if options.output:

@@ -96,11 +96,11 @@ def tradeoffs(run: Path | str, split: Split | None = None, start: str | None = N
         ConfigError: no run there, nothing on the front, or `start` is not on it.
     """
     from mva_ray.maths.bootstrap import Resamples
-    from mva_ray.table.frame import front_rows, on_split
+    from mva_ray.table.frame import front_rows
     from mva_ray.table.snapshot import only, snapshot
 
     found = snapshot(run)
-    values, frame = found.state.values, on_split(found.frame, split)
+    values, frame = found.state.values, found.on(split)
     front = front_rows(frame, values[0])
     if front.empty:
         raise ConfigError(str(run), ["there is no candidate on the front"])

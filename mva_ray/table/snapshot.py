@@ -15,7 +15,7 @@ from mva_ray.errors import ConfigError, DamagedFile
 from mva_ray.records import Evaluation
 from mva_ray.run_dir.layout import RunDirectory
 from mva_ray.run_dir.run_state import RunState
-from mva_ray.table.frame import flat_frame
+from mva_ray.table.frame import flat_frame, on_split
 from mva_ray.table.pareto_table import FILE, REMEDY, ParetoTable, Rows, newest
 from mva_ray.table.schema import from_arrow
 
@@ -42,6 +42,16 @@ class Snapshot:
     def frame(self) -> pd.DataFrame:
         """The flat rows of docs/table.md. It is shared: do not change it."""
         return flat_frame(self.rows, self.state.coefficients, self.state.constraints)
+
+    def on(self, split: str | None) -> pd.DataFrame:
+        """The rows of `frame` on one split; if None, on `held_out` where there are any, else on `search`. Shared too."""
+        if split not in self._on:
+            self._on[split] = on_split(self.frame, split)
+        return self._on[split]
+
+    @cached_property
+    def _on(self) -> dict[str | None, pd.DataFrame]:
+        return {}
 
     def evaluations(self) -> list[Evaluation]:
         """All rows, without texts."""
