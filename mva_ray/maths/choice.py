@@ -20,7 +20,7 @@ RADIUS = 0.125
 """Of a neighbourhood, in ranges of the front: pymoo's epsilon."""
 NEAREST = 0.01
 """Ranges of the front: a wish moves at least so far."""
-DOUBLINGS = 40
+GROWTH, STEPS = 1.25, 120
 PREFERENCES = 500
 """At most so many preferences stand for all."""
 
@@ -60,8 +60,8 @@ def achievement(rewards: ArrayLike, point: ArrayLike, rho: float = RHO) -> Float
 def alternatives(rewards: ArrayLike, point: ArrayLike) -> list[int]:
     """What a somewhat higher wish would give instead: one row for each column.
 
-    The point is moved up in one column at a time, as far as the best row is from it (in ranges of the front), and twice
-    as far again until another row is best: a front of few rows may have none so near.
+    The point is moved up in one column at a time, as far as the best row is from it (in ranges of the front), and
+    further until another row is best: a front of few rows may have none so near.
 
     Source: Wierzbicki (1980), see `achievement`; Miettinen (1999), section 5.6.
 
@@ -84,8 +84,8 @@ def alternatives(rewards: ArrayLike, point: ArrayLike) -> list[int]:
 def _raised(points: Floats, level: Floats, best: int, column: int, step: float) -> int:
     if points[best, column] == points[:, column].max():
         return best
-    for doubling in range(DOUBLINGS):
-        wish = level + np.where(np.arange(len(level)) == column, step * 2**doubling, 0.0)
+    for power in range(STEPS):
+        wish = level + np.where(np.arange(len(level)) == column, step * GROWTH**power, 0.0)
         if (found := int(achievement(points, wish).argmax())) != best:
             return found
     return best

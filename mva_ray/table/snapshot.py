@@ -44,7 +44,7 @@ class Snapshot:
         return flat_frame(self.rows, self.state.coefficients, self.state.constraints)
 
     def on(self, split: str | None) -> pd.DataFrame:
-        """The rows of `frame` on one split; if None, on `held_out` where there are any, else on `search`. Shared too."""
+        """The rows of `frame` on one split, shared too; if None, `held_out` where there are any, else `search`."""
         if split not in self._on:
             self._on[split] = on_split(self.frame, split)
         return self._on[split]
