@@ -62,6 +62,7 @@ def pareto(
     presets: Annotated[
         float | None, typer.Option(help="The fewest that serve every preference within so many percent.")
     ] = None,
+    after: Annotated[int | None, typer.Option(min=0, help="As it was after so many evaluations of the search.")] = None,
     split: PromptSplit = None,
     limit: Annotated[int | None, typer.Option(min=0, help="Show the first so many.")] = None,
     output_format: Annotated[Format, typer.Option("--format", help="How to write it.")] = "table",
@@ -70,7 +71,7 @@ def pareto(
     """Show the Pareto front of a run, or of several, by default as re-scored on the held-out prompts."""
     said = WishText(prefer=prefer, at=at, start=start, improve=improve, keep=keep, allow=allow)
     wish = said if said.options else None
-    answer = ask(runs, Query(split, everything, where, sort, None, limit, wish, presets))
+    answer = ask(runs, Query(split, everything, where, sort, None, limit, wish, presets, after))
     write(answer, output_format, output, sys.stdout)
     if output_format != "table":
         for line in (ranking(answer), *answer.doubts):

@@ -1,7 +1,7 @@
 """The current rows of a run at one moment: read once, without texts, and asked any number of times."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -9,6 +9,7 @@ from threading import Lock
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mva_ray.errors import ConfigError, DamagedFile
@@ -52,6 +53,10 @@ class Snapshot:
     @cached_property
     def _on(self) -> dict[str | None, pd.DataFrame]:
         return {}
+
+    def first(self, n: int) -> "Snapshot":
+        """As it was after the first n evaluations of the search."""
+        return replace(self, rows=self.rows.filter(pc.field("split") == "search").slice(0, n))
 
     def evaluations(self) -> list[Evaluation]:
         """All rows, without texts."""
@@ -108,17 +113,20 @@ def snapshot(run: Path | str) -> Snapshot:
         ConfigError: no run there.
         DamagedFile: a file of it cannot be read.
     """
+    place = RunDirectory(run).place
     with _lock:
-        place = RunDirectory(run).place
-        stamp = ParetoTable(place).stamp()
-        kept = _kept.pop(place, None)
-        if kept is None or kept[0] != stamp:
-            state, read = RunState.load(place), ParetoTable(place).rows(kept[1].read if kept else None)
-            kept = stamp, Snapshot(place, state, newest(read.table, state), read)
-        _kept[place] = kept
+        of_place = _reading.setdefault(place, Lock())
+    with of_place:
+        stamp, (known, before) = ParetoTable(place).stamp(), _kept.get(place, (None, None))
+        if before is None or known != stamp:
+            state, read = RunState.load(place), ParetoTable(place).rows(before.read if before else None)
+            before = Snapshot(place, state, newest(read.table, state), read)
+    with _lock:
+        _kept.pop(place, None)
+        _kept[place] = stamp, before
         while len(_kept) > KEPT:
             del _kept[next(iter(_kept))]
-        return kept[1]
+    return before
 
 
 def forget() -> None:
@@ -128,6 +136,7 @@ def forget() -> None:
 
 
 _kept: dict[str, tuple[object, Snapshot]] = {}
+_reading: dict[str, Lock] = {}
 _lock = Lock()
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from mva_ray.errors import ConfigError
 from mva_ray.service.history import history
+from mva_ray.service.query import Query, ask
 from mva_ray.service.show import show
 from mva_ray.service.status import status
 from tests.support.evaluations import VALUES, failed, make_run, ok, trade_off
@@ -50,6 +52,18 @@ def test_it_ends_at_the_front_of_the_table(tmp_path: Path, n: int) -> None:
     last = history(tmp_path).moments[-1]
     assert last.front == len(table.front("search"))
     assert 0 < (last.hypervolume or 0) <= 1
+
+
+def test_the_front_after_some_evaluations(tmp_path: Path) -> None:
+    make_run(tmp_path, [*trade_off(2, "search"), *trade_off(2)], VALUES[:2])
+    for moment in history(tmp_path).moments:
+        rows = ask(tmp_path, Query(after=moment.evaluations)).rows
+        assert len(rows) == moment.front
+        assert moment.joined == (moment.candidate in rows["candidate"].tolist())
+    assert ask(tmp_path, Query(after=2)).rows["candidate"].tolist() == ["ones"]
+    assert ask(tmp_path, Query(after=0)).split == "search"
+    with pytest.raises(ConfigError, match="--after: counts evaluations of the search"):
+        ask(tmp_path, Query(after=1, split="held_out"))
 
 
 def test_a_status_says_the_same_hypervolume(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from mva_ray.errors import ConfigError
 from mva_ray.run_dir.run_state import RunState
 from mva_ray.service.query import Query, ask
 from mva_ray.service.render import records, write
-from mva_ray.service.wishes import Preference
+from mva_ray.service.wishes import Classes, Preference
 from tests.support.evaluations import VALUES, in_blocks, make_run, ok, trade_off
 
 WEIGHTS = {"positive": 1.0, "brief": 0.5}
@@ -84,6 +84,13 @@ def test_runs_that_cannot_stand_side_by_side(runs: list[Path], tmp_path: Path) -
     assert "three has other values (positive, brief, plain) than" in caught.value.problems[1]
     with pytest.raises(ConfigError, match="at least one run is needed"):
         ask([], Query())
+
+
+def test_where_one_stands_must_be_one_candidate(runs: list[Path], tmp_path: Path) -> None:
+    make_run(tmp_path / "again", trade_off(2), VALUES[:2])
+    assert ask(runs, Query(wish=Classes("better", {"brief": None}))).best == "only-brief"
+    with pytest.raises(ConfigError, match="is in several of these runs: ask one of them alone"):
+        ask([runs[0], tmp_path / "again"], Query(wish=Classes("base", {"brief": None})))
 
 
 def test_a_run_without_held_out_rows_brings_all_to_the_search_prompts(runs: list[Path], tmp_path: Path) -> None:
