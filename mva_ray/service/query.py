@@ -101,7 +101,7 @@ def ask(run: Path | str | Sequence[Path | str], query: Query) -> Answer:
     places = [run] if isinstance(run, str | Path) else list(run)
     snapshots = [snapshot(place) for place in places]
     if query.after is not None:
-        snapshots = [one.first(query.after) for one in snapshots]
+        snapshots = [one.first(max(query.after, 0)) for one in snapshots]
     side = together(snapshots, query.split)
     frame, values = side.frame, list(side.coefficients)
     wish = _checked(query, values, list(frame.columns))
@@ -148,6 +148,8 @@ def _checked(query: Query, values: Sequence[str], columns: list[str]) -> Ranked 
         for name, given in others
         if given and ranks and ranks != [name]
     ]
+    counts = [("--limit", query.limit), ("--after", query.after)]
+    problems += [f"{name}: must be at least 0, got {n}" for name, n in counts if n is not None and n < 0]
     if query.after is not None and query.split == "held_out":
         problems.append("--after: counts evaluations of the search: leave --split held_out out")
     if query.sort is not None and query.sort.removeprefix("-") not in columns:

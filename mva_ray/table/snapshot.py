@@ -121,11 +121,11 @@ def snapshot(run: Path | str) -> Snapshot:
         if before is None or known != stamp:
             state, read = RunState.load(place), ParetoTable(place).rows(before.read if before else None)
             before = Snapshot(place, state, newest(read.table, state), read)
-    with _lock:
-        _kept.pop(place, None)
-        _kept[place] = stamp, before
-        while len(_kept) > KEPT:
-            del _kept[next(iter(_kept))]
+        with _lock:
+            _kept.pop(place, None)
+            _kept[place] = stamp, before
+            while len(_kept) > KEPT:
+                del _kept[next(iter(_kept))]
     return before
 
 
