@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,6 +16,7 @@ from mva_ray.service.wish_text import WishText
 from mva_ray.service.wishes import WITHIN
 from mva_ray.signals import interruptible
 
+TextOrJson = Literal["table", "json"]
 DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 app = typer.Typer(
@@ -62,6 +63,7 @@ def pareto(
     presets: Annotated[
         float | None, typer.Option(help="The fewest that serve every preference within so many percent.")
     ] = None,
+    after: Annotated[int | None, typer.Option(min=0, help="As it was after so many evaluations of the search.")] = None,
     split: PromptSplit = None,
     limit: Annotated[int | None, typer.Option(min=0, help="Show the first so many.")] = None,
     output_format: Annotated[Format, typer.Option("--format", help="How to write it.")] = "table",
@@ -70,10 +72,55 @@ def pareto(
     """Show the Pareto front of a run, or of several, by default as re-scored on the held-out prompts."""
     said = WishText(prefer=prefer, at=at, start=start, improve=improve, keep=keep, allow=allow)
     wish = said if said.options else None
-    answer = ask(runs, Query(split, everything, where, sort, None, limit, wish, presets))
+    answer = ask(runs, Query(split, everything, where, sort, None, limit, wish, presets, after))
     write(answer, output_format, output, sys.stdout)
-    if output_format != "table" and (line := ranking(answer)):
-        typer.echo(line, err=True)
+    if output_format != "table":
+        for line in (ranking(answer), *answer.doubts):
+            if line:
+                typer.echo(line, err=True)
+
+
+@app.command()
+def tradeoffs(
+    run: Run,
+    start: Annotated[str | None, typer.Option("--from", help="Only the steps from this candidate.")] = None,
+    split: PromptSplit = None,
+    output_format: Annotated[TextOrJson, typer.Option("--format", help="How to write it.")] = "table",
+) -> None:
+    """Say what neighbours on the front cost each other, and how sure each place on the front is."""
+    from mva_ray.service.show import show
+    from mva_ray.service.tradeoffs import tradeoffs as find_tradeoffs
+
+    show(find_tradeoffs(run, split, start), output_format, sys.stdout)
+
+
+@app.command()
+def diff(
+    run: Run,
+    first: Annotated[str, typer.Argument(metavar="A", help="A candidate, by its name or the beginning of it.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    prompts: Annotated[int, typer.Option(min=0, help="Show so many prompts, the most different first.")] = 5,
+    split: PromptSplit = None,
+    output_format: Annotated[TextOrJson, typer.Option("--format", help="How to write it.")] = "table",
+) -> None:
+    """Compare two candidates: a paired test for each value, and the answers that differ most side by side."""
+    from mva_ray.service.diff import diff as find_diff
+    from mva_ray.service.show import show
+
+    show(find_diff(run, first, second, split, prompts), output_format, sys.stdout)
+
+
+@app.command()
+def history(
+    run: Run,
+    split: Annotated[Split, typer.Option(help="Prompts.")] = "search",
+    output_format: Annotated[TextOrJson, typer.Option("--format", help="How to write it.")] = "table",
+) -> None:
+    """Show how the front grew: after which evaluation, and how much of the box it covered."""
+    from mva_ray.service.history import history as find_history
+    from mva_ray.service.show import show
+
+    show(find_history(run, split), output_format, sys.stdout)
 
 
 @app.command()

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mva_ray.cli import DEFAULT_MODEL, app, main
+from mva_ray.errors import ConfigError
 from tests.support.evaluations import VALUES, make_run, trade_off
 
 REPOSITORY = Path(__file__).parents[1]
@@ -56,6 +57,64 @@ def test_the_ranking_is_told_beside_the_json(run: Path) -> None:
     assert (
         result.stderr == "best for positive=0, brief=1: only-brief (augmented Chebyshev, normalised over the front)\n"
     )
+
+
+def test_wishes_reach_the_query(run: Path) -> None:
+    def first(*options: str) -> str:
+        result = CliRunner().invoke(app, ["pareto", str(run), *options, "--format", "json"])
+        return str(json.loads(result.stdout)[0]["candidate"])
+
+    assert first("--at", "positive=0.1,brief=0.1") == "ones"
+    assert first("--from", "beyond", "--improve", "brief", "--allow", "positive=0.5") == "only-positive"
+    assert first("--from", "base", "--improve", "brief", "--keep", "positive") == "ones"
+    assert first("--presets", "0") == "beyond"
+
+
+def test_every_problem_of_the_options_is_told_at_once(run: Path) -> None:
+    result = python("-m", "mva_ray", "pareto", str(run), "--at", "polite=1", "--all", "--sort", "x")
+    assert result.returncode == 2
+    lines = result.stderr.splitlines()
+    assert lines[0] == "error: pareto: 4 problems"
+    assert lines[1] == "  - --at: 'polite' is not a value of this run; choose from positive, brief"
+    assert [line.split()[1] for line in lines[2:]] == ["--all:", "--sort:", "--sort:"]
+
+
+def test_runs_side_by_side(run: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other = tmp_path_factory.mktemp("other")
+    make_run(other, trade_off(2), VALUES[:2])
+    result = CliRunner().invoke(app, ["pareto", str(run), str(other), "--format", "json"])
+    assert {row["run"] for row in json.loads(result.stdout)} == {str(run), str(other)}
+
+
+@pytest.mark.parametrize("command", [["tradeoffs"], ["diff"], ["history"]])
+@pytest.mark.parametrize("as_json", [False, True])
+def test_questions_about_a_front(run: Path, command: list[str], as_json: bool) -> None:
+    names = ["beyond", "ones"] if command == ["diff"] else []
+    result = CliRunner().invoke(app, [*command, str(run), *names, *(["--format", "json"] if as_json else [])])
+    assert result.exit_code == 0, result.output
+    assert (json.loads(result.stdout)["run"] == str(run)) if as_json else ("prompts" in result.stdout)
+
+
+def test_export_takes_every_wish(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[str] = []
+
+    def find(place: str, name: str) -> None:
+        found.append(name)
+        raise ConfigError(place, ["found"])
+
+    fake_module(monkeypatch, "mva_ray.export.candidate", find=find)
+    fake_module(monkeypatch, "mva_ray.export.write", write=None)
+    for wish in (
+        ["--candidate", "bey"],
+        ["--prefer", "brief=1"],
+        ["--at", "positive=0.1,brief=0.1"],
+        ["--from", "beyond", "--improve", "brief", "--allow", "positive=0.5"],
+        ["--preset", "preset1", "--within", "0"],
+    ):
+        CliRunner().invoke(app, ["export", str(run), "--out", str(tmp_path / "out"), *wish])
+    assert found == ["beyond", "only-brief", "ones", "only-positive", "beyond"]
+    result = CliRunner().invoke(app, ["export", str(run), "--out", str(tmp_path / "out")])
+    assert str(result.exception) == "wish: needs --candidate, --prefer, --at, --from with --improve, or --preset"
 
 
 def test_pareto_writes_a_file(run: Path, tmp_path: Path) -> None:

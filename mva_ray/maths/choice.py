@@ -20,7 +20,7 @@ RADIUS = 0.125
 """Of a neighbourhood, in ranges of the front: pymoo's epsilon."""
 NEAREST = 0.01
 """Ranges of the front: a wish moves at least so far."""
-DOUBLINGS = 40
+GROWTH, STEPS = 1.25, 120
 PREFERENCES = 500
 """At most so many preferences stand for all."""
 
@@ -60,8 +60,8 @@ def achievement(rewards: ArrayLike, point: ArrayLike, rho: float = RHO) -> Float
 def alternatives(rewards: ArrayLike, point: ArrayLike) -> list[int]:
     """What a somewhat higher wish would give instead: one row for each column.
 
-    The point is moved up in one column at a time, as far as the best row is from it (in ranges of the front), and twice
-    as far again until another row is best: a front of few rows may have none so near.
+    The point is moved up in one column at a time, as far as the best row is from it (in ranges of the front), and
+    further until another row is best: a front of few rows may have none so near.
 
     Source: Wierzbicki (1980), see `achievement`; Miettinen (1999), section 5.6.
 
@@ -84,8 +84,8 @@ def alternatives(rewards: ArrayLike, point: ArrayLike) -> list[int]:
 def _raised(points: Floats, level: Floats, best: int, column: int, step: float) -> int:
     if points[best, column] == points[:, column].max():
         return best
-    for doubling in range(DOUBLINGS):
-        wish = level + np.where(np.arange(len(level)) == column, step * 2**doubling, 0.0)
+    for power in range(STEPS):
+        wish = level + np.where(np.arange(len(level)) == column, step * GROWTH**power, 0.0)
         if (found := int(achievement(points, wish).argmax())) != best:
             return found
     return best
@@ -201,6 +201,34 @@ def knees(rewards: ArrayLike) -> NDArray[np.bool_]:
     if not found.any() and above.max() > 1:
         found[above.argmax()] = True
     return found
+
+
+def neighbours(rewards: ArrayLike) -> list[tuple[int, int]]:
+    """Pairs of rows that are next to each other: the shortest tree over the front, columns scaled by their ranges.
+
+    Of two values these are the rows in order of the first one. Source: Prim, "Shortest connection networks and some
+    generalizations", Bell System Technical Journal 36 (1957).
+
+    Args:
+        rewards: shape (n, k), non-dominated; n may be 0.
+
+    Returns:
+        n - 1 pairs, each with its lower row first, in order.
+    """
+    points = finite_matrix(rewards)
+    if not len(points):
+        return []
+    low, span, _ = _scale(points)
+    units = (points - low) / span
+    nearest, distance = np.zeros(len(units), dtype=int), np.linalg.norm(units - units[0], axis=1)
+    outside, pairs = set(range(1, len(units))), []
+    while outside:
+        row = min(outside, key=lambda each: (distance[each], each))
+        outside.remove(row)
+        pairs.append((min(row, int(nearest[row])), max(row, int(nearest[row]))))
+        step = np.linalg.norm(units - units[row], axis=1)
+        nearest, distance = np.where(step < distance, row, nearest), np.minimum(step, distance)
+    return sorted(pairs)
 
 
 def preferences(columns: int, most: int = PREFERENCES) -> Floats:

@@ -35,6 +35,7 @@ class Query:
         wish: rank the front by it, best first.
         presets: only the fewest candidates of the front such that one of them serves every preference within so many
             percent, see `Preset`.
+        after: as it was after the first so many evaluations of the search, on its prompts.
     """
 
     split: Split | None = None
@@ -45,6 +46,7 @@ class Query:
     limit: int | None = None
     wish: Ranked | WishText | None = None
     presets: float | None = None
+    after: int | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,10 @@ def ask(run: Path | str | Sequence[Path | str], query: Query) -> Answer:
     from mva_ray.table.snapshot import snapshot
 
     places = [run] if isinstance(run, str | Path) else list(run)
-    side = together([snapshot(place) for place in places], query.split)
+    snapshots = [snapshot(place) for place in places]
+    if query.after is not None:
+        snapshots = [one.first(max(query.after, 0)) for one in snapshots]
+    side = together(snapshots, query.split)
     frame, values = side.frame, list(side.coefficients)
     wish = _checked(query, values, list(frame.columns))
 
@@ -143,6 +148,10 @@ def _checked(query: Query, values: Sequence[str], columns: list[str]) -> Ranked 
         for name, given in others
         if given and ranks and ranks != [name]
     ]
+    counts = [("--limit", query.limit), ("--after", query.after)]
+    problems += [f"{name}: must be at least 0, got {n}" for name, n in counts if n is not None and n < 0]
+    if query.after is not None and query.split == "held_out":
+        problems.append("--after: counts evaluations of the search: leave --split held_out out")
     if query.sort is not None and query.sort.removeprefix("-") not in columns:
         problems.append(f"--sort: no column '{query.sort.removeprefix('-')}'; the columns are {', '.join(columns)}")
     if problems:

@@ -31,13 +31,13 @@ def together(snapshots: Sequence["Snapshot"], split: str | None) -> Side:
     Raises:
         ConfigError: no run, a run twice, or runs that differ in their values.
     """
-    from mva_ray.table.frame import metric_columns, on_split
+    from mva_ray.table.frame import metric_columns
 
     _check(snapshots)
-    frames = [on_split(one.frame, split) for one in snapshots]
+    frames = [one.on(split) for one in snapshots]
     chosen = {str(frame["split"].iloc[0]) for frame in frames if len(frame)}
     if len(chosen) > 1:
-        frames, chosen = [on_split(one.frame, "search") for one in snapshots], {"search"}
+        frames, chosen = [one.on("search") for one in snapshots], {"search"}
     first = snapshots[0].state
     on = split or (chosen.pop() if chosen else "search")
     if len(snapshots) == 1:

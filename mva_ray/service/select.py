@@ -22,7 +22,6 @@ def select(run: Path | str, wish: Wish | WishText, split: Split | None = None) -
     Raises:
         ConfigError: no run there, every problem of the wish at once, or no candidate that it allows.
     """
-    from mva_ray.table.frame import on_split
     from mva_ray.table.snapshot import snapshot
 
     found = snapshot(run)
@@ -32,7 +31,7 @@ def select(run: Path | str, wish: Wish | WishText, split: Split | None = None) -
         return found.evaluation(wish.candidate, split).candidate
     if problems := list(wish.problems(values)):
         raise ConfigError("wish", problems)
-    frame = on_split(found.frame, split)
+    frame = found.on(split)
     if not frame["on_front"].any():
         raise ConfigError(str(run), ["there is no candidate on the front"])
     if isinstance(wish, Preset):

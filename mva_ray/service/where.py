@@ -1,6 +1,7 @@
 """`--where`: an SQL condition over the columns of a frame, by a database that sees nothing else."""
 
 from concurrent.futures import Future, wait
+from functools import cache
 from threading import Thread
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ ISOLATED = {
     "python_enable_replacements": "false",
     "memory_limit": "512MB",
     "temp_directory": "",
+    "threads": "1",
     "lock_configuration": "true",
 }
 WHERE_SECONDS = 10.0
@@ -36,8 +38,8 @@ def where(frame: "pd.DataFrame", condition: str, seconds: float = WHERE_SECONDS)
     """
     import duckdb
 
-    database, kept = duckdb.connect(config=dict(ISOLATED)), Future[list[int]]()
-    Thread(target=_filter, args=(database, frame, condition, kept), daemon=True).start()
+    connection, kept = _connection(), Future[list[int]]()
+    Thread(target=_filter, args=(connection, frame, condition, kept), daemon=True).start()
     try:
         return frame.iloc[sorted(kept.result(seconds))]
     except TimeoutError:
@@ -47,19 +49,34 @@ def where(frame: "pd.DataFrame", condition: str, seconds: float = WHERE_SECONDS)
         raise ConfigError("--where", [f"{reason}; the columns are {', '.join(frame.columns)}"]) from None
     finally:
         if not kept.done():
-            database.interrupt()
+            _database.cache_clear()
+            connection.interrupt()
             wait([kept], GRACE_SECONDS)
 
 
+def _connection() -> "duckdb.DuckDBPyConnection":
+    """One of its own to a database that takes longer to start than most conditions take."""
+    return _database().cursor()
+
+
+@cache
+def _database() -> "duckdb.DuckDBPyConnection":
+    import duckdb
+
+    return duckdb.connect(config=dict(ISOLATED))
+
+
 def _filter(
-    database: "duckdb.DuckDBPyConnection", frame: "pd.DataFrame", condition: str, kept: Future[list[int]]
+    connection: "duckdb.DuckDBPyConnection", frame: "pd.DataFrame", condition: str, kept: Future[list[int]]
 ) -> None:
     """In a thread of its own: DuckDB hears of no signal, and of an interruption only between two chunks of rows."""
+    import pyarrow as pa
+
     try:
-        with database:
-            numbered = database.from_df(frame.assign(__row=range(len(frame))))
-            rows = numbered.filter(f"({condition}\n)").project("__row").fetchall()
+        with connection:
+            rows = pa.Table.from_pandas(frame.assign(__row=range(len(frame))), preserve_index=False)
+            found = connection.from_arrow(rows).filter(f"({condition}\n)").project("__row").fetchall()
     except BaseException as error:
         kept.set_exception(error)
     else:
-        kept.set_result([row for (row,) in rows])
+        kept.set_result([row for (row,) in found])

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from math import isfinite, nan
 from typing import TYPE_CHECKING
 
+from mva_ray.errors import ConfigError
+
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
@@ -193,7 +195,10 @@ def _standing(frame: "pd.DataFrame", name: str) -> "pd.Series":
     from mva_ray.table.snapshot import only
 
     known = frame[frame["status"] == "ok"]
-    return known[known["candidate"] == only(name, known["candidate"].tolist())].iloc[-1]
+    rows = known[known["candidate"] == only(name, known["candidate"].unique().tolist())]
+    if len(rows) > 1:
+        raise ConfigError(f"candidate {name!r}", ["is in several of these runs: ask one of them alone"])
+    return rows.iloc[0]
 
 
 def _unknown(named: Mapping[str, object], values: Sequence[str]) -> Iterator[str]:

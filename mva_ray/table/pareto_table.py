@@ -2,18 +2,19 @@
 
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial, reduce
-from operator import or_
+from operator import and_, or_
 from pathlib import Path
-from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
@@ -24,7 +25,7 @@ from mva_ray.errors import NO_SPACE, DamagedFile, RunError, last_line, out_of_sp
 from mva_ray.records import Evaluation, ScoredGeneration
 from mva_ray.run_dir.layout import TABLE, RunDirectory
 from mva_ray.run_dir.patience import is_away, patiently
-from mva_ray.run_dir.place import arrow_files, delta_options, is_url
+from mva_ray.run_dir.place import arrow_files, delta_options, is_url, name_of
 from mva_ray.run_dir.run_state import RunState
 from mva_ray.table.frame import flat_frame, front_rows, on_split
 from mva_ray.table.maps import numbers as numbers_of
@@ -37,7 +38,8 @@ IDENTITY = ["candidate", "context", "split", "prompts_hash", "created_at"]
 FILE = "__filename"
 """Arrow's own name for the file that a row is in."""
 REMEDY = "bring back what is missing from a copy, or delete the whole table, and all of it is evaluated again"
-Filters = list[tuple[str, str, str]]
+Filters = list[tuple[str, str]]
+"""Columns and what they must be."""
 
 
 class ParetoTable:
@@ -57,6 +59,11 @@ class ParetoTable:
         self._run = RunDirectory(run_dir)
         self.run_dir = self._run.place
         self._uri = self._run.table
+
+    @property
+    def uri(self) -> str:
+        """Where the Delta table is."""
+        return self._uri
 
     def append(self, evaluations: Sequence[Evaluation]) -> None:
         """Add all rows in one commit: a kill leaves all of them or none.
@@ -106,8 +113,8 @@ class ParetoTable:
             with_generations: read the texts too; else `generations` is empty.
         """
         columns = SCHEMA.names if with_generations else WITHOUT_TEXTS
-        wanted = [("context", "=", context), ("split", "=", split)]
-        return from_arrow(self._read(columns, [(name, is_, key) for name, is_, key in wanted if key is not None]))
+        wanted = [("context", context), ("split", split)]
+        return from_arrow(self._read(columns, [(name, key) for name, key in wanted if key is not None]))
 
     def current(self, split: str | None = None, with_generations: bool = False) -> list[Evaluation]:
         """The newest evaluation of every current candidate and split.
@@ -118,9 +125,18 @@ class ParetoTable:
         columns = SCHEMA.names if with_generations else WITHOUT_TEXTS
         return from_arrow(self._current(RunState.load(self.run_dir), split, columns))
 
-    def current_rows(self, state: RunState, split: str | None = None) -> pa.Table:
-        """`current` as Arrow has it, without generations, with `file`: the name of the file that a row is in."""
-        return self._current(state, split, [*WITHOUT_TEXTS, FILE]).rename_columns({FILE: "file"})
+    def rows(self, before: "Rows | None" = None) -> "Rows":
+        """Every row of every context as Arrow has it, without generations.
+
+        Args:
+            before: what an earlier call gave: then only files that are new are read.
+        """
+        names = self._files()
+        if before is not None and before.files <= names:
+            new = self._read([*WITHOUT_TEXTS, FILE], [], names - before.files) if before.files != names else None
+            table = before.table if new is None else pa.concat_tables([before.table, new], promote_options="default")
+            return Rows(names, table.sort_by("created_at") if new is not None else table)
+        return Rows(names, self._read([*WITHOUT_TEXTS, FILE], [], names))
 
     def frame(self, split: str | None = None) -> pd.DataFrame:
         """`current` as flat rows. Columns: docs/table.md.
@@ -132,7 +148,7 @@ class ParetoTable:
             ConfigError: the directory holds no run.
         """
         state = RunState.load(self.run_dir)
-        return flat_frame(self.current_rows(state, split), state.coefficients, state.constraints)
+        return flat_frame(self._current(state, split, WITHOUT_TEXTS), state.coefficients, state.constraints)
 
     def front(self, split: str | None = None) -> pd.DataFrame:
         """The non-dominated rows of `frame`, highest first value first.
@@ -153,9 +169,13 @@ class ParetoTable:
             ConfigError: the directory holds no run.
         """
         state = RunState.load(self.run_dir)
-        filters = [("context", "=", state.context), ("split", "=", split), ("candidate", "=", candidate)]
-        found = from_arrow(_of_run(self._read(SCHEMA.names, filters), state))
-        return list(found[-1].generations) if found else []
+        filters = [("context", state.context), ("split", split), ("candidate", candidate)]
+        rows = _of_run(self._read([*IDENTITY, FILE], filters), state)
+        if not len(rows):
+            return []
+        with self._speaking_plainly():
+            read = partial(self._read_file, rows[FILE][-1].as_py(), [candidate], split, state, None)
+            return list(from_arrow(patiently(self._uri, read))[-1].generations)
 
     def answer_rewards(self, files: Mapping[str, str], split: str, state: RunState) -> dict[str, NDArray[np.float64]]:
         """The reward of every answer of some candidates, [prompts, values] each, without reading what they said.
@@ -174,17 +194,22 @@ class ParetoTable:
     def _answer_rewards(
         self, split: str, state: RunState, file: str, candidates: Sequence[str]
     ) -> dict[str, NDArray[np.float64]]:
-        files, path = arrow_files(self._uri)
-        with pq.ParquetFile(files.open_input_file(f"{path}/{unquote(file)}")) as parquet:
-            leaves = [parquet.metadata.schema.column(index).path for index in range(parquet.metadata.num_columns)]
-            numbers = [leaf for leaf in leaves if leaf.startswith("generations.") and ".rewards." in leaf]
-            rows = _of_run(parquet.read([*IDENTITY, *numbers]).sort_by("created_at"), state)
-        rows = rows.filter((pc.field("split") == split) & pc.field("candidate").isin(list(candidates)))
+        rows = self._read_file(file, candidates, split, state, ".rewards.")
         maps = rows["generations"].combine_chunks()
-        all_rewards = numbers_of(maps.flatten().field("rewards"), state.values)
+        every = numbers_of(maps.flatten().field("rewards"), state.values)
         bounds = np.cumsum([0, *maps.value_lengths().to_pylist()])
-        names = rows["candidate"].to_pylist()
-        return {name: all_rewards[bounds[row] : bounds[row + 1]] for row, name in enumerate(names)}
+        return {name: every[bounds[row] : bounds[row + 1]] for row, name in enumerate(rows["candidate"].to_pylist())}
+
+    def _read_file(
+        self, file: str, candidates: Sequence[str], split: str, state: RunState, part: str | None
+    ) -> pa.Table:
+        """The rows of some candidates that one file holds, oldest first; of their generations `part` alone."""
+        files, path = arrow_files(self._uri)
+        with pq.ParquetFile(files.open_input_file(f"{path}/{file}")) as parquet:
+            leaves = [parquet.metadata.schema.column(index).path for index in range(parquet.metadata.num_columns)]
+            wanted = [leaf for leaf in leaves if leaf.startswith("generations.") and part and part in leaf]
+            rows = _of_run(parquet.read([*IDENTITY, *wanted] if part else None).sort_by("created_at"), state)
+        return rows.filter((pc.field("split") == split) & pc.field("candidate").isin(list(candidates)))
 
     def stamp(self) -> object:
         """Changes when a row is added, or another config becomes the current one."""
@@ -203,11 +228,8 @@ class ParetoTable:
         return len(rows) - len(_of_run(rows, state))
 
     def _current(self, state: RunState, split: str | None, columns: list[str]) -> pa.Table:
-        wanted = [("context", "=", state.context), *([("split", "=", split)] if split is not None else [])]
-        rows = _of_run(self._read(columns, wanted), state)
-        names = zip(rows["split"].to_pylist(), rows["candidate"].to_pylist(), strict=True)
-        newest = {name: index for index, name in enumerate(names)}
-        return rows.take(list(newest.values())) if len(newest) < len(rows) else rows
+        wanted = [("context", state.context), *([("split", split)] if split is not None else [])]
+        return newest(self._read(columns, wanted), state)
 
     def _commit(self, rows: pa.Table) -> None:
         options = delta_options(self._uri)
@@ -216,22 +238,50 @@ class ParetoTable:
             DeltaTable.create(self._uri, schema=SCHEMA, mode="ignore", storage_options=options)
         write_deltalake(self._uri, rows, mode="append", schema_mode="merge", storage_options=options)
 
-    def _read(self, columns: list[str], filters: Filters) -> pa.Table:
+    def _files(self) -> frozenset[str]:
+        """The names of the files that hold the rows of the newest version."""
         with self._speaking_plainly():
-            return patiently(self._uri, lambda: self._read_now(columns, filters))
+            return patiently(
+                self._uri, lambda: frozenset(map(name_of, table.file_uris()) if (table := self._open()) else ())
+            )
 
-    def _read_now(self, columns: list[str], filters: Filters) -> pa.Table:
-        if not self._has_log():
-            self._check_empty()
+    def _read(self, columns: list[str], filters: Filters, only: Collection[str] | None = None) -> pa.Table:
+        with self._speaking_plainly():
+            return patiently(self._uri, lambda: self._read_now(columns, filters, only))
+
+    def _read_now(self, columns: list[str], filters: Filters, only: Collection[str] | None) -> pa.Table:
+        table = self._open()
+        if table is None:
             return pa.schema([*SCHEMA, pa.field(FILE, pa.string())]).empty_table().select(columns)
-        table = DeltaTable(self._uri, storage_options=delta_options(self._uri))
         there = [field.name for field in table.schema().fields if field.name in {*columns, *EARLIER_COLUMNS}]
         there += [FILE] if FILE in columns else []
-        # Delta's own hands Python buffers to Arrow's threads, and these may outlive the interpreter: an abort.
+        wanted = reduce(and_, (pc.field(name) == value for name, value in filters)) if filters else None
+        return self._dataset(table, only).to_table(columns=there, filter=wanted).sort_by("created_at")
+
+    def _open(self) -> DeltaTable | None:
+        """The newest version; None before the first row."""
+        if self._has_log():
+            return DeltaTable(self._uri, storage_options=delta_options(self._uri))
+        self._check_empty()
+        return None
+
+    def _dataset(self, table: DeltaTable, only: Collection[str] | None) -> ds.Dataset:
+        """The files of a version, or some of them.
+
+        Delta's own way to Arrow spends a millisecond on the statistics of each file, which prune nothing here, and
+        hands Python buffers to Arrow's threads, which may outlive the interpreter: an abort. What is beyond the first
+        version of Delta's protocol (such as deletion vectors, by other programs) is left to it.
+        """
         files, path = arrow_files(self._uri)
         within = SubTreeFileSystem(path, files)
-        rows = table.to_pyarrow_table(columns=there, filters=filters or None, filesystem=within)
-        return rows.sort_by("created_at")
+        if table.protocol().min_reader_version > 1:
+            return table.to_pyarrow_dataset(filesystem=within)
+        parquet = ds.ParquetFileFormat(
+            default_fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=is_url(self._uri))
+        )
+        names = sorted(map(name_of, table.file_uris()) if only is None else only)
+        fragments = [parquet.make_fragment(name, filesystem=within) for name in names]
+        return ds.FileSystemDataset(fragments, pa.schema(table.schema().to_arrow()), parquet, within)
 
     def _has_log(self) -> bool:
         return any(name.endswith(".json") for name in self._run.store.names(f"{TABLE}/_delta_log"))
@@ -258,6 +308,22 @@ class ParetoTable:
             if is_url(self._uri) and isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
                 raise RunError(f"{self._uri}: {last_line(error)}") from error
             raise DamagedFile(self._uri, last_line(error), REMEDY) from error
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What one version of a table holds, oldest first, without generations; `FILE` is the file that a row is in."""
+
+    files: frozenset[str]
+    table: pa.Table
+
+
+def newest(rows: pa.Table, state: RunState) -> pa.Table:
+    """Of the current rows the newest of every candidate and split, where the first of these stood."""
+    rows = _of_run(rows, state)
+    names = zip(rows["split"].to_pylist(), rows["candidate"].to_pylist(), strict=True)
+    last = {name: index for index, name in enumerate(names)}
+    return rows.take(list(last.values())) if len(last) < len(rows) else rows
 
 
 def _of_run(rows: pa.Table, state: RunState) -> pa.Table:

@@ -1,7 +1,7 @@
 """The current rows of a run at one moment: read once, without texts, and asked any number of times."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -9,14 +9,15 @@ from threading import Lock
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mva_ray.errors import ConfigError
+from mva_ray.errors import ConfigError, DamagedFile
 from mva_ray.records import Evaluation
 from mva_ray.run_dir.layout import RunDirectory
 from mva_ray.run_dir.run_state import RunState
-from mva_ray.table.frame import flat_frame
-from mva_ray.table.pareto_table import ParetoTable
+from mva_ray.table.frame import flat_frame, on_split
+from mva_ray.table.pareto_table import FILE, REMEDY, ParetoTable, Rows, newest
 from mva_ray.table.schema import from_arrow
 
 KEPT = 16
@@ -29,17 +30,33 @@ class Snapshot:
 
     Args:
         place: the absolute path or URL of the run.
-        rows: without generations; `file` says where in the table each row is.
+        rows: without generations; `FILE` says where in the table each row is.
+        read: all rows that were read of the table, for the next snapshot.
     """
 
     place: str
     state: RunState
     rows: pa.Table
+    read: Rows
 
     @cached_property
     def frame(self) -> pd.DataFrame:
         """The flat rows of docs/table.md. It is shared: do not change it."""
         return flat_frame(self.rows, self.state.coefficients, self.state.constraints)
+
+    def on(self, split: str | None) -> pd.DataFrame:
+        """The rows of `frame` on one split, shared too; if None, `held_out` where there are any, else `search`."""
+        if split not in self._on:
+            self._on[split] = on_split(self.frame, split)
+        return self._on[split]
+
+    @cached_property
+    def _on(self) -> dict[str | None, pd.DataFrame]:
+        return {}
+
+    def first(self, n: int) -> "Snapshot":
+        """As it was after the first n evaluations of the search."""
+        return replace(self, rows=self.rows.filter(pc.field("split") == "search").slice(0, n))
 
     def evaluations(self) -> list[Evaluation]:
         """All rows, without texts."""
@@ -66,16 +83,25 @@ class Snapshot:
 
         Raises:
             ConfigError: a candidate has no answers to all prompts of the split.
+            DamagedFile: an answer has no reward of a value.
         """
         there = self.frame[(self.frame["split"] == split) & (self.frame["status"] == "ok")]
         rows = dict(zip(there["candidate"], there.index.tolist(), strict=True))
         if missing := [name for name in candidates if name not in rows]:
-            problems = [f"candidate '{name}' has not answered all {split} prompts" for name in missing]
-            raise ConfigError(self.place, problems)
-        files = self.rows["file"].take([rows[name] for name in candidates]).to_pylist()
+            raise ConfigError(
+                self.place, [f"candidate '{name}' has not answered all {split} prompts" for name in missing]
+            )
+        if not candidates:
+            return np.zeros((0, 0, len(self.state.values)))
+        files = self.rows[FILE].take([rows[name] for name in candidates]).to_pylist()
         wanted = dict(zip(candidates, files, strict=True))
-        found = ParetoTable(self.place).answer_rewards(wanted, split, self.state)
-        return np.stack([found[name] for name in candidates]) if found else np.zeros((0, 0, len(self.state.values)))
+        table = ParetoTable(self.place)
+        found = table.answer_rewards(wanted, split, self.state)
+        whole = max(map(len, found.values()))
+        for name, of_answers in found.items():
+            if len(of_answers) != whole or not np.isfinite(of_answers).all():
+                raise DamagedFile(table.uri, f"{name} has not a reward of every value for all {whole} prompts", REMEDY)
+        return np.stack([found[name] for name in candidates])
 
 
 def snapshot(run: Path | str) -> Snapshot:
@@ -87,20 +113,30 @@ def snapshot(run: Path | str) -> Snapshot:
         ConfigError: no run there.
         DamagedFile: a file of it cannot be read.
     """
+    place = RunDirectory(run).place
     with _lock:
-        place = RunDirectory(run).place
-        stamp = ParetoTable(place).stamp()
-        kept = _kept.pop(place, None)
-        if kept is None or kept[0] != stamp:
-            state = RunState.load(place)
-            kept = stamp, Snapshot(place, state, ParetoTable(place).current_rows(state))
-        _kept[place] = kept
-        while len(_kept) > KEPT:
-            del _kept[next(iter(_kept))]
-        return kept[1]
+        of_place = _reading.setdefault(place, Lock())
+    with of_place:
+        stamp, (known, before) = ParetoTable(place).stamp(), _kept.get(place, (None, None))
+        if before is None or known != stamp:
+            state, read = RunState.load(place), ParetoTable(place).rows(before.read if before else None)
+            before = Snapshot(place, state, newest(read.table, state), read)
+        with _lock:
+            _kept.pop(place, None)
+            _kept[place] = stamp, before
+            while len(_kept) > KEPT:
+                del _kept[next(iter(_kept))]
+    return before
+
+
+def forget() -> None:
+    """Drop what is kept of all runs."""
+    with _lock:
+        _kept.clear()
 
 
 _kept: dict[str, tuple[object, Snapshot]] = {}
+_reading: dict[str, Lock] = {}
 _lock = Lock()
 
 

@@ -147,13 +147,17 @@ def test_preference_over_an_empty_front(tmp_path: Path) -> None:
 
 def test_every_problem_of_a_query_is_told_at_once(run: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        ask(run, Query(everything=True, sort="-niceness", prefer="polite=1"))
+        ask(run, Query(everything=True, sort="-niceness", prefer="polite=1", limit=-1, after=-2, presets=-3.0))
     told = "\n".join(caught.value.problems)
     for part in (
         "--prefer: 'polite'",
         "--all: cannot go",
         "--sort: cannot go",
         "--sort: no column 'niceness'; the col",
+        "--presets: cannot go",
+        "--presets: must be a percentage of at least 0, got -3",
+        "--limit: must be at least 0, got -1",
+        "--after: must be at least 0, got -2",
     ):
         assert part in told
 

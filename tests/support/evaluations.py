@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from statistics import fmean, stdev
 
 from mva_ray.records import Evaluation, Generation, ScoredGeneration, coefficient_names
 from mva_ray.run_dir.run_state import RunState
@@ -44,6 +45,28 @@ def ok(
                 Generation("Hi?", 'A "quoted",\nline — é 🙂', 5, False, (3, 151_642, 9, 0, 7, 1)), dict(rewards)
             ),
             ScoredGeneration(Generation("Why?", "", 10, True), dict(rewards), {"base_nll": 1.5}),
+        ),
+    )
+
+
+def answered(
+    candidate: str,
+    weights: Mapping[str, float],
+    rewards: Sequence[Mapping[str, float]],
+    texts: Sequence[str] | None = None,
+    split: str = "held_out",
+) -> Evaluation:
+    """An evaluation that succeeded, with a reward of every value for each of its prompts."""
+    n, values = len(rewards), list(rewards[0])
+    numbers = {value: [of_prompt[value] for of_prompt in rewards] for value in values}
+    said = texts or [f"{candidate} says {index}" for index in range(n)]
+    return replace(
+        ok(candidate, weights, {value: fmean(each) for value, each in numbers.items()}, split),
+        reward_se={value: stdev(each) / n**0.5 if n > 1 else 0.0 for value, each in numbers.items()},
+        n_prompts=n,
+        generations=tuple(
+            ScoredGeneration(Generation(f"prompt {index}", text, 5, False), dict(of_prompt))
+            for index, (text, of_prompt) in enumerate(zip(said, rewards, strict=True))
         ),
     )
 
