@@ -15,10 +15,13 @@ from mva_ray.export.candidate import find
 from mva_ray.export.write import write
 from mva_ray.serve.catalogue import Catalogue, ServedRun
 from mva_ray.serve.errors import Refused
+from mva_ray.service.diff import Diff, diff
+from mva_ray.service.history import History, history
 from mva_ray.service.query import Query, Split, ask
 from mva_ray.service.render import notes, records
 from mva_ray.service.select import select
 from mva_ray.service.status import status
+from mva_ray.service.tradeoffs import Tradeoffs, tradeoffs
 from mva_ray.service.wish_text import WishText
 from mva_ray.table.pareto_table import ParetoTable
 
@@ -91,6 +94,29 @@ def make_api(catalogue: Catalogue) -> APIRouter:
         """The candidate that is best for one wish, as `mva-ray export` chooses it."""
         wish = WishText(candidate, prefer, at, start, improve, keep, allow, preset)
         return {"candidate": select(known(run).place, wish)}
+
+    @api.get("/runs/{run}/tradeoffs")
+    def of_neighbours(
+        run: str, split: Split | None = None, start: Annotated[Text, Parameter(alias="from")] = None
+    ) -> Tradeoffs:
+        """What a step along the front costs, how sure its members are of their places, and who is alike."""
+        return tradeoffs(known(run).place, split, start)
+
+    @api.get("/runs/{run}/diff")
+    def of_two(
+        run: str,
+        first: Annotated[str, Parameter(max_length=1000)],
+        second: Annotated[str, Parameter(max_length=1000)],
+        split: Split | None = None,
+        prompts: Annotated[int, Parameter(ge=0, le=1000)] = 5,
+    ) -> Diff:
+        """A paired test a value, and the prompts where two candidates differ most."""
+        return diff(known(run).place, first, second, split, prompts)
+
+    @api.get("/runs/{run}/history")
+    def over_time(run: str, split: Split = "search") -> History:
+        """The front and its hypervolume after each evaluation, and after so many answers."""
+        return history(known(run).place, split)
 
     @api.get("/runs/{run}/candidates/{candidate}/completions")
     def completions(run: str, candidate: str, split: Split = "held_out", contains: Text = None) -> list[dict[str, Any]]:

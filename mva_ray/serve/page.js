@@ -268,7 +268,7 @@ async function choose(candidate, alternatives = {}) {
   $("export").href = `/api/v1/runs/${encodeURIComponent(state.run.name)}/candidates/${encodeURIComponent(candidate)}/export`;
   draw();
   remember();
-  await recorded();
+  await Promise.all([recorded(), steps(candidate)]);
 }
 
 // ---- talking
@@ -339,15 +339,59 @@ function heard(text, place) {
 // ---- what was recorded
 
 async function recorded() {
+  others();
+  await ($("other").value ? differences($("other").value) : completions());
+}
+
+function others() {
+  const kept = $("other").value;
+  const names = state.rows.map((row) => row.candidate).filter((name) => name !== state.chosen);
+  $("other").replaceChildren(element("option", { value: "", textContent: "nobody" }),
+    ...names.map((name) => element("option", { value: name, textContent: name })));
+  $("other").value = names.includes(kept) ? kept : "";
+}
+
+async function completions() {
   const row = state.rows.find((one) => one.candidate === state.chosen);
   const found = await ofRun(`/candidates/${encodeURIComponent(state.chosen)}/completions`, {
     split: row.split, contains: $("contains").value,
   });
-  const head = element("tr", {}, ...["prompt", "completion", ...state.run.values].map((text) => element("th", { textContent: text, scope: "col" })));
-  const lines = found.map((one) => element("tr", {}, element("td", { textContent: one.prompt }), element("td", { textContent: one.completion }),
-    ...state.run.values.map((value) => element("td", { className: "number", textContent: number(one.rewards[value]) }))));
-  $("recorded").replaceChildren(element("p", { textContent: `${found.length} completions of ${state.chosen}` }),
-    element("div", { className: "scroll" }, element("table", {}, element("thead", {}, head), element("tbody", {}, ...lines))));
+  texts(`${found.length} completions of ${state.chosen}`, ["prompt", "completion", ...state.run.values],
+    found.map((one) => [one.prompt, one.completion, ...state.run.values.map((value) => one.rewards[value])]));
+}
+
+async function differences(other) {
+  const found = await ofRun("/diff", { first: state.chosen, second: other, prompts: 20 });
+  const values = Object.entries(found.values).map(([value, { difference, p }]) =>
+    `${value} ${number(difference.estimate)} (95 %: ${number(difference.low)} to ${number(difference.high)}, p ${number(p)})`);
+  texts(`${state.chosen} minus ${other} on ${found.n_prompts} prompts: ${values.join("; ")}. ${found.same} answered alike. ` +
+    "Where they differ most:", ["prompt", state.chosen, other], found.prompts.map((one) => [one.prompt, one.first, one.second]));
+}
+
+function texts(caption, head, rows) {
+  const cell = (content) => (typeof content === "number"
+    ? element("td", { className: "number", textContent: number(content) }) : element("td", { textContent: content }));
+  const first = element("tr", {}, ...head.map((text) => element("th", { textContent: text, scope: "col" })));
+  const lines = rows.map((row) => element("tr", {}, ...row.map(cell)));
+  $("recorded").replaceChildren(element("p", { textContent: caption }), element("div", { className: "scroll" },
+    element("table", {}, element("thead", {}, first), element("tbody", {}, ...lines))));
+}
+
+// ---- what a step from here costs
+
+async function steps(candidate) {
+  const row = state.front.find((one) => one.candidate === candidate);
+  const found = row ? (await ofRun("/tradeoffs", { from: candidate })).steps : [];
+  if (candidate === state.chosen) {
+    $("steps").replaceChildren(...found.map((step) => element("li", { textContent: inWords(step, candidate) })));
+  }
+}
+
+function inWords(step, candidate) {
+  const there = step.start === candidate ? step.to : step.start;
+  if (!step.told_apart) return `${there}: cannot be told apart from it`;
+  return `${there}: ${step.rates.map(({ gained, lost, cost }) => `1 of ${gained} costs ${number(cost.estimate)} of ${lost} ` +
+    `(95 %: ${number(cost.low)} to ${number(cost.high)})`).join(", ")}`;
 }
 
 addEventListener("DOMContentLoaded", () => {
@@ -357,6 +401,7 @@ addEventListener("DOMContentLoaded", () => {
   $("mix").onclick = () => put({ title: `mixture ${mixture(own)}`, model: state.run.name, mixture: { ...own } });
   $("ask").onsubmit = (event) => { event.preventDefault(); safely(answer)(); };
   $("stop").onclick = () => { state.asking?.abort(); $("stop").disabled = true; };
+  $("other").onchange = safely(recorded);
   $("contains").oninput = soon(safely(recorded));
   $("export").onclick = (event) => { if (token) { event.preventDefault(); safely(save)($("export").href); } };
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);

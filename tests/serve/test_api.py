@@ -1,5 +1,6 @@
 """Questions over HTTP: the same rows as by the command line and in Python, and what is wrong in one shape."""
 
+import dataclasses
 import io
 import json
 import zipfile
@@ -16,8 +17,11 @@ from typer.testing import CliRunner
 
 from mva_ray.cli import app
 from mva_ray.errors import ConfigError
+from mva_ray.service.diff import diff
+from mva_ray.service.history import history
 from mva_ray.service.query import Query, ask
 from mva_ray.service.render import records
+from mva_ray.service.tradeoffs import tradeoffs
 from mva_ray.service.wish_text import WishText
 from tests.support.served import CANDIDATES, Served, serving
 
@@ -109,6 +113,18 @@ def test_recorded_completions(served: Served) -> None:
     assert [one["prompt"] for one in get(served, "/candidates/left/completions", contains="QUOTED").json()] == ["Hi?"]
 
 
+def test_what_is_known_of_a_front_is_what_the_functions_say(served: Served) -> None:
+    """Trade-offs, differences and history, field by field."""
+    assert get(served, "/tradeoffs").json() == as_json(tradeoffs(served.run))
+    assert get(served, "/tradeoffs", **{"from": "left"}).json() == as_json(tradeoffs(served.run, start="left"))
+    assert get(served, "/diff", first="left", second="right").json() == as_json(diff(served.run, "left", "right"))
+    assert get(served, "/history", split="held_out").json() == as_json(history(served.run, "held_out"))
+
+
+def as_json(found: Any) -> Any:
+    return json.loads(json.dumps(dataclasses.asdict(found)))
+
+
 def test_an_export_is_what_the_command_writes(served: Served, tmp_path: Path) -> None:
     answer = get(served, "/candidates/left/export")
     assert answer.headers["content-disposition"] == 'attachment; filename="demo-left.zip"'
@@ -140,6 +156,8 @@ def test_an_export_is_what_the_command_writes(served: Served, tmp_path: Path) ->
         ("/select", {"candidate": "nothing"}, 400, "no such candidate"),
         ("/candidates/nothing/completions", {}, 404, "no completions"),
         ("/candidates/..%2F..%2Frun.json/completions", {}, 404, ""),
+        ("/diff", {"first": "left"}, 400, "second"),
+        ("/diff", {"first": "left", "second": "nothing"}, 400, "no such candidate"),
         ("/candidates/left/export", {"as": "pickle"}, 400, "as"),
         ("/candidates/left/export", {"as": "compressed"}, 400, "--rank"),
         ("/../nothing/evaluations", {}, 404, ""),

@@ -104,6 +104,16 @@ def test_completions_are_text_and_searched(page: Any) -> None:
     assert "\u2014 \u00e9" in found.first.inner_text()
 
 
+def test_two_candidates_are_read_side_by_side(page: Any) -> None:
+    page.get_by_label("against").select_option("left")
+    page.get_by_text("middle minus left on 2 prompts").wait_for()
+
+
+def test_what_a_step_costs_is_said_where_one_stands(page: Any) -> None:
+    page.locator("#steps li").nth(1).wait_for()
+    assert {text.split(":")[0] for text in page.locator("#steps li").all_inner_texts()} == {"left", "right"}
+
+
 def test_what_is_shown_is_saved(page: Any, tmp_path: Path) -> None:
     with page.expect_download() as loading:
         page.get_by_role("button", name="Save as CSV").click()

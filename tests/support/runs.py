@@ -56,6 +56,10 @@ def add_candidates(run: Path, candidates: Mapping[str, tuple[Sequence[float], Se
             candidate=name,
             coefficients=dict(zip(VALUES, w, strict=True)),
             reward_mean=dict(zip(VALUES, rewards, strict=True)),
+            generations=tuple(
+                replace(one, rewards={value: mean + sign * 0.05 for value, mean in zip(VALUES, rewards, strict=True)})
+                for sign, one in zip((-1, 1), first.generations, strict=True)
+            ),
         )
         for name, (w, rewards) in candidates.items()
     ]
