@@ -72,13 +72,12 @@ def diff(run: Path | str, first: str, second: str, split: Split | None = None, p
     Raises:
         ConfigError: no run there, or what is wrong with each of the names.
     """
-    from mva_ray.table.pareto_table import ParetoTable
     from mva_ray.table.snapshot import snapshot
 
     found = snapshot(run)
     names = _names(found, (first, second), split)
     on = split or _shared_split(found, names)
-    answers = [ParetoTable(found.place).generations(name, on) for name in names]
+    answers = [found.generations(name, on) for name in names]
     shared = min(map(len, answers))
     return compared(found.place, on, names, [of_one[:shared] for of_one in answers], found.state.values, prompts)
 

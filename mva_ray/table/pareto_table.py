@@ -171,11 +171,13 @@ class ParetoTable:
         state = RunState.load(self.run_dir)
         filters = [("context", state.context), ("split", split), ("candidate", candidate)]
         rows = _of_run(self._read([*IDENTITY, FILE], filters), state)
-        if not len(rows):
-            return []
+        return self.answers(candidate, split, rows[FILE][-1].as_py(), state) if len(rows) else []
+
+    def answers(self, candidate: str, split: str, file: str, state: RunState) -> list[ScoredGeneration]:
+        """`generations` of a candidate whose row is in a file, as `Rows` says: no other file is read."""
         with self._speaking_plainly():
-            read = partial(self._read_file, rows[FILE][-1].as_py(), [candidate], split, state, None)
-            return list(from_arrow(patiently(self._uri, read))[-1].generations)
+            rows = patiently(self._uri, partial(self._read_file, file, [candidate], split, state, None))
+            return list(from_arrow(rows)[-1].generations)
 
     def answer_rewards(self, files: Mapping[str, str], split: str, state: RunState) -> dict[str, NDArray[np.float64]]:
         """The reward of every answer of some candidates, [prompts, values] each, without reading what they said.

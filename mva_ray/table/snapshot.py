@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mva_ray.errors import ConfigError, DamagedFile
-from mva_ray.records import Evaluation
+from mva_ray.records import Evaluation, ScoredGeneration
 from mva_ray.run_dir.layout import RunDirectory
 from mva_ray.run_dir.run_state import RunState
 from mva_ray.table.frame import flat_frame, on_split
@@ -71,10 +71,23 @@ class Snapshot:
         Raises:
             ConfigError: no such candidate, or several.
         """
+        return from_arrow(self.rows.take([self._row(name, split)]))[0]
+
+    def generations(self, name: str, split: str) -> list[ScoredGeneration]:
+        """What a candidate that did not fail answered on a split, in the order of the prompts.
+
+        Raises:
+            ConfigError: no such candidate on this split, or several.
+        """
+        row = self._row(name, split)
+        file, candidate = (self.rows[column][row].as_py() for column in (FILE, "candidate"))
+        return ParetoTable(self.place).answers(candidate, split, file, self.state)
+
+    def _row(self, name: str, split: str | None) -> int:
         frame = self.frame
         known = frame[(frame["status"] != "failed") & ((frame["split"] == split) if split else True)]
-        row = known[known["candidate"] == only(name, known["candidate"].unique().tolist())].sort_values("split").index
-        return from_arrow(self.rows.take([int(row[0])]))[0]
+        rows = known[known["candidate"] == only(name, known["candidate"].unique().tolist())]
+        return int(rows.sort_values("split").index[0])
 
     def rewards(self, candidates: Sequence[str], split: str) -> NDArray[np.float64]:
         """The reward of every answer: [candidates, prompts, values], in the order of prompts and values.
