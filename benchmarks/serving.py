@@ -14,6 +14,7 @@ import contextlib
 import json
 import random
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -43,8 +44,12 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=40)
     parser.add_argument("--soak", type=float, default=0.0)
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--screenshot", type=Path, help="of the page, and nothing else is done; needs playwright")
     arguments = parser.parse_args()
     with served(arguments.run) as (url, process):
+        if arguments.screenshot:
+            screenshot(url, arguments.screenshot)
+            return
         found = asyncio.run(measured(url, process, arguments))
     print(json.dumps(found, indent=2))
     if arguments.output:
@@ -209,6 +214,28 @@ async def ticks(end: float) -> AsyncIterator[None]:
     while time.monotonic() < end:
         yield
         await asyncio.sleep(1)
+
+
+def screenshot(url: str, file: Path) -> None:
+    """The page with an answer of the base, of the chosen one and of a mixture of one's own, side by side."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as started:
+        page = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"]).new_page(
+            viewport={"width": 1280, "height": 1150}
+        )
+        page.set_default_timeout(300_000)
+        page.goto(url)
+        page.locator("#chosen:not(:text('none'))").wait_for()
+        page.get_by_text("A mixture of your own").click()
+        page.locator("#mixture input").last.fill("1.8")
+        page.get_by_role("button", name="Put this mixture beside the others").click()
+        page.get_by_text("A mixture of your own").click()
+        page.get_by_label("at most").fill("60")
+        page.get_by_role("button", name="Answer").click()
+        page.locator("#answers .told").nth(2).get_by_text("tokens").wait_for()
+        page.screenshot(path=file)
 
 
 def cpu() -> str:
