@@ -2,13 +2,13 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
-def in_order(calls: Iterable[Callable[[], Coroutine[Any, Any, T]]], at_once: int) -> Iterator[T]:
+def in_order(calls: Iterable[Callable[[], Coroutine[Any, Any, T]]], at_once: int) -> Generator[T, None, None]:
     """What the calls return, in their order; so many are begun, in their order, beyond those whose result was taken.
 
     So what is lost where this ends early is what `at_once` of them have done. They are cancelled then.

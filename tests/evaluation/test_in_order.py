@@ -36,7 +36,7 @@ def test_what_nobody_waits_for_is_cancelled() -> None:
             raise
         return number
 
-    async def fails() -> int:
+    async def fails(number: int) -> int:
         raise ValueError("no")
 
     results = in_order((partial(call, number) for number in range(4)), at_once=3)
@@ -44,5 +44,5 @@ def test_what_nobody_waits_for_is_cancelled() -> None:
     results.close()
     assert cancelled == [1, 2]
     with pytest.raises(ValueError, match="no"):
-        list(in_order([fails, partial(call, 5)], at_once=2))
+        list(in_order([partial(fails, 0), partial(call, 5)], at_once=2))
     assert cancelled == [1, 2, 5]
