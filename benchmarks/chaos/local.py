@@ -26,7 +26,7 @@ PROCESSES = {
     "reward": "ray::RewardActor",
     "broker": "ray::EvaluationBroker",
     "queue": "ray::ProposalQueue",
-    "trial": "ray::CandidateTrial",
+    "trial": "ray::ResourceTrainable",
     "trainer": "ray::RayTrainWorker",
     "controller": "ray::TrainController",
     "raylet": "raylet",

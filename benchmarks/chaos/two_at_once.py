@@ -5,6 +5,7 @@ python -m benchmarks.chaos.two_at_once --hosts path/to/hosts --env path/to/venv 
 
 import argparse
 import json
+import re
 import time
 import urllib.request
 from collections import Counter
@@ -61,7 +62,7 @@ def both(hosts: Hosts, directory: Path, config: Path) -> dict[str, Any]:
     assert third is not None
     while third.ended() is None and time.monotonic() < deadline:
         time.sleep(POLL_S)
-    waits = [line for job in jobs for line in job.output().splitlines() if line.startswith("waiting for")]
+    waits = [re.findall("waiting for .*", job.output()) for job in jobs]
     return {
         "exit codes": [job.ended() for job in jobs],
         "evaluators of the jobs that had any, by how often it was seen": dict(seen),
