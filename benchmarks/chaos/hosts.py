@@ -22,6 +22,7 @@ from typing import Self
 from benchmarks.chaos.draw import Fault
 from benchmarks.chaos.judge import Strike
 from benchmarks.chaos.local import PROCESSES, ROOT
+from mva_ray.run_dir.place import object_store
 
 STORE = 3
 WORKERS = (1, 2)
@@ -70,6 +71,8 @@ class Hosts:
             "AWS_REGION": "us-east-1",
             "AWS_EC2_METADATA_DISABLED": "true",
         }
+        os.environ.update(self.store)  # the judge reads the table, too
+        object_store.cache_clear()
         settings = self.store | {"CHAOS_JOURNAL": str(self.journal), "OMP_NUM_THREADS": "1"}
         settings |= {"RAY_worker_niceness": "0"}
         options = ["--cpus", "2", "--env", self._venv, "--project", self._project(), "--share", self.journal.parent]
@@ -223,7 +226,7 @@ class OnHosts:
         self.journal.rename(self.journal.with_name(f"{self._directory.name}.jsonl"))
         if any(self._hosts.on(worker, "echo on").strip() != "on" for worker in WORKERS):
             raise RuntimeError("a host is off")
-        self._hosts.wait_for_nodes(1 + len(WORKERS))
+        self._hosts.start_ray()
 
     def _kill(self, fault: Fault, before: float) -> Strike | None:
         title = PROCESSES[fault.kind]
