@@ -271,10 +271,11 @@ def main() -> None:
 
 def write(options: argparse.Namespace, outcomes: Iterator[Outcome]) -> None:
     done: list[dict[str, Any]] = []
+    drawn = {"seed": options.seed, "faults of each": options.per_run}
     for outcome in outcomes:
         print(shown(outcome), flush=True)
         done.append(written(outcome))
-        options.output.write_text(json.dumps({"seed": options.seed, "explorations": done}, indent=1) + "\n")
+        options.output.write_text(json.dumps(drawn | {"explorations": done}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
