@@ -101,7 +101,7 @@ def test_a_search_whose_trials_end_early_is_not_finished(
     """Tune returns where its trials fail, too; the front of what is there would be taken for the front."""
     monkeypatch.setattr(stage, "_run_trials", lambda run, evaluations, rounds: None)
     run, evaluations = directory.opened(values)
-    with pytest.raises(RunError, match="^the search ended with 0 of 10 candidates evaluated: what was computed"):
+    with pytest.raises(RunError, match=r"^the search ended with 0 of 10 candidates evaluated: what was computed"):
         stage.search(run, evaluations)
     assert run.directory.search.read_object() is None
 
