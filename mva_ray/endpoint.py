@@ -48,17 +48,29 @@ class Client:
     def close(self) -> None:
         self._client.close()
 
-    def post(self, path: str, body: dict[str, Any]) -> httpx2.Response:
+    def post(self, path: str, body: dict[str, Any], refusal: str | None = None) -> httpx2.Response:
         """The answer, a good one.
+
+        Args:
+            refusal: what a server says, whatever the status, that would say so again.
 
         Raises:
             httpx2.HTTPError: of the last attempt; `cause` says it in one line.
         """
-        attempts = Retrying(stop=self._gives_up, wait=_wait, retry=retry_if_exception(_is_passing), reraise=True)
-        return attempts(self._post_once, f"{self.url}{path}", body)
 
-    def _post_once(self, url: str, body: dict[str, Any]) -> httpx2.Response:
-        response = self._client.post(url, json=body).raise_for_status()
+        def is_passing(error: BaseException) -> bool:
+            return _is_passing(error) and not (refusal and refusal in (said(error) or ""))
+
+        attempts = Retrying(stop=self._gives_up, wait=_wait, retry=retry_if_exception(is_passing), reraise=True)
+        return attempts(self.post_once, path, body)
+
+    def post_once(self, path: str, body: dict[str, Any]) -> httpx2.Response:
+        """The answer to one attempt, a good one.
+
+        Raises:
+            httpx2.HTTPError: there is none.
+        """
+        response = self._client.post(f"{self.url}{path}", json=body).raise_for_status()
         self._was_there = True
         if self._is_missed.is_set():
             self._is_missed.clear()
@@ -91,7 +103,7 @@ def status_of(error: httpx2.HTTPError) -> int | None:
     return error.response.status_code if isinstance(error, httpx2.HTTPStatusError) else None
 
 
-def said(error: httpx2.HTTPError) -> str | None:
+def said(error: BaseException) -> str | None:
     """The message in an error of the OpenAI protocol (or vLLM's older form of it), None where it is no such error."""
     try:
         body = error.response.json() if isinstance(error, httpx2.HTTPStatusError) else None

@@ -4,6 +4,7 @@ import errno
 from collections.abc import Sequence
 
 NO_SPACE = "No space left on device"
+GOES_ON = "what was computed is kept, and the same command goes on from here"
 
 
 def last_line(text: object) -> str:
@@ -60,7 +61,7 @@ class Interrupted(BaseException):
         super().__init__(signal)
 
     def __str__(self) -> str:
-        return "interrupted: what was computed is kept, and the same command goes on from here"
+        return f"interrupted: {GOES_ON}"
 
 
 def told(error: MvaError | Interrupted) -> str:

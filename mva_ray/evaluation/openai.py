@@ -5,12 +5,10 @@ Imports neither torch nor transformers until a generator is made.
 
 import hashlib
 import logging
-import shutil
 import threading
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -20,8 +18,9 @@ import httpx2
 from mva_ray.config.engine import OpenAiServer
 from mva_ray.config.generation import GenerationSettings, Sampling
 from mva_ray.endpoint import THIS_REQUEST_ONLY, Client, cause, said, status_of
-from mva_ray.errors import CandidateFailure, ConfigError, RunError
+from mva_ray.errors import CandidateFailure, RunError
 from mva_ray.evaluation.answers import Answer, sampled
+from mva_ray.evaluation.exports import Exports
 from mva_ray.records import AdapterRef, Coefficients, Generation
 
 LEFT_ALONE = {"top_p": 1, "min_p": 0, "repetition_penalty": 1}
@@ -30,6 +29,9 @@ LEFT_ALONE = {"top_p": 1, "min_p": 0, "repetition_penalty": 1}
 REFUSED = frozenset({400, 404, 422, 500})
 """Answers that, with a reason, turn down one adapter; vLLM says 500 where an adapter does not fit its engine."""
 
+REFUSAL = "Call to add_lora method failed"
+"""How vLLM begins where its engine does not take an adapter, with status 500: it would not take it the next time."""
+
 log = logging.getLogger(__name__)
 
 
@@ -37,7 +39,7 @@ class OpenAiGenerator:
     """Answers prompts for any coefficients as our own engine does: the same tokens go in, greedy text comes out.
 
     A candidate is exported as one LoRA adapter into `settings.adapters_dir`, loaded by the server, and unloaded and
-    deleted when its requests of a call are answered.
+    deleted when its requests of a call are answered. What a killed process left there is unloaded and deleted first.
 
     Args:
         settings: the server.
@@ -76,7 +78,10 @@ class OpenAiGenerator:
         self._asking = threading.BoundedSemaphore(settings.concurrency)
         self._ends = read_ends(local_directory(base_model), self._tokenizer)
         self._without_ids = False
-        self._directory = _made(Path(settings.adapters_dir))
+        self._exports = Exports(settings.adapters_dir)
+        for name in self._exports.remove_abandoned():
+            with suppress(httpx2.HTTPError):  # the server may have started again since
+                self._client.post_once("/unload_lora_adapter", {"lora_name": name})
 
     def __enter__(self) -> Self:
         return self
@@ -143,18 +148,13 @@ class OpenAiGenerator:
         if not any(coefficients):
             yield self._settings.model
             return
-        name = f"mva-{uuid.uuid4().hex}"
-        directory = self._directory / name
-        with self._loading:
+        with self._loading, self._exports.new() as held:
+            self._export(coefficients, held / "adapter")
+            self._load(held.name, held / "adapter")
             try:
-                self._export(coefficients, directory)
-                self._load(name, directory)
-                try:
-                    yield name
-                finally:
-                    self._unload(name)
+                yield held.name
             finally:
-                shutil.rmtree(directory, ignore_errors=True)
+                self._unload(held.name)
 
     def _export(self, coefficients: Coefficients, directory: Path) -> None:
         from mva_ray.adapters.export import export_candidate
@@ -162,11 +162,11 @@ class OpenAiGenerator:
         try:
             export_candidate(self._adapters, coefficients, directory, self._base_model)
         except OSError as error:
-            raise RunError(f"no adapter can be written to {self._directory}: {error.strerror or error}") from error
+            raise RunError(f"no adapter can be written to {directory}: {error.strerror or error}") from error
 
     def _load(self, name: str, directory: Path) -> None:
         try:
-            self._client.post("/load_lora_adapter", {"lora_name": name, "lora_path": str(directory)})
+            self._client.post("/load_lora_adapter", {"lora_name": name, "lora_path": str(directory)}, REFUSAL)
         except httpx2.HTTPError as error:
             reason = said(error) or ""
             if "already been loaded" in reason:  # by the first attempt, whose answer was lost: names are used once
@@ -250,14 +250,6 @@ class OpenAiGenerator:
 def _seed(seed: int, prompt: str, number: int) -> int:
     """Of one completion, whatever else is asked: 32 bits."""
     return int.from_bytes(hashlib.sha256(f"{seed} {number} {prompt}".encode()).digest()[:4])
-
-
-def _made(directory: Path) -> Path:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError("engine.openai.adapters_dir", [f"{directory} cannot be made: {error.strerror}"]) from error
-    return directory
 
 
 @contextmanager

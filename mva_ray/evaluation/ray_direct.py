@@ -1,13 +1,14 @@
 """How stages ask generators and rewards without a broker, where there is no candidate."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from functools import partial
 
 from mva_ray.config import RunConfig
 from mva_ray.errors import CandidateFailure, RunError
 from mva_ray.evaluation.generator import GeneratorClient
+from mva_ray.evaluation.in_order import in_order
 from mva_ray.evaluation.pool import GeneratorPool
 from mva_ray.evaluation.ray_actors import report_truncation, start_generators, start_rewards
 from mva_ray.evaluation.scorer import Scorer
@@ -15,8 +16,10 @@ from mva_ray.placement.needs import evaluator_needs, reward_needs
 from mva_ray.placement.ray_group import Group
 from mva_ray.records import Generation
 
-T = TypeVar("T")
 Score = Callable[[str, Sequence[str], Sequence[str]], list[float]]
+
+AT_ONCE = 2
+"""Batches of a generator: it answers one, and the next is there. A kill loses no more than these."""
 
 
 def sample_all(config: RunConfig, prompts: Sequence[str], batch: int) -> Iterator[list[list[Generation]]]:
@@ -29,20 +32,12 @@ def sample_all(config: RunConfig, prompts: Sequence[str], batch: int) -> Iterato
     async def sample(generator: GeneratorClient, some: Sequence[str]) -> list[list[Generation]]:
         return await generator.sample(some, config.sampling, config.seed)
 
-    async def begin() -> list[asyncio.Task[list[list[Generation]]]]:
-        starts = range(0, len(prompts), batch)
-        return [asyncio.create_task(pool.ask(prompts[start : start + batch], sample)) for start in starts]
-
-    with Group(evaluator_needs(config), config.resources_timeout) as group:
+    needs = evaluator_needs(config)
+    with Group(needs, config.resources_timeout) as group:
         pool = GeneratorPool(start_generators(config, config.base_model, [], group.places))
+        batches = (prompts[start : start + batch] for start in range(0, len(prompts), batch))
         try:
-            with asyncio.Runner() as loop:
-                tasks = loop.run(begin())
-                try:
-                    for drawn in tasks:
-                        yield loop.run(_result(drawn))
-                finally:
-                    loop.run(_end(tasks))
+            yield from in_order((partial(pool.ask, some, sample) for some in batches), AT_ONCE * len(needs))
         except CandidateFailure as failure:
             raise RunError(f"no samples: {failure}") from None
 
@@ -66,14 +61,3 @@ def scoring(config: RunConfig, names: Sequence[str], what: str) -> Iterator[Scor
 
             yield score
         report_truncation({name: reward.truncated for name, reward in rewards.items()})
-
-
-async def _result(of: Awaitable[T]) -> T:
-    return await of
-
-
-async def _end(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    """Nobody asks for their results or errors any more."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

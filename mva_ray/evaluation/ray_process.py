@@ -57,6 +57,7 @@ class Process:
         self._place = place
         self._is_ready = False
         self._lost_starts = 0
+        self._starting: asyncio.Task[ActorHandle] | None = None
         self.actor = start()
 
     async def call(self, method: str, *arguments: Any, timeout: float | None = None) -> Any:
@@ -81,6 +82,14 @@ class Process:
         raise ended
 
     async def _started(self) -> ActorHandle:
+        """The actor that is ready. Those who wait for it go on in the order in which they came."""
+        if self._is_ready:
+            return self.actor
+        if self._starting is None or self._starting.done():
+            self._starting = asyncio.create_task(self._until_ready())
+        return await asyncio.shield(self._starting)
+
+    async def _until_ready(self) -> ActorHandle:
         while not self._is_ready:
             actor = self.actor
             try:

@@ -13,7 +13,7 @@ from ray.exceptions import RayError
 from ray.util.placement_group import PlacementGroup, placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
-from mva_ray.errors import NoRoom
+from mva_ray.errors import GOES_ON, NoRoom, RunError
 from mva_ray.placement.capacity import Bundle
 from mva_ray.placement.ray_cluster import capacity_now, free_now, own_node
 from mva_ray.placement.waiting import Wait
@@ -40,6 +40,14 @@ def is_pending(bundles: Sequence[Bundle]) -> bool:
     return any(group["state"] in WAITING and list(group["bundles"].values()) == list(bundles) for group in groups)
 
 
+def _is_placed(group: PlacementGroup) -> bool:
+    """Whether every bundle has a node, within `POLL_S` seconds."""
+    try:
+        return bool(group.wait(POLL_S))
+    except Exception as error:  # Ray has no class for a group that it has removed
+        raise RunError(f"Ray has lost the driver's node, and what was reserved with it: {GOES_ON}") from error
+
+
 @dataclass(frozen=True)
 class Place:
     """A bundle of a group: what an actor reserves, and where; without a group, beside the driver."""
@@ -54,9 +62,10 @@ class Place:
 
         Raises:
             NoRoom: none was found within the limit.
+            RunError: there is no group any more.
         """
         since = time.monotonic()
-        while self.group is not None and not await asyncio.to_thread(self.group.wait, POLL_S):
+        while self.group is not None and not await asyncio.to_thread(_is_placed, self.group):
             if time.monotonic() - since > self.limit:
                 raise NoRoom(f"waited {self.limit:g} seconds (resources_timeout) for another node")
 
@@ -82,11 +91,12 @@ class Group:
         """
         Raises:
             NoRoom: it took longer than the limit.
+            RunError: there is no group any more.
         """
         reserved = [dict(each) for each in self._bundles if each]
         self._group = placement_group(reserved, strategy="PACK") if reserved else None
         try:
-            while self._group and not self._group.wait(POLL_S):
+            while self._group and not _is_placed(self._group):
                 self._wait.goes_on()
         except BaseException:
             self._remove()
@@ -116,7 +126,7 @@ class Group:
 
     def _say_what_is_missing(self) -> None:
         while self._group and not self._done.wait(POLL_S):
-            if placement_group_table(self._group)["state"] not in WAITING:
+            if placement_group_table(self._group).get("state") not in WAITING:
                 self._wait.is_over()
             else:
                 with suppress(NoRoom, RayError):  # who waits for the place raises it

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
-from mva_ray.errors import RunError
+from mva_ray.errors import GOES_ON, RunError
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -51,8 +51,7 @@ def patiently(place: str, call: Callable[[], T]) -> T:
         if not is_away(error):
             raise
         raise RunError(
-            f"{place}: the store has not answered for {PATIENCE_S:g} s ({first_line(error)}); what was computed is "
-            "kept, and the same command goes on from here"
+            f"{place}: the store has not answered for {PATIENCE_S:g} s ({first_line(error)}); {GOES_ON}"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The base model's own samples: appended batch by batch, so that a killed run loses one batch at most."""
+"""The base model's own samples: appended batch by batch, so that a killed run keeps all but the last few."""
 
 import json
 from collections.abc import Sequence

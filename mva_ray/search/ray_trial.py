@@ -6,10 +6,10 @@ from typing import Any
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayActorError, RayTaskError
 from ray.tune import Trainable
 
-from mva_ray.errors import RunError
+from mva_ray.errors import GOES_ON, RunError
 from mva_ray.records import Proposal
 
 
@@ -77,6 +77,13 @@ class CandidateTrial(Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
+        try:
+            return self._step()
+        except RayActorError:
+            message = f"the search's queue or broker ended (a crash, or killed where memory is short): {GOES_ON}"
+            return {"done": True, "place": self._place, "run_error": message}
+
+    def _step(self) -> dict[str, Any]:
         self._proposal = self._proposal or ray.get(self._queue.at.remote(self._place))
         if self._proposal is None:
             return {"done": True, "place": self._place}

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from tqdm.auto import tqdm
 
-from mva_ray.errors import RunError
+from mva_ray.errors import GOES_ON, RunError
 from mva_ray.plan.keys import key
 from mva_ray.records import Coefficients, Evaluation
 from mva_ray.search.finished import is_finished, note_finished
@@ -32,6 +32,9 @@ def search(run: Run, evaluations: Evaluations) -> None:
     if rounds.replay():
         with run.timed("search"):
             _run_trials(run, evaluations, rounds)
+        if rounds.replay():
+            wanted = run.config.search.candidates
+            raise RunError(f"the search ended with {rounds.evaluated} of {wanted} candidates evaluated: {GOES_ON}")
     if rounds.too_many_failed:
         raise RunError(f"the search stopped: {rounds.too_many_failed}")
     note_finished(run.directory.search, search_key, rounds.candidates)

@@ -1,6 +1,7 @@
 """The engine that asks an OpenAI server, against a real HTTP server that loads what is exported and generates."""
 
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ from mva_ray.config.engine import OpenAiServer
 from mva_ray.config.generation import GenerationSettings, Sampling
 from mva_ray.errors import CandidateFailure, ConfigError, RunError
 from mva_ray.evaluation.answers import Answer
+from mva_ray.evaluation.exports import Exports
 from mva_ray.evaluation.generator import make_generator
 from mva_ray.evaluation.local import LocalGenerator
 from mva_ray.evaluation.openai import OpenAiGenerator
@@ -152,17 +154,33 @@ def test_the_limits_hold_for_calls_that_overlap(make: Make, model: Path, adapter
 def test_an_adapter_that_is_refused_fails_its_candidate_alone(
     make: Make, model: Path, adapters: list[AdapterRef], tmp_path: Path
 ) -> None:
-    """vLLM says 500 where the rank is too high for it: 4 + 2 + 3."""
+    """vLLM says 500 where the rank is too high for it: 4 + 2 + 3. It is not asked a second time."""
     with serving(model, max_lora_rank=8) as server:
-        answers = make(server, attempts=1).answer(MIXED)
+        answers = make(server).answer(MIXED)
+        names = [body["lora_name"] for body in server.bodies("load_lora_adapter")]
+        assert len(names) == len(set(names))
     fitting = [index for index, (coefficients, _) in enumerate(MIXED) if sum(map(bool, coefficients)) < 3]
     assert [answers[index] for index in fitting] == ours(model, adapters, [MIXED[index] for index in fitting])
     refused = [answer for index, answer in enumerate(answers) if index not in fitting]
     assert {str(failure) for failure in refused} == {
         "generation_raised: its adapter is refused: HTTP 500 Internal Server Error: "
-        "LoRA rank 9 is greater than max_lora_rank 8."
+        "Call to add_lora method failed: Worker failed with error 'LoRA rank 9 is greater than max_lora_rank 8.'"
     }
     assert not list((tmp_path / "exports").iterdir())
+
+
+def test_what_a_killed_run_left_is_unloaded_and_deleted(make: Make, model: Path, tmp_path: Path) -> None:
+    """Not what somebody holds, or has just made."""
+    abandoned, young = (tmp_path / "exports" / f"mva-{name}" for name in ("abandoned", "young"))
+    for directory in (abandoned, young):
+        directory.mkdir(parents=True)
+    os.utime(abandoned, (0, 0))
+    with serving(model) as server, Exports(str(tmp_path / "exports")).new() as held:
+        os.utime(held, (0, 0))
+        server.adapters["mva-abandoned"] = None
+        make(server)
+        assert not server.adapters
+        assert set((tmp_path / "exports").iterdir()) == {held, young}
 
 
 def failures(answers: Sequence[Answer]) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mva_ray.config import load_config
-from mva_ray.errors import CandidateFailure
+from mva_ray.errors import CandidateFailure, RunError
 from mva_ray.evaluation.evaluate import failed, succeeded
 from mva_ray.plan.keys import make_plan
 from mva_ray.records import Coefficients, Evaluation, Generation
@@ -93,6 +93,17 @@ def forbid_proposals(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         raise AssertionError("a proposer was made")
 
     return lambda: monkeypatch.setattr(stage, "make_proposer", forbid)
+
+
+def test_a_search_whose_trials_end_early_is_not_finished(
+    directory: Directory, values: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tune returns where its trials fail, too; the front of what is there would be taken for the front."""
+    monkeypatch.setattr(stage, "_run_trials", lambda run, evaluations, rounds: None)
+    run, evaluations = directory.opened(values)
+    with pytest.raises(RunError, match=r"^the search ended with 0 of 10 candidates evaluated: what was computed"):
+        stage.search(run, evaluations)
+    assert run.directory.search.read_object() is None
 
 
 def test_a_finished_search_is_proposed_again_once_at_most(

@@ -87,7 +87,8 @@ class OpenAiTestServer:
             raise Refusal(404, f"Loading lora {name} failed: No adapter found for {path}")
         rank = json.loads(Path(path, "adapter_config.json").read_text())["r"]
         if rank > self._max_lora_rank:
-            raise Refusal(500, f"LoRA rank {rank} is greater than max_lora_rank {self._max_lora_rank}.")
+            reason = f"LoRA rank {rank} is greater than max_lora_rank {self._max_lora_rank}."
+            raise Refusal(500, f"Call to add_lora method failed: Worker failed with error '{reason}'")
         self.adapters[name] = PeftModel.from_pretrained(copy.deepcopy(self._base), path).eval()
         self.most_loaded = max(self.most_loaded, len(self.adapters))
         return f"Success: LoRA adapter '{name}' added successfully."
