@@ -108,7 +108,8 @@ class Forecast:
         """Greedy answers of each judging split, at most: the search's front may be all that was searched."""
         most = max(self.config.search.candidates, len(self.config.values) + 1)
         candidates = {"search": self.config.search.candidates, "held_out": most}
-        return {split: count * self.prompts[split].number for split, count in candidates.items()}
+        answers = {split: count * self.prompts[split].number for split, count in candidates.items()}
+        return answers | ({"search": self.config.search.answers} if self.config.search.answers else {})
 
     def stages(self) -> list[Stage]:
         """Every stage, in the order of a run."""
@@ -181,14 +182,17 @@ class Forecast:
         )
 
     def _evaluations(self, split: str) -> Stage:
-        wanted = self.answers[split] // self.prompts[split].number
-        most = "at most " if split == "held_out" else ""
+        answers, size = self.answers[split], self.prompts[split].number
+        wanted, on = answers // size, f"on {size} prompts"
+        if split == "search" and self.config.search.answers:
+            wanted = self.config.search.candidates
+            on = f"on {self.config.search.prompts_each(size)} of {size} prompts each, the best of them on all"
+        most = "at most " if split == "held_out" or self.config.search.answers else ""
         return Stage(
             "search" if split == "search" else "held-out front",
             self.plan.context if self.plan else None,
             _state(self.plan and self.plan.context, self._kept(split), wanted),
-            f"{most}{wanted:,} candidates on {self.prompts[split].number} prompts: {self.answers[split]:,} answers, "
-            f"{self._generated(self.answers[split])}",
+            f"{most}{wanted:,} candidates {on}: {answers:,} answers, {self._generated(answers)}",
         )
 
     def _kept(self, split: str) -> int:
@@ -199,7 +203,7 @@ class Forecast:
 
         rows = ParetoTable(self.run_dir).evaluations(self.plan.context, split)
         now = hash_prompts(self.plan.prompts[split])
-        done = (row for row in rows if row.status == "ok" and is_measured(row, self.plan.constraints))
+        done = (row for row in rows if row.status != "failed" and is_measured(row, self.plan.constraints))
         return len({row.candidate for row in done if row.prompts_hash == now})
 
     def _generated(self, answers: int) -> str:

@@ -25,7 +25,7 @@ ISOLATED = {
 WHERE_SECONDS = 10.0
 GRACE_SECONDS = 1.0
 TOO_LONG = "give a condition on the columns of one row, without a query of its own"
-LEFT_OUT = ("failed", "infeasible", "stopped")
+LEFT_OUT = ("failed", "infeasible", "partial")
 SCALARISATION = "augmented Chebyshev, normalised over the front"
 
 
@@ -35,7 +35,7 @@ class Query:
 
     Args:
         split: `held_out` or `search`; if None, `held_out` where it has rows, else `search`.
-        everything: all candidates, also failed, infeasible and stopped ones; else the front.
+        everything: all candidates, also failed, infeasible and partial ones; else the front.
         where: an SQL condition over the columns of `ParetoTable.frame`.
         sort: a column, descending after a leading `-`; the front comes highest first value first without it.
         prefer: preference weights such as `positive=0.7,brief=0.3`: rank the front by them, best first.
@@ -61,7 +61,7 @@ class Answer:
         everything: whether rows off the front were asked for.
         n_prompts: prompts an evaluation on this split has; 0 without any.
         metrics: the metric columns of the run.
-        left_out: how many candidates of this split are failed, infeasible or stopped, shown or not.
+        left_out: how many candidates of this split are failed, infeasible or partial, shown or not.
         preference: the weights `score` was computed with; None if none were given.
         best: the first candidate of a preference; None without one.
     """

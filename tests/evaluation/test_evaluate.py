@@ -69,11 +69,11 @@ def test_metrics_are_means_over_the_prompts_and_what_no_text_tells_is_kept_with_
     assert [scored.metrics for scored in row.generations] == [{"base_nll": float(nll)} for nll in (1, 2, 3, 4)]
 
 
-def test_a_stopped_candidate_has_the_means_of_the_prompts_it_answered() -> None:
+def test_a_partial_evaluation_has_the_means_of_the_prompts_it_answered() -> None:
     """Mean of 1 and 2; squared deviations 1/4 + 1/4, variance 1/2, error sqrt(1/2 / 2) = 1/2."""
     first = {value: numbers[:2] for value, numbers in REWARDS.items()}
-    row = succeeded(SETTING, (0, 0), GENERATIONS[:2], first, 1.0, stopped="dominated by 117d326a")
-    assert (row.status, row.n_prompts, row.failure, row.error) == ("stopped", 2, None, "dominated by 117d326a")
+    row = succeeded(SETTING, (0, 0), GENERATIONS[:2], first, 1.0)
+    assert (row.status, row.n_prompts, row.failure, row.error) == ("partial", 2, None, None)
     assert row.reward_mean["warm"] == 1.5
     assert row.reward_se["warm"] == pytest.approx(0.5)
     assert row.prompts_hash == SETTING.prompts_hash, "it stays a row of the whole split"
