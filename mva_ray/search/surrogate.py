@@ -58,7 +58,7 @@ class SurrogateProposer:
     @property
     def ready(self) -> bool:
         """See `Proposer.ready`."""
-        if not self._ledger.left:
+        if self._ledger.n_prompts and not self._ledger.left:  # what is completed depends on all that was answered
             return not self._ledger.pending
         return len(self._ledger.pending) <= self._most_pending and not self._ledger.references_pending
 
@@ -145,8 +145,7 @@ class Model:
         known = ledger.succeeded
         self._rows = np.array([outcome.coefficients for outcome in known])
         constraints = np.array([outcome.constraints for outcome in known])
-        feasible = [outcome.coefficients for outcome in known if outcome.is_feasible]
-        self.feasible = feasible
+        self.feasible = [outcome.coefficients for outcome in known if outcome.is_feasible]
         self._rewards = Posterior(self._rows, *_means(known, ledger.n_prompts))
         self._constraints = [Posterior(self._rows, constraints, None)] if constraints.size else []
         if len(known) < len(ledger.told):
