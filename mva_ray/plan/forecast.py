@@ -105,11 +105,15 @@ class Forecast:
 
     @property
     def answers(self) -> dict[str, int]:
-        """Greedy answers of each judging split, at most: the search's front may be all that was searched."""
-        most = max(self.config.search.candidates, len(self.config.values) + 1)
-        candidates = {"search": self.config.search.candidates, "held_out": most}
-        answers = {split: count * self.prompts[split].number for split, count in candidates.items()}
-        return answers | ({"search": self.config.search.answers} if self.config.search.answers else {})
+        """Greedy answers of each judging split, at most: the front may be all that answered all search prompts.
+
+        Base model and single adapters are scored on the held-out ones besides.
+        """
+        search, prompts = self.config.search, {split: lengths.number for split, lengths in self.prompts.items()}
+        searched = search.answers or search.candidates * prompts["search"]
+        most, singles = searched // prompts["search"], len(self.config.values) + 1
+        held_out = max(singles, min(search.candidates, most + singles))
+        return {"search": searched, "held_out": held_out * prompts["held_out"]}
 
     def stages(self) -> list[Stage]:
         """Every stage, in the order of a run."""

@@ -61,7 +61,7 @@ def pick_batch(
 def non_dominated(rewards: Array) -> NDArray[np.bool_]:
     """What `front_mask` says of rewards [n, k], faster for hundreds of rows and slower for thousands."""
     at_least = _dominated(rewards, rewards)
-    return ~(at_least & ~at_least.T).any(axis=0)
+    return np.asarray(~(at_least & ~at_least.T).any(axis=0))
 
 
 def _dominated(points: Array, rewards: Array) -> NDArray[np.bool_]:

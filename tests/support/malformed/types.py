@@ -76,8 +76,8 @@ TYPES = {
     ),
     "answers for a method that has none": (
         "search:\n  candidates: 16",
-        "search:\n  method: sobol\n  answers: 30\n  candidates: 16",
-        "search: method sobol has all candidates answer all prompts; leave answers out",
+        "search:\n  method: sobol\n  answers: 32\n  candidates: 16",
+        "line 14, search: method sobol has all candidates answer all prompts; leave answers out",
     ),
     "mapping for a text": ("org/model", "{a: b}", f"line 2, base_model: expected {A_MODEL}, got a mapping"),
     "bad run name": ("name: demo", "name: My Run", f"line 1, name: expected {A_NAME}, got 'My Run'"),
