@@ -62,7 +62,7 @@ def searched(surface: Rewards, n_values: int, seed: int) -> tuple[Array, Array]:
         measured = surface(np.array(asked)) + error * rng.normal(size=(len(asked), n_values))
         for row, means in zip(asked, measured.tolist(), strict=True):
             rounds.tell(Result(Outcome(row, tuple(means), tuple(error))))
-    rows = np.array(rounds.candidates)
+    rows = np.array([proposal.coefficients for proposal in rounds.proposals])
     return rows, surface(rows)
 
 

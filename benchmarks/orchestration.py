@@ -20,8 +20,9 @@ from pathlib import Path
 
 import ray
 
+from mva_ray.evaluation.broker import Places
 from mva_ray.evaluation.evaluate import EvaluationSetting, succeeded
-from mva_ray.records import Coefficients, Evaluation, Generation, Outcome
+from mva_ray.records import Coefficients, Evaluation, Generation, Outcome, Proposal
 from mva_ray.search.ray_search import run_search
 from mva_ray.search.results import Reader
 from mva_ray.search.rounds import Rounds
@@ -47,7 +48,7 @@ class InstantBroker:
         self._since = 0.0
         self._busy = 0.0
 
-    async def evaluate(self, split: str, coefficients: Coefficients, n_prompts: int | None) -> Answer:
+    async def evaluate(self, split: str, coefficients: Coefficients, places: Places | None) -> Answer:
         self._enter(1)
         await asyncio.sleep(self._seconds)
         self._enter(-1)
@@ -76,10 +77,10 @@ class Counting:
         self._size = generation
         self.ready = True
 
-    def ask(self) -> list[Coefficients]:
+    def ask(self) -> list[Proposal]:
         asked, self._left = self._left[: self._size], self._left[self._size :]
         self.ready = False
-        return list(asked)
+        return [Proposal(row) for row in asked]
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
         """Nothing is learned."""

@@ -3,7 +3,7 @@
 import gzip
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -13,12 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import RegularGridInterpolator
 
+from mva_ray.records import DECIMALS, Coefficients
+
 Array = NDArray[np.float64]
 Rewards = Callable[[Array], Array]
 """From coefficients [n, d] to rewards [n, k], higher is better."""
 
+Answers = Callable[[Coefficients, Sequence[int]], Array]
+"""From a candidate and places in the split to the rewards [prompts, k] of its answers."""
+
 NOISE = 0.02
 """Standard error of a synthetic mean reward, as a share of the paper's grid's range."""
+
+PROMPTS = 80
+"""Of a synthetic split."""
+
+BY_PROMPT, BY_PROMPT_AND_W, BY_ANSWER = 0.45, 0.25, 0.3
+"""What the variance of an answer's reward comes from: the prompt, a slope of the prompt's own in w, and neither of
+them. As on the recorded surface of two values, where they are 0.40 to 0.48, 0.19 to 0.27 and 0.31 to 0.33."""
 
 
 class Surface(Protocol):
@@ -33,6 +45,13 @@ class Surface(Protocol):
 
     def errors(self, w: Array) -> Array:
         """Standard errors [n, k] of what is measured."""
+        ...
+
+    @property
+    def n_prompts(self) -> int: ...
+
+    def answers(self, seed: int) -> Answers:
+        """What each answer brings, for a search that is told answers."""
         ...
 
 
@@ -83,6 +102,24 @@ class Synthetic:
     def errors(self, w: Array) -> Array:
         return np.tile(self._error, (len(w), 1))
 
+    @property
+    def n_prompts(self) -> int:
+        return PROMPTS
+
+    def answers(self, seed: int) -> Answers:
+        rng, (d, k) = np.random.default_rng([seed, 1]), (len(self.bounds), len(self._error))
+        deviation, spread = self._error * np.sqrt(PROMPTS), UPPER / np.sqrt(12 / d)
+        effects = rng.normal(size=(PROMPTS, k)) * deviation * np.sqrt(BY_PROMPT)
+        slopes = rng.normal(size=(PROMPTS, d, k)) * deviation * np.sqrt(BY_PROMPT_AND_W) / spread
+
+        def answered(row: Coefficients, places: Sequence[int]) -> Array:
+            own = of_candidate(seed, row).normal(size=(PROMPTS, k)) * deviation * np.sqrt(BY_ANSWER)
+            w = np.array(row)
+            rewards = self.true(w[None]) + effects + np.einsum("d,pdk->pk", w - UPPER / 2, slopes) + own
+            return np.asarray(rewards[list(places)])
+
+        return answered
+
 
 @dataclass(frozen=True)
 class Recorded:
@@ -119,8 +156,40 @@ class Recorded:
         deviations = self.rewards.std(axis=-2, ddof=1)
         return self._between(deviations / np.sqrt(self.rewards.shape[-2]), w)
 
+    @property
+    def n_prompts(self) -> int:
+        return int(self.rewards.shape[-2])
+
+    def answers(self, seed: int) -> Answers:
+        """Each is that of one of the recorded candidates around, drawn by nearness, coefficient by coefficient.
+
+        Interpolated answers would be too alike from candidate to candidate. They are shifted so that the mean over all
+        recorded prompts is the interpolated one.
+        """
+        drawn = np.random.default_rng([seed, 1]).integers(self.n_prompts, size=self.n_prompts)
+
+        def answered(row: Coefficients, places: Sequence[int]) -> Array:
+            below, share = zip(*(_cell(axis, w) for axis, w in zip(self.axes, row, strict=True)), strict=True)
+            above = of_candidate(seed, row).random((self.n_prompts, len(row))) < share
+            rewards = self.rewards[(*(np.array(below) + above).T, np.arange(self.n_prompts))]
+            rewards = rewards - rewards.mean(axis=0) + self.true(np.array([row]))
+            return np.asarray(rewards[drawn[list(places)]])
+
+        return answered
+
     def _between(self, lattice: Array, w: Array) -> Array:
         return np.asarray(RegularGridInterpolator(self.axes, lattice, method="pchip")(w))
+
+
+def _cell(axis: Array, w: float) -> tuple[int, float]:
+    """The level below, and how far w is on the way to the next one."""
+    below = int(np.clip(np.searchsorted(axis, w, side="right") - 1, 0, len(axis) - 2))
+    return below, float((w - axis[below]) / (axis[below + 1] - axis[below]))
+
+
+def of_candidate(seed: int, row: Coefficients) -> np.random.Generator:
+    """A candidate answers the same whenever it is asked."""
+    return np.random.default_rng([seed, 2, *(round(w * 10**DECIMALS) % 2**32 for w in row)])
 
 
 def read_recorded(path: Path) -> Recorded:

@@ -7,7 +7,9 @@ their standard errors, and is judged by the true rewards of what it evaluated: h
 among them, until the front of their true rewards has the hypervolume. It is taken from the worst of the grid on each
 value. Surfaces: benchmarks/reward_surfaces.py. The `oracle` knows the true rewards and takes, after the references,
 what adds most hypervolume: about the least that any search can need. `surrogate_3` is the surrogate with three batches
-at work at once, as where one does not fill the machine.
+at work at once, as where one does not fill the machine. `surrogate_answers` is the surrogate with a budget in answers:
+each candidate answers four prompts of the split, where those of all other methods answer all. `answers` counts them, up
+to the same point; what it takes that the members of the front answer all is in benchmarks/search_answers.py.
 """
 
 import argparse
@@ -23,9 +25,9 @@ from numpy.typing import NDArray
 from reward_surfaces import NOISE, SURFACES, Array, Surface, Synthetic, paper_grid, read_recorded
 from tqdm.auto import tqdm
 
-from mva_ray.config.search import POPULATIONS, Search
+from mva_ray.config.search import FEWEST_PROMPTS, POPULATIONS, Search
 from mva_ray.maths.pareto import front_mask, hypervolume
-from mva_ray.records import Coefficients, Outcome, rounded
+from mva_ray.records import Coefficients, Outcome, Proposal, rounded
 from mva_ray.search.proposer import DESIGNS, make_proposer
 from mva_ray.search.references import reference_candidates
 from mva_ray.search.results import Result
@@ -33,6 +35,7 @@ from mva_ray.search.rounds import Rounds
 
 OURS = (*POPULATIONS, *DESIGNS)
 OVERLAPPING = "surrogate_3"
+BUYING = "surrogate_answers"
 OPTUNA = ("optuna_nsga2", "optuna_gp")
 ORACLE = "oracle"
 RECORDED = "smollm2"
@@ -46,13 +49,14 @@ def main() -> None:
     parser.add_argument("--values", type=int, nargs="+", default=[2, 3])
     parser.add_argument("--surfaces", nargs="+", default=[*SURFACES, RECORDED])
     parser.add_argument("--budget", type=int, default=100)
-    parser.add_argument("--methods", nargs="+", default=[ORACLE, *OURS, OVERLAPPING, *OPTUNA])
+    parser.add_argument("--methods", nargs="+", default=[ORACLE, *OURS, OVERLAPPING, BUYING, *OPTUNA])
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     results = []
-    print("| values | surface | method | median | quartiles | seconds a search |\n|---|---|---|---|---|---|")
+    print("| values | surface | method | candidates | quartiles | answers | seconds a search |")
+    print("|---|---|---|---|---|---|---|")
     for surface in surfaces(arguments.values, arguments.surfaces):
         for method in arguments.methods:
             results.append(search_often(method, surface, seeds, arguments.budget))
@@ -87,6 +91,10 @@ class Judge:
         scaled = self.scaled(rewards)
         return float(hypervolume(scaled[front_mask(scaled)], np.zeros(scaled.shape[1])))
 
+    def share(self, rewards: Array) -> float:
+        """Of the grid's hypervolume."""
+        return 0.99 * self.hypervolume(rewards) / self._target
+
     def satisfied(self, rewards: Array) -> bool:
         return self.hypervolume(rewards) >= self._target
 
@@ -100,8 +108,14 @@ def search_often(method: str, surface: Surface, seeds: Sequence[int], budget: in
         "surface": surface.name,
         "method": method,
         "needed": needed,
+        "answers": [None if count is None else count * prompts_each(method, surface) for count in needed],
         "seconds": round((time.process_time() - started) / len(needed), 3),
     }
+
+
+def prompts_each(method: str, surface: Surface) -> int:
+    """How many prompts of the split a candidate answers."""
+    return FEWEST_PROMPTS if method == BUYING else surface.n_prompts
 
 
 def evaluations_needed(method: str, surface: Surface, judge: Judge, budget: int, seed: int) -> int | None:
@@ -120,6 +134,11 @@ def proposals(method: str, surface: Surface, judge: Judge, budget: int, seed: in
     """The candidates that a method evaluates, a batch at a time, for as long as there is a next one asked for."""
     if method == ORACLE:
         return oracle_batches(surface, judge, budget, seed)
+    if method == BUYING:
+        return (
+            [asked.coefficients for asked in batch]
+            for batch, _ in buying(surface, budget, FEWEST_PROMPTS * budget, seed)
+        )
     search = optuna_batches if method in OPTUNA else our_batches
     return search(method, surface, budget, seed)
 
@@ -161,6 +180,24 @@ def our_batches(method: str, surface: Surface, budget: int, seed: int) -> Iterat
             rounds.tell(Result(Outcome(row, tuple(means), tuple(errors))))
 
 
+def buying(surface: Surface, budget: int, answers: int, seed: int) -> Iterator[tuple[list[Proposal], list[Outcome]]]:
+    """What the surrogate with a budget in answers asks for, batch by batch, and all that it was told before."""
+    n_values, answered = len(surface.bounds), surface.answers(seed)
+    settings = Search(candidates=budget, answers=answers)
+    references = reference_candidates(n_values, 2)
+    proposer = make_proposer(settings, surface.bounds, n_values, references, seed, n_prompts=surface.n_prompts)
+    rounds, told = Rounds(proposer), list[Outcome]()
+    while asked := rounds.ask():
+        yield asked, told
+        for row, places in ((proposal.coefficients, proposal.prompts) for proposal in asked):
+            places = range(surface.n_prompts) if places is None else places
+            rewards = answered(row, places)
+            errors = tuple(rewards.std(axis=0, ddof=1) / np.sqrt(len(rewards)))
+            by_place = dict(zip(places, map(tuple, rewards), strict=True))
+            told.append(Outcome(row, tuple(rewards.mean(axis=0)), errors, (), by_place))
+            rounds.tell(Result(told[-1]))
+
+
 def optuna_batches(method: str, surface: Surface, budget: int, seed: int) -> Iterator[list[Coefficients]]:
     sampler = (
         optuna.samplers.NSGAIISampler(population_size=8, seed=seed)
@@ -177,11 +214,16 @@ def optuna_batches(method: str, surface: Surface, budget: int, seed: int) -> Ite
 
 
 def as_row(result: dict[str, Any], budget: int) -> str:
-    counts = sorted(np.inf if count is None else count for count in result["needed"])
-    low, middle, high = (counts[len(counts) * quarter // 4] for quarter in (1, 2, 3))
-    low, middle, high = (f"{number:g}" if np.isfinite(number) else f"> {budget}" for number in (low, middle, high))
-    columns = (result["values"], result["surface"], result["method"], middle, f"{low} to {high}", result["seconds"])
-    return "| " + " | ".join(map(str, columns)) + " |"
+    low, middle, high = quartiles(result["needed"], budget)
+    answers = quartiles(result["answers"], budget * max(filter(None, result["answers"]), default=1))[1]
+    named = (result["values"], result["surface"], result["method"])
+    return "| " + " | ".join(map(str, (*named, middle, f"{low} to {high}", answers, result["seconds"]))) + " |"
+
+
+def quartiles(numbers: Sequence[int | None], most: int) -> list[str]:
+    counts = sorted(np.inf if count is None else count for count in numbers)
+    chosen = (counts[len(counts) * quarter // 4] for quarter in (1, 2, 3))
+    return [f"{number:g}" if np.isfinite(number) else f"> {most}" for number in chosen]
 
 
 if __name__ == "__main__":

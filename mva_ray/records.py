@@ -76,13 +76,15 @@ class Outcome:
     """What a search is told of a candidate: mean rewards (higher is better), their standard errors, and constraints.
 
     `rewards` and `errors` have one number a value; `rewards` is None where the candidate failed. `constraints` are
-    numbers g that are satisfied where g <= 0.
+    numbers g that are satisfied where g <= 0. `answers` are the rewards of each prompt that it answered, by the
+    prompt's place in the split, one number a value; empty where only the means are known.
     """
 
     coefficients: Coefficients
     rewards: tuple[float, ...] | None
     errors: tuple[float, ...] = ()
     constraints: tuple[float, ...] = ()
+    answers: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def is_feasible(self) -> bool:
@@ -92,10 +94,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A candidate to evaluate. It reports after so many prompts of each look; None stands for all of them."""
+    """A candidate to evaluate, on the prompts at these places of the split; None stands for all of them."""
 
     coefficients: Coefficients
-    looks: tuple[int | None, ...] = (None,)
+    prompts: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -173,9 +175,9 @@ class ScoredGeneration:
 class Evaluation:
     """One row of the Pareto table: a candidate on a prompt split. Schema: docs/table.md.
 
-    `status` is "ok", "failed", or "stopped" where racing gave the candidate up: its means are then over the first
-    `n_prompts` prompts of the split. `reward_mean`, `reward_se` and `metrics` (means over the prompts) are empty where
-    it failed; `error` says why it failed or was stopped. `context` hashes all that makes rewards comparable (base
+    `status` is "ok", "failed", or "partial" where the search asked for some of the split's prompts alone: means and
+    errors are then over these `n_prompts`. `reward_mean`, `reward_se` and `metrics` (means over the prompts) are empty
+    where it failed; `error` says why. `context` hashes all that makes rewards comparable (base
     model, adapters, rewards, generation settings), `generator` what makes answers so (base model and generation
     settings; "" in tables of earlier versions), `prompts_hash` the prompts of the split. `rewards` names the version
     of every reward: those of the values, and those that are only constraints.

@@ -56,13 +56,13 @@ SEARCH = {
     "population": 4,
     "convex_partitions": 2,
     "bounds": [-0.5, 1.5],
-    "racing": {"block": 3, "error_rate": 0.9},
+    "answers": 50,
 }
 pytestmark = pytest.mark.timeout(600)
 
 
 def write_config(directory: Path, model: Path, **changes: object) -> Path:
-    """A complete small job: 24 train, 6 search and 6 held-out prompts, 10 candidates that race."""
+    """A complete small job: 24 train, 6 search and 6 held-out prompts, 10 candidates that answer 4 or all."""
     subjects = ["bread", "the sky", "a friend", "red light", "the stove", "time"]
     questions = [
         "Why is {} blue?",
@@ -146,7 +146,7 @@ def test_a_run_leaves_everything_a_user_looks_for(job: tuple[Path, Path, str]) -
     frame = ParetoTable(run_dir).frame()
     search = frame[frame["split"] == "search"]
     assert len(search) == 10
-    assert set(frame["status"]) == {"ok", "stopped"}
+    assert set(frame["status"]) == {"ok", "partial"}
     assert search["kind"].tolist().count("single") == 2
     assert {"base", "ones", "convex", "search"} <= set(search["kind"])
     assert len(ParetoTable(run_dir).front()) >= 1
@@ -222,12 +222,12 @@ def test_a_changed_config_says_what_it_invalidates(
     """More candidates: samples, pairs and adapters are kept and only new candidates are evaluated."""
     run_dir = shutil.copytree(job[1], tmp_path / "run")
     made = evaluations_made(run_dir)
-    output = finish(write_config(tmp_path, tiny_model, search=SEARCH | {"candidates": 12}), run_dir)
+    output = finish(write_config(tmp_path, tiny_model, search=SEARCH | {"candidates": 12, "answers": 60}), run_dir)
     assert "changed since the last run: search.candidates: 10 -> 12" in output
     assert "invalid, computed anew: nothing" in output
     frame = ParetoTable(run_dir).frame("search")
     assert len(frame) == 12
-    assert made < evaluations_made(run_dir) <= made + 4
+    assert made < evaluations_made(run_dir) <= made + 8
 
 
 def scored(directory: Path) -> set[tuple[str, str]]:

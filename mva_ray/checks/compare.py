@@ -13,9 +13,9 @@ def compare_problems(subject: Subject) -> Iterator[Finding]:
             config.search.coefficients != "per_value",
             "every method is compared with one coefficient a value: leave it at per_value",
         ),
-        ("search", "racing"): (
-            config.search.racing is not None,
-            "every candidate of a comparison sees all prompts: leave racing out",
+        ("search", "answers"): (
+            config.search.answers is not None,
+            "every candidate of a comparison answers all prompts: leave it out",
         ),
         ("warm_start",): (bool(config.warm_start), "every method of a comparison starts anew: leave warm_start out"),
         ("training", "schedule"): (

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from mva_ray.checks.subject import Finding, Purpose, Subject
 from mva_ray.config import Draft
 from mva_ray.config.document import Location, Problem, as_written
-from mva_ray.config.search import Racing
+from mva_ray.config.search import FEWEST_PROMPTS as FEWEST_OF_CANDIDATE
+from mva_ray.config.search import Search
 from mva_ray.config.values import PairSource
 from mva_ray.data.conflict import shared_prompts
 from mva_ray.data.doubts import doubts
@@ -33,7 +34,7 @@ def prompt_problems(subject: Subject) -> Iterator[Finding]:
     yield from problems
     yield from _repeated_prompts(prompts)
     yield from _shared_prompts(draft, prompts)
-    yield from _racing_problems(draft, prompts)
+    yield from _answer_problems(draft, prompts)
 
 
 def pair_problems(subject: Subject) -> Iterator[Finding]:
@@ -135,13 +136,23 @@ def _pair_problems(draft: Draft, on_hub: bool) -> Iterator[Finding]:
         yield from (f"{as_written(location)}, {source.name}: {line}" for line in doubts(data))
 
 
-def _racing_problems(draft: Draft, prompts: Mapping[str, Sequence[str]]) -> Iterator[Problem]:
-    """A race looks after each block but the last: with one block it would do nothing, without a word."""
-    racing, size = draft.document.get("search", "racing"), len(prompts.get("search", ()))
-    block = racing.get("block", Racing().block) if isinstance(racing, Mapping) else None
-    if isinstance(block, int) and size and block >= size:
-        found = f"block {block} leaves nothing to race for: there are {size} search prompts"
-        yield draft.document.problem(("search", "racing"), found)
+def _answer_problems(draft: Draft, prompts: Mapping[str, Sequence[str]]) -> Iterator[Problem]:
+    """A budget in answers has to leave a few for each candidate and all for one, and less than all for all."""
+    answers, candidates = (draft.document.get("search", name) for name in ("answers", "candidates"))
+    candidates, size = Search().candidates if candidates is None else candidates, len(prompts.get("search", ()))
+    if not (type(answers) is type(candidates) is int and size and candidates > 0):
+        return
+    each, most = min(FEWEST_OF_CANDIDATE, size), candidates * size
+    least = min(most, candidates * each + size)
+    if answers < least:
+        found = (
+            f"{candidates:,} candidates answer at least {each} prompts each, and those on the front all {size:,}: "
+            f"give at least {least:,}, got {answers:,}"
+        )
+        yield draft.document.problem(("search", "answers"), found)
+    elif answers > most:
+        found = f"{candidates:,} candidates that answer all {size:,} search prompts need {most:,}: leave it out"
+        yield draft.document.problem(("search", "answers"), found)
 
 
 def _pair_sources(draft: Draft) -> Iterator[tuple[Location, PairSource]]:

@@ -120,10 +120,10 @@ class Scoring:
         """What the search of the coefficients evaluated; that it stopped early is a failure of the method."""
         rounds, reader = Rounds(self._proposer()), Reader(tuple(self._config.value_names), self._limits)
         found: list[_Found] = []
-        while asked := [proposal.coefficients for proposal in rounds.ask()]:
-            new = self._evaluate(name, [self._blend(method, row) for row in asked])
-            for row, (_, evaluation) in zip(asked, new, strict=True):
-                rounds.tell(reader.result(row, evaluation))
+        while asked := rounds.ask():
+            new = self._evaluate(name, [self._blend(method, proposal.coefficients) for proposal in asked])
+            for proposal, (_, evaluation) in zip(asked, new, strict=True):
+                rounds.tell(reader.result(proposal, evaluation))
             found += new
         if rounds.too_many_failed:
             scored.failures.append(f"the search stopped: {rounds.too_many_failed}")

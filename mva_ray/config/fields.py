@@ -172,7 +172,6 @@ Interval = Annotated[
 FilePath = Annotated[str, Field(min_length=1, description=A_DATA_FILE), AfterValidator(absolute_path)]
 DataSet = Annotated[str, Field(description=A_DATA_SET), AfterValidator(check_data_set)]
 Share = Annotated[float, Field(ge=0, lt=1, description="a number >= 0 and < 1")]
-Probability = Annotated[float, Field(gt=0, lt=1, description="a number > 0 and < 1")]
 LoraDirectory = Annotated[str, Field(min_length=1, description="a PEFT LoRA directory"), AfterValidator(absolute_path)]
 RunPath = Annotated[str, Field(min_length=1, description=A_RUN), AfterValidator(check_run_directory)]
 Model = Annotated[str, Field(min_length=1, description=A_MODEL), AfterValidator(check_model)]

@@ -10,7 +10,6 @@ from mva_ray.config.fields import (
     MOST_PROCESSES,
     Count,
     Interval,
-    Probability,
     Section,
     Several,
     at_most,
@@ -22,10 +21,21 @@ DIRECTED = ("nsga3", "unsga3", "rvea", "ctaea")
 
 EVOLUTIONARY = ("nsga2", *DIRECTED, "sms_emoa", "agemoea2")
 POPULATIONS = {**dict.fromkeys(EVOLUTIONARY, 8), "surrogate": 2}
-"""How many candidates a method proposes at once; fixed designs propose all of them, unless these race."""
+"""How many candidates a method proposes at once; fixed designs propose all of them."""
 
 OperatorProbability = Annotated[float, Field(ge=0, le=1, description="a number >= 0 and <= 1")]
 DistributionIndex = Annotated[float, Field(ge=1, le=100, description="a number >= 1 and <= 100")]
+
+FEWEST_PROMPTS = 4
+"""That a candidate answers: fewer say little of how much answers differ."""
+
+_LEARNING = 0.15
+"""The share of a budget in answers that all candidates get; the rest completes the best of them."""
+
+
+def most_on_few(answers: int) -> int:
+    """How many candidates a budget in answers has room for, if each answers as few prompts as it may."""
+    return int(_LEARNING * answers / FEWEST_PROMPTS)
 
 
 def _installed(method: str) -> str:
@@ -70,20 +80,11 @@ class Operators(Section):
     mutation: Operator = Operator()
 
 
-class Racing(Section):
-    """Candidates report after every `block` prompts, and those that are surely dominated by then are stopped.
-
-    `error_rate` is the probability at most that a candidate is stopped which none of those it raced against dominates
-    on all prompts. The first generation is never stopped.
-    """
-
-    block: Several = 8
-    error_rate: Probability = 0.05
-
-
 class Search(Section):
     """How coefficients are proposed: an evolutionary algorithm, a surrogate of the rewards, or a fixed design.
 
+    `answers` is a budget in answers beside that in candidates: each candidate answers a few of the search prompts, and
+    the best of them, as many as the budget allows, all of them. Without it, all candidates answer all.
     `population` is how many of an evolutionary algorithm or of the surrogate are proposed at once; `operators` are
     those of the former. `per_value_and_block` cuts the base model's layers into so many `blocks` of neighbours, and
     searches a coefficient for each value and block in the value's bounds.
@@ -91,6 +92,7 @@ class Search(Section):
 
     method: MethodName = "surrogate"
     candidates: Annotated[Count, MOST_CANDIDATES] = 24
+    answers: Count | None = None
     population: Count | None = None
     operators: Operators = Operators()
     bounds: Interval = (0.0, 1.5)
@@ -99,7 +101,6 @@ class Search(Section):
         Literal["per_value", "per_value_and_block"], Field(description="per_value or per_value_and_block")
     ] = "per_value"
     blocks: Several = 3
-    racing: Racing | None = None
     evaluators: Annotated[Count, MOST_PROCESSES] = 1
     resources: Resources = Resources(num_cpus=1.0)
 
@@ -118,6 +119,8 @@ class Search(Section):
             raise ValueError(f"method {self.method} proposes all candidates at once; leave population out")
         if "operators" in self.model_fields_set and self.method not in EVOLUTIONARY:
             raise ValueError(f"method {self.method} has no operators; leave them out")
+        if self.answers is not None and self.method != "surrogate":
+            raise ValueError(f"method {self.method} has all candidates answer all prompts; leave answers out")
         if "blocks" in self.model_fields_set and self.coefficients == "per_value":
             raise ValueError("blocks belongs to coefficients: per_value_and_block")
         return self
@@ -135,11 +138,17 @@ class Search(Section):
         """How many candidates are proposed at once, where that is not all of them."""
         return self.population or POPULATIONS.get(self.method, 1)
 
+    def prompts_each(self, n_prompts: int) -> int:
+        """How many of a split's prompts a new candidate answers."""
+        if self.answers is None:
+            return n_prompts
+        return min(n_prompts, max(FEWEST_PROMPTS, int(_LEARNING * self.answers / self.candidates)))
+
     @property
     def trials(self) -> int:
-        """Tune trials at once, each a process. They only wait for the broker, which is asked for first looks ahead of
-        them, so two are enough, but where candidates race: the looks after the first are asked for by trials."""
-        return min(self.candidates, 4 * self.evaluators if self.racing else 2)
+        """Tune trials at once, each a process. They only wait for the broker, which is asked ahead of them, so two are
+        enough."""
+        return min(self.candidates, 2)
 
     @property
     def coefficients_per_value(self) -> int:

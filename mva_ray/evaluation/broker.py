@@ -16,10 +16,13 @@ from mva_ray.evaluation.recorder import Record, Recorder
 from mva_ray.evaluation.scorer import RewardClient, Scorer
 from mva_ray.records import ENGINE_METRICS, Coefficients, Evaluation, Generation
 
+Places = tuple[int, ...]
+"""Which prompts of a split, by their place in it."""
+
 
 @dataclass(frozen=True)
-class PartialEvaluation:
-    """A candidate on some of a split's prompts: the evaluation without texts, and its rewards [prompts][values]."""
+class Answered:
+    """A candidate on the prompts asked for: the evaluation without texts, and its rewards [prompts][values]."""
 
     evaluation: Evaluation
     rewards: list[list[float]]
@@ -56,20 +59,18 @@ class EvaluationBroker:
         self._known = known
         self._recorder = Recorder(record)
         self._one_at_a_time: defaultdict[tuple[str, Coefficients], asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._evaluations: dict[tuple[str, Coefficients, int | None], asyncio.Task[PartialEvaluation]] = {}
-        self._reached: dict[tuple[str, Coefficients], int] = {}
+        self._evaluations: dict[tuple[str, Coefficients, Places | None], asyncio.Task[Answered]] = {}
         self._seconds: defaultdict[tuple[str, Coefficients], float] = defaultdict(float)
 
-    async def evaluate(self, split: str, coefficients: Coefficients, n_prompts: int | None = None) -> PartialEvaluation:
-        """Evaluate a candidate on the first `n_prompts` prompts of a split, all of them if None.
+    async def evaluate(self, split: str, coefficients: Coefficients, places: Places | None = None) -> Answered:
+        """Evaluate a candidate on the prompts at these places of a split, all of them if None.
 
-        Once it has all, or where it failed, the evaluation has been recorded when this returns. Who asks again gets the
-        same.
+        The evaluation has been recorded when this returns. Who asks again gets the same.
 
         Raises:
             RunError: no candidate can be evaluated, such as by a server that is down.
         """
-        key = split, coefficients, n_prompts
+        key = split, coefficients, places
         if key not in self._evaluations:
             self._evaluations[key] = asyncio.create_task(self._evaluate(*key))
         try:
@@ -78,21 +79,13 @@ class EvaluationBroker:
             self._evaluations.pop(key, None)
             raise
 
-    async def _evaluate(self, split: str, coefficients: Coefficients, n_prompts: int | None) -> PartialEvaluation:
+    async def _evaluate(self, split: str, coefficients: Coefficients, places: Places | None) -> Answered:
         setting = self._settings[split]
-        prompts = setting.prompts[:n_prompts]
-        evaluation = await self._evaluated(setting, coefficients, prompts, None)
-        self._reached[split, coefficients] = len(prompts)
-        if evaluation.status == "failed" or len(prompts) == len(setting.prompts):
-            await self._recorder.record(evaluation)
+        prompts = setting.prompts if places is None else [setting.prompts[place] for place in places]
+        evaluation = await self._evaluated(setting, coefficients, prompts)
+        await self._recorder.record(evaluation)
         rewards = [[row.rewards[value] for value in setting.values] for row in evaluation.generations]
-        return PartialEvaluation(replace(evaluation, generations=()), rewards)
-
-    async def stop(self, split: str, coefficients: Coefficients, reason: str) -> None:
-        """Record a candidate that is given up, with the prompts it was evaluated on last."""
-        setting = self._settings[split]
-        prompts = setting.prompts[: self._reached[split, coefficients]]
-        await self._recorder.record(await self._evaluated(setting, coefficients, prompts, reason))
+        return Answered(replace(evaluation, generations=()), rewards)
 
     async def ready(self) -> None:
         """Return as soon as all generators have loaded their models, or failed to."""
@@ -107,7 +100,7 @@ class EvaluationBroker:
         return {name: scorer.truncated for name, scorer in self._scorers.items()}
 
     async def _evaluated(
-        self, setting: EvaluationSetting, coefficients: Coefficients, prompts: Sequence[str], stopped: str | None
+        self, setting: EvaluationSetting, coefficients: Coefficients, prompts: Sequence[str]
     ) -> Evaluation:
         key = setting.split, coefficients
         async with self._one_at_a_time[key]:
@@ -128,7 +121,6 @@ class EvaluationBroker:
             {value: scores[value] for value in setting.values},
             self._seconds[key],
             metrics | {name: scores[name] for name in setting.extra_rewards},
-            stopped,
         )
 
     async def _answers(

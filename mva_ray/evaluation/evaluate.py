@@ -12,7 +12,7 @@ from typing import Any
 from mva_ray.constraints import Limits
 from mva_ray.errors import CandidateFailure
 from mva_ray.evaluation.metrics import text_metrics
-from mva_ray.records import ENGINE_METRICS, Evaluation, Generation, ScoredGeneration, rounded
+from mva_ray.records import ENGINE_METRICS, Evaluation, Generation, ScoredGeneration, in_order, rounded
 
 
 @dataclass(frozen=True)
@@ -66,15 +66,13 @@ def succeeded(
     rewards: Mapping[str, Sequence[float]],
     seconds: float,
     metrics: Mapping[str, Sequence[float]] | None = None,
-    stopped: str | None = None,
 ) -> Evaluation:
     """The mean reward of each value over the prompts, its standard error s / sqrt(n) (0 for one prompt), mean metrics.
 
     Args:
-        generations: of all prompts of the split, or of the first n where racing stopped the candidate.
+        generations: of all prompts of the split, or of some where the evaluation is partial.
         rewards: value -> one number a generation.
         metrics: what the texts alone do not tell, such as base_nll -> one number a generation.
-        stopped: why racing stopped it; None where it has all prompts.
     """
     measured = metrics or {}
     scored = tuple(
@@ -88,13 +86,28 @@ def succeeded(
     every = [text_metrics(row.generation) | row.metrics for row in scored]
     return Evaluation(
         **_shared(setting, coefficients, seconds),
-        status="ok" if stopped is None else "stopped",
+        status="ok" if len(generations) == len(setting.prompts) else "partial",
         reward_mean={value: fmean(rewards[value]) for value in setting.values},
         reward_se={value: _standard_error(rewards[value]) for value in setting.values},
         n_prompts=len(generations),
         metrics={name: fmean(row[name] for row in every) for name in every[0]},
-        error=stopped,
         generations=scored,
+    )
+
+
+def on_prompts(setting: EvaluationSetting, evaluation: Evaluation, prompts: Sequence[str]) -> Evaluation | None:
+    """What a row says of these prompts alone, as if no others had been asked; None where it did not answer them all."""
+    answered = {row.generation.prompt: row for row in evaluation.generations}
+    if any(prompt not in answered for prompt in prompts):
+        return None
+    rows = [answered[prompt] for prompt in prompts]
+    return succeeded(
+        setting,
+        in_order(evaluation.coefficients, setting.adapters),
+        [row.generation for row in rows],
+        {value: [row.rewards[value] for row in rows] for value in setting.values},
+        evaluation.seconds,
+        {name: [row.metrics[name] for row in rows] for name in rows[0].metrics},
     )
 
 

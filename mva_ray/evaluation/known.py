@@ -42,7 +42,7 @@ class KnownAnswers:
             self.learn(evaluation)
 
     def learn(self, evaluation: Evaluation) -> None:
-        """Take in all answers and rewards of a row; a failed one has none, a stopped one those it got to."""
+        """Take in all answers and rewards of a row; a failed one has none, a partial one those it was asked for."""
         answers = self._answers.setdefault((evaluation.generator, _blend_in(evaluation)), {})
         for row in evaluation.generations:
             prompt, completion = row.generation.prompt, row.generation.completion

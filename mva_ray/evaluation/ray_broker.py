@@ -70,7 +70,7 @@ def evaluate_all(broker: Broker, split: str, candidates: Sequence[Coefficients])
     pending = [broker.evaluate.remote(split, candidate) for candidate in candidates]
     while pending:
         done, pending = ray.wait(pending)
-        yield from (partial.evaluation for partial in ray.get(done))
+        yield from (answered.evaluation for answered in ray.get(done))
 
 
 def engine_seconds(broker: Broker) -> float:

@@ -105,10 +105,15 @@ class Forecast:
 
     @property
     def answers(self) -> dict[str, int]:
-        """Greedy answers of each judging split, at most: the search's front may be all that was searched."""
-        most = max(self.config.search.candidates, len(self.config.values) + 1)
-        candidates = {"search": self.config.search.candidates, "held_out": most}
-        return {split: count * self.prompts[split].number for split, count in candidates.items()}
+        """Greedy answers of each judging split, at most: the front may be all that answered all search prompts.
+
+        Base model and single adapters are scored on the held-out ones besides.
+        """
+        search, prompts = self.config.search, {split: lengths.number for split, lengths in self.prompts.items()}
+        searched = search.answers or search.candidates * prompts["search"]
+        most, singles = searched // prompts["search"], len(self.config.values) + 1
+        held_out = max(singles, min(search.candidates, most + singles))
+        return {"search": searched, "held_out": held_out * prompts["held_out"]}
 
     def stages(self) -> list[Stage]:
         """Every stage, in the order of a run."""
@@ -181,14 +186,17 @@ class Forecast:
         )
 
     def _evaluations(self, split: str) -> Stage:
-        wanted = self.answers[split] // self.prompts[split].number
-        most = "at most " if split == "held_out" else ""
+        answers, size = self.answers[split], self.prompts[split].number
+        wanted, on = answers // size, f"on {size} prompts"
+        if split == "search" and self.config.search.answers:
+            wanted = self.config.search.candidates
+            on = f"on {self.config.search.prompts_each(size)} of {size} prompts each, the best of them on all"
+        most = "at most " if split == "held_out" or self.config.search.answers else ""
         return Stage(
             "search" if split == "search" else "held-out front",
             self.plan.context if self.plan else None,
             _state(self.plan and self.plan.context, self._kept(split), wanted),
-            f"{most}{wanted:,} candidates on {self.prompts[split].number} prompts: {self.answers[split]:,} answers, "
-            f"{self._generated(self.answers[split])}",
+            f"{most}{wanted:,} candidates {on}: {answers:,} answers, {self._generated(answers)}",
         )
 
     def _kept(self, split: str) -> int:
@@ -199,7 +207,7 @@ class Forecast:
 
         rows = ParetoTable(self.run_dir).evaluations(self.plan.context, split)
         now = hash_prompts(self.plan.prompts[split])
-        done = (row for row in rows if row.status == "ok" and is_measured(row, self.plan.constraints))
+        done = (row for row in rows if row.status != "failed" and is_measured(row, self.plan.constraints))
         return len({row.candidate for row in done if row.prompts_hash == now})
 
     def _generated(self, answers: int) -> str:

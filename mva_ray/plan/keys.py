@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,9 +137,5 @@ def _training(config: RunConfig) -> dict[str, Any]:
 
 
 def _prompts(config: RunConfig, split: str) -> tuple[str, ...]:
-    """In the order of the file; a race needs them in random order, since it judges by the first."""
     file = getattr(config.prompts, split)
-    prompts = read_prompts(Path(file.path))[: file.count]
-    if split == "search" and config.search.racing:
-        random.Random(config.seed).shuffle(prompts)
-    return tuple(prompts)
+    return tuple(read_prompts(Path(file.path))[: file.count])

@@ -46,7 +46,7 @@ def render_page(run: RunDirectory, state: RunState, table: ParetoTable) -> str:
         facts=_facts(frame, points),
         front=_records(points.front.sort_values([state.values[0], "candidate"], ascending=[False, True])),
         references=_references(points),
-        left_out=_records(concat([points.infeasible, points.stopped])),
+        left_out=_records(concat([points.infeasible, points.partial])),
         constraints=[limit_text(name, limit) for name, limit in state.constraints.items()],
         failed=_records(frame[frame["status"] == "failed"].sort_values(["candidate", "split"])),
         comparison=compare(points, state.coefficients, table.generations),
@@ -89,7 +89,7 @@ def _facts(frame: DataFrame, points: Points) -> dict[str, Any]:
         "scored": len(points.main),
         "faint": len(points.faint),
         "infeasible": points.infeasible["candidate"].nunique(),
-        "stopped": len(points.stopped),
+        "partial": len(points.partial),
         "split": SPLIT_LABELS[points.split],
         "n_prompts": points.n_prompts,
     }

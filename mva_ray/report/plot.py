@@ -20,8 +20,8 @@ from mva_ray.report.points import (
     FAINT_COLOR,
     FRONT_COLOR,
     KINDS,
+    PARTIAL,
     SPLIT_LABELS,
-    STOPPED,
     KindStyle,
     Points,
     has_part,
@@ -95,7 +95,7 @@ def _pair_grid(points: Points, names: CoefficientNames, title: str) -> Figure:
 def _limits(points: Points, value: str) -> tuple[float, float]:
     """An interval that holds every mean, and the error bars on the main split."""
     centres, errors = _floats(points.main, value), np.nan_to_num(_floats(points.main, f"{value}_se"))
-    others = [_floats(rows, value) for rows in (points.faint, points.infeasible, points.stopped)]
+    others = [_floats(rows, value) for rows in (points.faint, points.infeasible, points.partial)]
     every = np.concatenate([centres - errors, centres + errors, *others])
     return padded_range(float(every.min()), float(every.max()))
 
@@ -145,7 +145,7 @@ def _name_single_adapters(
         for value, angle in ((x, -90), (y, 90))
         if has_part(row, names[value])
     ]
-    every = [points.main, points.faint, points.infeasible, points.stopped]
+    every = [points.main, points.faint, points.infeasible, points.partial]
     drawn = np.vstack([np.column_stack([_floats(rows, x), _floats(rows, y)]) for rows in every])
     place_labels(axes, labels, drawn, RING / 2, renderer)
 
@@ -173,8 +173,8 @@ def _legend(points: Points, alone: bool) -> list[Line2D]:
 
 
 def _marker(style: KindStyle) -> dict[str, Any]:
-    """Filled with a white rim; of those that racing stopped only the outline."""
-    rim = {"mfc": "none", "mec": style.color} if style is STOPPED else {"mec": "white"}
+    """Filled with a white rim; of those that did not answer all prompts only the outline."""
+    rim = {"mfc": "none", "mec": style.color} if style is PARTIAL else {"mec": "white"}
     return {"marker": style.marker, "color": style.color, **rim}
 
 

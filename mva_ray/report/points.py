@@ -42,7 +42,7 @@ KINDS = {
 
 
 INFEASIBLE = KindStyle("infeasible", "#B2182B", "X", "x", "x", 8)
-STOPPED = KindStyle("stopped early", "#8A6D3B", "v", "triangle-down-open", "diamond-open", 7)
+PARTIAL = KindStyle("some prompts only", "#8A6D3B", "v", "triangle-down-open", "diamond-open", 7)
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,15 @@ class Points:
     """The evaluations of a run without failures.
 
     `main` holds those on `split`, the one the front is of. The others are of candidates that only the search split has
-    scored: `faint` (none where that is the main split) and `stopped`, which racing gave up. `infeasible` ones are in
-    `main` too, or only the search split has scored them.
+    scored: `faint` (none where that is the main split) and `partial`, which answered some of its prompts. `infeasible`
+    ones are in `main` too, or only the search split has scored them.
     """
 
     split: str
     main: DataFrame
     faint: DataFrame
     infeasible: DataFrame
-    stopped: DataFrame
+    partial: DataFrame
 
     @property
     def front(self) -> DataFrame:
@@ -74,7 +74,7 @@ class Points:
     def by_style(self) -> list[tuple[KindStyle, DataFrame]]:
         """What is drawn besides `faint`, lowest first: those left out, then the feasible ones of each kind."""
         feasible = self.main[self.main["feasible"]]
-        styles = [(STOPPED, self.stopped), (INFEASIBLE, self.infeasible)]
+        styles = [(PARTIAL, self.partial), (INFEASIBLE, self.infeasible)]
         styles += [(style, feasible[feasible["kind"] == kind]) for kind, style in KINDS.items()]
         return [(style, rows) for style, rows in styles if len(rows)]
 
@@ -87,7 +87,7 @@ def select_points(frame: DataFrame) -> Points:
     rest = frame[(frame["split"] == "search") & ~frame["candidate"].isin(main["candidate"])]
     searched = rest[rest["status"] == "ok"]
     infeasible = concat([main[~main["feasible"]], searched[~searched["feasible"]]])
-    return Points(split, main, searched[searched["feasible"]], infeasible, rest[rest["status"] == "stopped"])
+    return Points(split, main, searched[searched["feasible"]], infeasible, rest[rest["status"] == "partial"])
 
 
 def staircase(front: Sequence[Point], floor: Point) -> list[Point]:
@@ -135,8 +135,8 @@ def has_part(row: Mapping[str, Any], coefficients: Iterable[str]) -> bool:
 
 def left_out(row: Mapping[str, Any]) -> str | None:
     """Why a candidate that did not fail cannot be on the front; None where it can."""
-    if row["status"] == "stopped":
-        return f"stopped after {row['n_prompts']} prompts: {row['error']}"
+    if row["status"] == "partial":
+        return f"answered {row['n_prompts']} prompts only"
     return None if row["feasible"] else f"infeasible: {row['violation']}"
 
 

@@ -7,7 +7,7 @@ from scipy.stats import qmc
 from mva_ray.maths.pareto import front_mask
 
 Array = NDArray[np.float64]
-_BOX_POINTS = 2048
+_BOX_POINTS = 1024
 _MARGIN = 0.1
 
 
@@ -43,19 +43,25 @@ def pick_batch(
     """
     upper = np.concatenate([known, pool], axis=1).max(axis=(0, 1))
     points = qmc.Sobol(len(lower), seed=rng).random(_BOX_POINTS) * (np.maximum(upper, lower) - lower) + lower
-    uncovered = np.stack([~_dominated(points, draw).any(axis=0) for draw in known])
-    gains = np.stack([_dominated(points, draw) for draw in pool]) & uncovered[:, None]
+    uncovered = [points[~_dominated(points, draw).any(axis=0)] for draw in known]
+    gains = np.concatenate([_dominated(left, draw) for left, draw in zip(uncovered, pool, strict=True)], axis=1)
     for index in range(pending):
-        gains &= ~gains[:, index, None]
+        gains = gains[:, ~gains[index]]
     picked: list[int] = []
     for _ in range(count):
-        improvement = gains.sum(axis=(0, 2))
+        improvement = np.count_nonzero(gains, axis=1)
         best = int(improvement.argmax())
         if not improvement[best]:
             break
         picked.append(best)
-        gains &= ~gains[:, best, None]
+        gains = gains[:, ~gains[best]]
     return picked
+
+
+def non_dominated(rewards: Array) -> NDArray[np.bool_]:
+    """What `front_mask` says of rewards [n, k], faster for hundreds of rows and slower for thousands."""
+    at_least = _dominated(rewards, rewards)
+    return np.asarray(~(at_least & ~at_least.T).any(axis=0))
 
 
 def _dominated(points: Array, rewards: Array) -> NDArray[np.bool_]:

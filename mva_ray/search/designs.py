@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from mva_ray.records import Coefficients, Outcome, rounded
+from mva_ray.records import Outcome, Proposal
 from mva_ray.search.ledger import Ledger
 
 Bounds = Sequence[tuple[float, float]]
@@ -18,35 +18,32 @@ Sequences go on after those skipped, which a warm start has; a grid has no order
 
 
 class DesignProposer:
-    """The references, then a fixed design, until the budget is spent. Nothing is learned.
+    """The references and a fixed design, as much of it as the budget has room for, at once. Nothing is learned.
 
     Args:
         design: draws what the references leave of the budget.
         ledger: references and budget.
         bounds: (lower, upper) of each coefficient.
         seed: of the design.
-        batch: how many to propose at once, the next ones before these are told; None for all, references among them.
     """
 
-    def __init__(self, design: Design, ledger: Ledger, bounds: Bounds, seed: int, batch: int | None) -> None:
-        self._design, self._ledger, self._bounds, self._seed, self._batch = design, ledger, bounds, seed, batch
-        self._drawn: list[Coefficients] | None = None
+    def __init__(self, design: Design, ledger: Ledger, bounds: Bounds, seed: int) -> None:
+        self._design, self._ledger, self._bounds, self._seed = design, ledger, bounds, seed
+        self._asked = False
 
     @property
     def ready(self) -> bool:
         """See `Proposer.ready`."""
-        return len(self._ledger.pending) <= (self._batch or 0)
+        return not self._ledger.pending
 
-    def ask(self) -> list[Coefficients]:
+    def ask(self) -> list[Proposal]:
         """See `Proposer.ask`."""
-        if self._drawn is None:
-            self._drawn = self._draw()
-        return self._ledger.ask(self._ledger.new(self._drawn)[: self._batch])
-
-    def _draw(self) -> list[Coefficients]:
-        references = self._ledger.references()
-        count = max(0, self._ledger.left - len(references))
-        return [*references, *map(rounded, self._design(self._bounds, count, len(self._ledger.told), self._seed))]
+        if self._asked:
+            return []
+        self._asked = True
+        references, told = self._ledger.references(), len(self._ledger.told)
+        drawn = self._design(self._bounds, max(0, self._ledger.left - len(references)), told, self._seed)
+        return self._ledger.ask(self._ledger.new([*references, *drawn]))
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
         """Told candidates are not proposed again; nothing else is learned."""

@@ -28,7 +28,7 @@ from pymoo.termination.max_gen import MaximumGenerationTermination
 from pymoo.util.ref_dirs import get_reference_directions
 
 from mva_ray.config.search import Operator, Search
-from mva_ray.records import DECIMALS, Coefficients, Outcome, rounded
+from mva_ray.records import DECIMALS, Coefficients, Outcome, Proposal, rounded
 from mva_ray.search.ledger import Ledger
 
 _STALE_GENERATIONS = 50
@@ -71,7 +71,7 @@ class EvolutionaryProposer:
         """See `Proposer.ready`."""
         return not self._ledger.pending
 
-    def ask(self) -> list[Coefficients]:
+    def ask(self) -> list[Proposal]:
         """See `Proposer.ask`; empty where the search has converged, too."""
         if not self._ledger.left:
             return []

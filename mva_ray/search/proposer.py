@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from mva_ray.config.search import Search
-from mva_ray.records import Coefficients, Outcome
+from mva_ray.records import Coefficients, Outcome, Proposal
 from mva_ray.search.designs import DesignProposer, grid, random, sobol
+from mva_ray.search.draws import Draws
 from mva_ray.search.ledger import Ledger
-
-_RACING_BATCH = 8
-"""Candidates of a fixed design that are proposed at once where they race: against those before them."""
 
 
 class Proposer(Protocol):
@@ -24,8 +22,8 @@ class Proposer(Protocol):
         """Whether `ask` may be called; else it first has to be told more of what it asked for."""
         ...
 
-    def ask(self) -> list[Coefficients]:
-        """The next candidates, all new; empty when the budget is spent or nothing is left to propose."""
+    def ask(self) -> list[Proposal]:
+        """New candidates, or such that lack prompts; empty when the budget is spent or nothing is left to propose."""
         ...
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
@@ -44,6 +42,7 @@ def make_proposer(
     references: Sequence[Coefficients],
     seed: int,
     pending: int = 0,
+    n_prompts: int = 1,
 ) -> Proposer:
     """The config's search method.
 
@@ -54,11 +53,12 @@ def make_proposer(
         references: every method begins with those that were not told, outside the bounds too.
         seed: of everything random.
         pending: how many candidates of the surrogate may still be at work when it is asked for more.
+        n_prompts: of the split; needed where the budget is in answers, too.
     """
-    ledger = Ledger(references, settings.candidates)
+    draws = Draws(n_prompts, settings.prompts_each(n_prompts), seed) if settings.answers else None
+    ledger = Ledger(references, settings.candidates, draws, settings.answers or 0)
     if settings.method in DESIGNS:
-        batch = _RACING_BATCH if settings.racing else None
-        return DesignProposer(DESIGNS[settings.method], ledger, bounds, seed, batch)
+        return DesignProposer(DESIGNS[settings.method], ledger, bounds, seed)
     if settings.method == "surrogate":
         from mva_ray.search.surrogate import SurrogateProposer
 

@@ -9,14 +9,13 @@ import ray
 from ray import tune
 from ray.actor import ActorHandle
 from ray.tune import Callback, CheckpointConfig, FailureConfig
+from ray.tune.schedulers import FIFOScheduler
 from ray.util.placement_group import NODE_ID_LABEL_KEY
 
 from mva_ray.errors import RunError
 from mva_ray.placement.ray_cluster import own_node, own_resource
 from mva_ray.placement.ray_group import beside_driver
-from mva_ray.records import Coefficients
 from mva_ray.run_dir.place import arrow_files
-from mva_ray.search.ray_racing import RacingScheduler
 from mva_ray.search.ray_searcher import RoundsSearcher
 from mva_ray.search.ray_trial import CandidateTrial, ProposalQueue
 from mva_ray.search.results import Reader
@@ -24,6 +23,11 @@ from mva_ray.search.rounds import Rounds
 
 NO_SNAPSHOTS = {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "TUNE_GLOBAL_CHECKPOINT_S": "inf"}
 """The Pareto table is the checkpoint and the log: Tune writes neither, and its trials need no storage to end well."""
+
+
+class _InOrder(FIFOScheduler):
+    def choose_trial_to_run(self, tune_controller: Any) -> None:
+        """None: Tune's own order. FIFOScheduler's choice would take a trial from its process while that starts."""
 
 
 class _Progress(Callback):
@@ -72,14 +76,11 @@ def run_search(
     searcher = RoundsSearcher(rounds, reader, lambda proposals, complete: queue.extend.remote(proposals, complete))
     ray.get(broker.ready.remote())  # trials that start beside it would take its cores
 
-    def stop(coefficients: Coefficients, reason: str) -> None:
-        ray.get(broker.stop.remote("search", coefficients, reason))
-
     tune.Tuner(
         tune.with_resources(tune.with_parameters(CandidateTrial, broker=broker, queue=queue), _trials_beside_driver()),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=RacingScheduler(rounds.race, stop),
+            scheduler=_InOrder(),
             num_samples=-1,
             max_concurrent_trials=concurrency,
             reuse_actors=True,

@@ -1,7 +1,6 @@
 """`Rounds` as Ray Tune's `Searcher`: a shell, called by Tune in one thread."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +60,7 @@ class RoundsSearcher(Searcher):
         assert proposal is not None
         if result is None:
             return Result.failed(proposal.coefficients, "the trial itself died")
-        read = self._reader.result(proposal.coefficients, result["evaluation"], result["rewards"])
-        return replace(read, complete=result["complete"])
+        return self._reader.result(proposal, result["evaluation"], result["rewards"])
 
     def _go_on(self) -> None:
         """Hand out what is new; nobody asks for the place of a trial that died while it waited."""

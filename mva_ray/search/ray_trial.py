@@ -55,12 +55,12 @@ class ProposalQueue:
         start, end = max(self._begun, self._taken), min(self._taken + self._ahead, len(self._proposals))
         for proposal in self._proposals[start:end]:
             if proposal:
-                self._broker.evaluate.remote("search", proposal.coefficients, proposal.looks[0])
+                self._broker.evaluate.remote("search", proposal.coefficients, proposal.prompts)
         self._begun = max(start, end)
 
 
 class CandidateTrial(Trainable):
-    """One candidate: asks the broker for one look after the other and reports. Its process serves the next one too.
+    """One candidate: asks the broker for it and reports. Its process serves the next one too.
 
     What no candidate can get over is reported as well: Tune would start a trial that raises again.
     """
@@ -72,8 +72,6 @@ class CandidateTrial(Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._place: int = new_config["place"]
-        self._proposal: Proposal | None = None
-        self._look = 0
         return True
 
     def step(self) -> dict[str, Any]:
@@ -84,26 +82,17 @@ class CandidateTrial(Trainable):
             return {"done": True, "place": self._place, "run_error": message}
 
     def _step(self) -> dict[str, Any]:
-        self._proposal = self._proposal or ray.get(self._queue.at.remote(self._place))
-        if self._proposal is None:
-            return {"done": True, "place": self._place}
-        coefficients, looks = self._proposal.coefficients, self._proposal.looks
+        ended = {"done": True, "place": self._place}
+        proposal: Proposal | None = ray.get(self._queue.at.remote(self._place))
+        if proposal is None:
+            return ended
         try:
-            partial = ray.get(self._broker.evaluate.remote("search", coefficients, looks[self._look]))
+            answered = ray.get(self._broker.evaluate.remote("search", proposal.coefficients, proposal.prompts))
         except RayTaskError as error:
             if not isinstance(error.cause, RunError):
                 raise
-            return {"done": True, "place": self._place, "run_error": str(error.cause)}
-        self._look += 1
-        complete = self._look == len(looks)
-        return {
-            "done": complete or partial.evaluation.status == "failed",
-            "place": self._place,
-            "coefficients": coefficients,
-            "evaluation": partial.evaluation,
-            "rewards": partial.rewards,
-            "complete": complete,
-        }
+            return ended | {"run_error": str(error.cause)}
+        return ended | {"evaluation": answered.evaluation, "rewards": answered.rewards}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """A trial has no state: what was evaluated is with the broker before it reports."""

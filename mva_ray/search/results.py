@@ -1,29 +1,23 @@
 """What came of a candidate, as the search loop takes it, and how it is read from an evaluation: by names."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
 from mva_ray.constraints import Limits, constraint_values
-from mva_ray.records import Coefficients, Evaluation, Outcome, in_order
-from mva_ray.search.racing import Rewards
+from mva_ray.records import Coefficients, Evaluation, Outcome, Proposal, in_order
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a candidate.
-
-    `rewards` are those of each prompt, which only a race needs: of all prompts, or where it was stopped (not
-    `complete`) of the first. `error` is why it failed.
-    """
+    """What came of a candidate. `error` is why it failed."""
 
     outcome: Outcome
-    rewards: Rewards = ()
-    complete: bool = True
     error: str | None = None
 
     @classmethod
     def failed(cls, coefficients: Coefficients, error: str) -> Self:
-        return cls(Outcome(coefficients, None), error=error)
+        return cls(Outcome(coefficients, None), error)
 
 
 @dataclass(frozen=True)
@@ -38,16 +32,20 @@ class Reader:
     values: tuple[str, ...]
     limits: Limits = field(default_factory=dict)
 
-    def result(self, coefficients: Coefficients, evaluation: Evaluation, rewards: Rewards | None = None) -> Result:
+    def result(
+        self, proposal: Proposal, evaluation: Evaluation, rewards: Sequence[Sequence[float]] | None = None
+    ) -> Result:
         """
         Args:
-            coefficients: the candidate as it was proposed.
-            rewards: of each prompt, where the evaluation comes without its generations.
+            proposal: what was evaluated, on just its prompts.
+            rewards: [n][k] of each prompt, in its order, where the evaluation comes without its generations.
         """
         if evaluation.status == "failed":
-            return Result.failed(coefficients, evaluation.error or "unknown")
+            return Result.failed(proposal.coefficients, evaluation.error or "unknown")
         means, errors = (in_order(part, self.values) for part in (evaluation.reward_mean, evaluation.reward_se))
-        outcome = Outcome(coefficients, means, errors, constraint_values(evaluation, self.limits))
         if rewards is None:
             rewards = [in_order(scored.rewards, self.values) for scored in evaluation.generations]
-        return Result(outcome, rewards, evaluation.status == "ok")
+        places = range(len(rewards)) if proposal.prompts is None else proposal.prompts
+        answers = dict(zip(places, map(tuple, rewards), strict=True)) if rewards else {}
+        constraints = constraint_values(evaluation, self.limits)
+        return Result(Outcome(proposal.coefficients, means, errors, constraints, answers))

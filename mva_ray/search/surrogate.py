@@ -10,29 +10,33 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from pymoo.algorithms.moo.nsga2 import NSGA2
-from pymoo.core.problem import Problem
-from pymoo.optimize import minimize
 from threadpoolctl import threadpool_limits
 
-from mva_ray.records import Coefficients, Outcome
-from mva_ray.search.acquisition import nadir, pick_batch
+from mva_ray.maths.prompt_effects import paired_means
+from mva_ray.records import Coefficients, Outcome, Proposal
+from mva_ray.search.acquisition import nadir, non_dominated, pick_batch
 from mva_ray.search.designs import sobol
 from mva_ray.search.gaussian_process import Posterior
 from mva_ray.search.ledger import Ledger
 
 Array = NDArray[np.float64]
 _SAMPLES = 64
-_POPULATION = 64
-_GENERATIONS = 15
-_RANDOM = 128
+_RANDOM = 256
+_GENERATIONS = 12
+_PARENTS = 64
+_POOL = 160
+_MOVES = (0.1, 0.03, 0.01)
+"""How far children lie from the line through their parents, as shares of the bounds' width."""
+
+_WORST = 1e9
 
 
 class SurrogateProposer:
     """Proposes the references, then batches by expected hypervolume improvement, and Sobol points where none is to be.
 
     After the references several batches may be at work at once, so that nobody waits while the next one is found: it
-    reckons with what those that are pending may bring.
+    reckons with what those that are pending may bring. Where candidates answer some of the prompts alone, those then
+    answer all of them that promise most hypervolume among those that do, as many as there are answers left for.
 
     Args:
         ledger: references and budget; references are proposed outside the bounds too.
@@ -54,16 +58,17 @@ class SurrogateProposer:
     @property
     def ready(self) -> bool:
         """See `Proposer.ready`."""
+        if self._ledger.n_prompts and not self._ledger.left:  # what is completed depends on all that was answered
+            return not self._ledger.pending
         return len(self._ledger.pending) <= self._most_pending and not self._ledger.references_pending
 
-    def ask(self) -> list[Coefficients]:
+    def ask(self) -> list[Proposal]:
         """See `Proposer.ask`."""
         if not self._ledger.left:
-            return []
+            return self._ledger.complete(self._worth_completing())
         if references := self._ledger.references():
             return self._ledger.ask(references)
-        enough = len(self._ledger.succeeded) > len(self._bounds)
-        improving = self._improving(self._population) if enough else []
+        improving = self._improving(self._population) if self._learns else []
         return self._ledger.ask(improving or self._space_filling(self._population))
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
@@ -73,37 +78,64 @@ class SurrogateProposer:
     def _space_filling(self, count: int) -> list[Coefficients]:
         """Points of one Sobol sequence, as many passed over as candidates are told or pending."""
         passed = len(self._ledger.told) + len(self._ledger.pending)
-        return self._new(sobol(self._bounds.tolist(), 2 * count, passed, self._seed))[:count]
+        return self._ledger.new(sobol(self._bounds.tolist(), 2 * count, passed, self._seed))[:count]
+
+    @property
+    def _learns(self) -> bool:
+        """Whether enough is known for a model."""
+        return len(self._ledger.succeeded) > len(self._bounds)
+
+    def _rng(self) -> np.random.Generator:
+        return np.random.default_rng([self._seed, len(self._ledger.told), len(self._ledger.pending)])
 
     def _improving(self, count: int) -> list[Coefficients]:
         """At most `count` candidates that promise more hypervolume; none where nothing does."""
-        pending = self._ledger.pending
-        rng = np.random.default_rng([self._seed, len(self._ledger.told), len(pending)])
+        pending, rng = self._ledger.pending, self._rng()
         with threadpool_limits(1):  # with more threads sums are rounded otherwise, and proposals would depend on them
-            model = _Model(self._ledger)
+            model = Model(self._ledger)
             new = self._pool(model, rng)
             if not new:
                 return []
             pool = [*pending, *new]
-            known, drawn = model.draw(pool, rng)
+            known, drawn = model.draw(model.feasible, pool, rng)
             return [pool[i] for i in pick_batch(known, drawn, model.nadir, count, rng, len(pending))]
 
-    def _pool(self, model: "_Model", rng: np.random.Generator) -> list[Coefficients]:
-        """New candidates worth a look: where NSGA-II ends on the plain and the optimistic posterior, random ones."""
+    def _worth_completing(self) -> list[Coefficients]:
+        """Half of those that may still be completed, so that what they bring decides on the others."""
+        partial, count = self._ledger.partial, -(-self._ledger.completable // 2)
+        if not (partial and count and self._learns):
+            return partial[:count]
+        with threadpool_limits(1):
+            model, rng = Model(self._ledger), self._rng()
+            whole = [row for row in model.feasible if row not in partial]
+            known, drawn = model.draw(whole, partial, rng)
+            return [partial[i] for i in pick_batch(known, drawn, model.nadir, count, rng)]
+
+    def _pool(self, model: "Model", rng: np.random.Generator) -> list[Coefficients]:
+        """New candidates worth a look: the fronts of the plain and the optimistic posterior, random ones."""
         lower, upper = self._bounds.T
-        rows = [rng.uniform(lower, upper, (_RANDOM, len(lower)))]
-        for optimism in (0.0, 1.0):
-            problem = _PosteriorProblem(model, optimism, lower, upper)
-            algorithm = NSGA2(pop_size=_POPULATION)
-            found = minimize(problem, algorithm, ("n_gen", _GENERATIONS), seed=int(rng.integers(2**31)))
-            rows.append(found.pop.get("X"))
-        return self._new(np.vstack(rows))
+        random = rng.uniform(lower, upper, (_RANDOM, len(lower)))
+        fronts = [self._posterior_front(model, optimism, random, rng) for optimism in (0.0, 1.0)]
+        new = self._ledger.new(np.vstack([*fronts, random[:_PARENTS]]))
+        kept = sorted(rng.permutation(len(new))[:_POOL])
+        return [new[index] for index in kept]
 
-    def _new(self, rows: Array) -> list[Coefficients]:
-        return self._ledger.new(np.clip(rows, *self._bounds.T))
+    def _posterior_front(self, model: "Model", optimism: float, rows: Array, rng: np.random.Generator) -> Array:
+        """The non-dominated of these rows and of what comes of crossing and moving them, generation by generation."""
+        lower, upper = self._bounds.T
+        judged = model.optimistic(rows, optimism)
+        for _ in range(_GENERATIONS):
+            best = rng.permutation(np.flatnonzero(non_dominated(judged)))[:_PARENTS]
+            rows, judged = rows[best], judged[best]
+            first, second = rows[rng.integers(len(rows), size=(2, _PARENTS))]
+            between = rng.uniform(-0.25, 1.25, (_PARENTS, 1))
+            moves = rng.normal(size=first.shape) * rng.choice(_MOVES, (_PARENTS, 1)) * (upper - lower)
+            children = np.clip(first + between * (second - first) + moves, lower, upper)
+            rows, judged = np.vstack([rows, children]), np.vstack([judged, model.optimistic(children, optimism)])
+        return rows[non_dominated(judged)]
 
 
-class _Model:
+class Model:
     """What is believed of rewards and constraints, given all that was told.
 
     Failure is a constraint like others: 1 where a candidate failed and -1 where it did not.
@@ -112,52 +144,64 @@ class _Model:
     def __init__(self, ledger: Ledger) -> None:
         known = ledger.succeeded
         self._rows = np.array([outcome.coefficients for outcome in known])
-        rewards = np.array([outcome.rewards for outcome in known])
-        errors = np.array([outcome.errors or np.zeros(rewards.shape[1]) for outcome in known])
         constraints = np.array([outcome.constraints for outcome in known])
-        self._feasible = (constraints <= 0).all(axis=1)
-        self._rewards = Posterior(self._rows, rewards, errors)
+        self.feasible = [outcome.coefficients for outcome in known if outcome.is_feasible]
+        self._rewards = Posterior(self._rows, *_means(known, ledger.n_prompts))
         self._constraints = [Posterior(self._rows, constraints, None)] if constraints.size else []
         if len(known) < len(ledger.told):
             told = sorted(ledger.told)
             failed = np.array([[1.0 if ledger.told[row].rewards is None else -1.0] for row in told])
             self._constraints.append(Posterior(np.array(told), failed, None))
-        self.n_values = rewards.shape[1]
-        self.n_constraints = constraints.shape[1] + (len(known) < len(ledger.told))
 
     @property
     def nadir(self) -> Array:
         """[k], see `nadir`; of the feasible candidates, or of all where none is."""
-        means, _ = self._rewards.predict(self._rows)
-        return nadir(means[self._feasible] if self._feasible.any() else means)
+        means, _ = self._rewards.predict(np.array(self.feasible) if self.feasible else self._rows)
+        return nadir(means)
 
-    def optimistic(self, rows: Array, optimism: float) -> tuple[Array, Array]:
-        """Rewards [n, k] and constraints [n, m], so many standard deviations better than expected."""
+    def predict(self, rows: Array) -> tuple[Array, Array]:
+        """Mean rewards and their standard deviations [n, k]."""
+        return self._rewards.predict(rows)
+
+    def optimistic(self, rows: Array, optimism: float) -> Array:
+        """Rewards [n, k], so many standard deviations better than expected.
+
+        Where constraints are violated even so, lower than all others, and the lower the more they are.
+        """
         means, deviations = self._rewards.predict(rows)
-        believed = [posterior.predict(rows) for posterior in self._constraints]
-        constraints = [expected - optimism * deviation for expected, deviation in believed]
-        return means + optimism * deviations, np.hstack([np.empty((len(rows), 0)), *constraints])
+        violated = np.zeros((len(rows), 1))
+        for posterior in self._constraints:
+            expected, deviation = posterior.predict(rows)
+            violated += np.maximum(expected - optimism * deviation, 0).sum(axis=1, keepdims=True)
+        return np.where(violated > 0, -_WORST * (1 + violated), means + optimism * deviations)
 
-    def draw(self, pool: Sequence[Coefficients], rng: np.random.Generator) -> tuple[Array, Array]:
-        """Joint draws of the rewards of the feasible known [s, n, k] and of the pool [s, m, k].
+    def draw(
+        self, known: Sequence[Coefficients], pool: Sequence[Coefficients], rng: np.random.Generator
+    ) -> tuple[Array, Array]:
+        """Joint draws of the rewards of these that are known [s, n, k] and of the pool [s, m, k].
 
         Rewards are minus infinity in draws where the candidate of the pool is infeasible.
         """
-        rewards = self._rewards.sample(np.vstack([self._rows, pool]), _SAMPLES, rng)
-        known, new = rewards[:, : len(self._rows)], rewards[:, len(self._rows) :]
+        rewards = self._rewards.sample(np.array([*known, *pool]), _SAMPLES, rng)
+        new = rewards[:, len(known) :]
         for posterior in self._constraints:
             infeasible = (posterior.sample(np.array(pool), _SAMPLES, rng) > 0).any(axis=2)
             new[infeasible] = -np.inf
-        return known[:, self._feasible], new
+        return rewards[:, : len(known)], new
 
 
-class _PosteriorProblem(Problem):
-    """What pymoo minimises: minus the rewards, under the constraints."""
+def _means(known: Sequence[Outcome], n_prompts: int) -> tuple[Array, Array]:
+    """Mean rewards and their standard errors [n, k]: paired where it is known what each prompt brought.
 
-    def __init__(self, model: _Model, optimism: float, lower: Array, upper: Array) -> None:
-        super().__init__(n_var=len(lower), n_obj=model.n_values, n_ieq_constr=model.n_constraints, xl=lower, xu=upper)
-        self._model, self._optimism = model, optimism
-
-    def _evaluate(self, x: Array, out: dict[str, Array], *args: object, **kwargs: object) -> None:
-        rewards, constraints = self._model.optimistic(x, self._optimism)
-        out["F"], out["G"] = -rewards, constraints
+    Args:
+        n_prompts: of the whole split; at least those that were answered.
+    """
+    if not all(outcome.answers for outcome in known):
+        rewards = np.array([outcome.rewards for outcome in known])
+        return rewards, np.array([outcome.errors or np.zeros(rewards.shape[1]) for outcome in known])
+    n_values, n_prompts = len(known[0].rewards or ()), max(n_prompts, *(1 + max(told.answers) for told in known))
+    table = np.full((n_values, len(known), n_prompts), np.nan)
+    for row, outcome in enumerate(known):
+        table[:, row, [*outcome.answers]] = np.array([*outcome.answers.values()]).T
+    means, errors = zip(*map(paired_means, table), strict=True)
+    return np.stack(means, axis=1), np.stack(errors, axis=1)

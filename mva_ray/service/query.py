@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 Split = Literal["search", "held_out"]
-LEFT_OUT = ("failed", "infeasible", "stopped")
+LEFT_OUT = ("failed", "infeasible", "partial")
 Ranked = Preference | ReferencePoint | Classes
 """Wishes that put the whole front in an order."""
 
@@ -27,7 +27,7 @@ class Query:
 
     Args:
         split: `held_out` or `search`; if None, `held_out` where it has rows, else `search`.
-        everything: all candidates, also failed, infeasible and stopped ones; else the front.
+        everything: all candidates, also failed, infeasible and partial ones; else the front.
         where: an SQL condition over the columns of `ParetoTable.frame`.
         sort: a column, descending after a leading `-`; the front comes highest first value first without it.
         prefer: preference weights such as `positive=0.7,brief=0.3`: short for a `wish` of that text.
@@ -62,7 +62,7 @@ class Answer:
         everything: whether rows off the front were asked for.
         n_prompts: prompts an evaluation on this split has; 0 without any.
         metrics: the metric columns.
-        left_out: how many candidates of this split are failed, infeasible or stopped, shown or not.
+        left_out: how many candidates of this split are failed, infeasible or partial, shown or not.
         runs: their places, where there are several.
         doubts: why the runs may not be comparable, one line each.
         wish: what `score` was computed for; None without one.

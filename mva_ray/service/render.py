@@ -84,7 +84,8 @@ def write_status(status: Status, stdout: TextIO) -> None:
     lines = {
         "stage": status.stage + (f", about {_duration(status.left)} left" if status.left else ""),
         "adapters": f"{len(there)} of {len(status.adapters)}" + (f" ({', '.join(there)})" if there else ""),
-        "candidates": f"{status.searched} of {status.budget}, {status.front} on the front of the search prompts",
+        "candidates": f"{status.searched} of {status.budget}, {status.front} on the front of the search prompts"
+        + (f"; {status.searched_answers:,} of {status.answer_budget:,} answers" if status.answer_budget else ""),
         "held-out": f"{status.held_out} scored" if status.held_out else "",
         "hypervolume": f"{status.hypervolume:.3f} of the box so far" if status.hypervolume is not None else "",
         "answers": f"{status.answers:,}, {status.tokens:,} tokens"
@@ -166,7 +167,7 @@ def _print_table(answer: Answer, console: Console) -> None:
 
 
 def _print_left_out(answer: Answer, console: Console) -> None:
-    """How many are failed, infeasible or stopped, and of those that are shown why."""
+    """How many are failed, infeasible or partial, and of those that are shown why."""
     from mva_ray.table.frame import standing
 
     words = standing(answer.rows)
@@ -181,7 +182,7 @@ def _why(row: Mapping[Any, Any], word: str) -> str:
     reasons = {
         "failed": f"{row['failure']}: {row['error']}",
         "infeasible": row["violation"],
-        "stopped": f"after {row['n_prompts']} prompts: {row['error']}",
+        "partial": f"answered {row['n_prompts']} prompts only",
     }
     return str(reasons[word])
 

@@ -34,8 +34,10 @@ class Status:
     Args:
         stage: what comes next or is under way; `finished` where nothing does.
         adapters: value -> whether its adapter is there.
-        searched: candidates evaluated on the search prompts, without those that failed.
+        searched: candidates evaluated on the search prompts, or on some of them, without those that failed.
         budget: candidates that the search is to evaluate.
+        searched_answers: to search prompts.
+        answer_budget: answers to search prompts that the search may ask for; None where all candidates answer all.
         front: candidates on the front of the search prompts.
         held_out: candidates scored on the held-out prompts.
         answers: completions in the table, on both splits.
@@ -53,6 +55,8 @@ class Status:
     adapters: Mapping[str, bool]
     searched: int
     budget: int
+    searched_answers: int
+    answer_budget: int | None
     front: int
     held_out: int
     answers: int
@@ -96,6 +100,8 @@ def status(run: Path | str) -> Status:
         adapters=adapters,
         searched=done,
         budget=budget,
+        searched_answers=sum(row.n_prompts for row in searched),
+        answer_budget=plan["settings"]["search"].get("answers"),
         front=len(front),
         held_out=_succeeded(held_out),
         answers=sum(row.n_prompts for row in rows),

@@ -69,15 +69,18 @@ class Evaluations:
 
     def known(self, split: str) -> dict[Coefficients, Evaluation]:
         """Evaluations that need no repeating; a candidate that failed in an earlier run is tried again."""
-        setting, racing = self.settings[split], self._run.config.search.racing is not None and split == "search"
-        rows = self.table.evaluations(setting.context, split, with_generations=racing)
-        return {
-            in_order(row.coefficients, setting.adapters): row
-            for row in rows
-            if row.prompts_hash == setting.prompts_hash
-            and row.status in ("ok", "stopped")
-            and is_measured(row, setting.constraints)
-        }
+        found = self.answered(split, with_generations=False)
+        return {row: rows[-1] for row, rows in found.items() if rows[-1].status == "ok"}
+
+    def answered(self, split: str, with_generations: bool = True) -> dict[Coefficients, list[Evaluation]]:
+        """All rows of each candidate that did not fail and have what is needed, those with most prompts last."""
+        setting = self.settings[split]
+        found: dict[Coefficients, list[Evaluation]] = {}
+        for row in self.table.evaluations(setting.context, split, with_generations):
+            current = row.prompts_hash == setting.prompts_hash and row.status != "failed"
+            if current and is_measured(row, setting.constraints):
+                found.setdefault(in_order(row.coefficients, setting.adapters), []).append(row)
+        return {row: sorted(rows, key=lambda one: one.n_prompts) for row, rows in found.items()}
 
     def evaluate(self, split: str, candidates: Sequence[Coefficients], what: str, stage: str) -> None:
         """Evaluate those that are not known yet; the broker records them, and the time it takes is the stage's."""

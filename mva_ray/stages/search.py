@@ -1,15 +1,15 @@
 """Stage 3, the search: coefficients are proposed and evaluated on the search prompts until the budget is spent."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from tqdm.auto import tqdm
 
 from mva_ray.errors import GOES_ON, RunError
+from mva_ray.evaluation.evaluate import on_prompts
 from mva_ray.plan.keys import key
-from mva_ray.records import Coefficients, Evaluation
+from mva_ray.records import Coefficients, Proposal
 from mva_ray.search.finished import is_finished, note_finished
 from mva_ray.search.proposer import make_proposer
-from mva_ray.search.racing import Race
 from mva_ray.search.results import Reader, Result
 from mva_ray.search.rounds import Rounds
 from mva_ray.stages.evaluations import Evaluations
@@ -23,12 +23,12 @@ def search(run: Run, evaluations: Evaluations) -> None:
         RunError: most candidates failed, or none can be evaluated any more; what was evaluated is kept.
     """
     evaluations.evaluate("search", evaluations.warm, "warm start", stage="search")
-    known = evaluations.known("search")
-    told = {row: known[row] for row in evaluations.warm if row in known and known[row].status == "ok"}
+    known = {row: rows[-1] for row, rows in evaluations.answered("search", with_generations=False).items()}
+    told = [row for row in evaluations.warm if row in known and known[row].status == "ok"]
     search_key = _key(run, evaluations, told)
-    if is_finished(run.directory.search, search_key, known):
+    if is_finished(run.directory.search, search_key, {row: found.n_prompts for row, found in known.items()}):
         return
-    rounds = _rounds(run, evaluations, known, told)
+    rounds = _rounds(run, evaluations, told)
     if rounds.replay():
         with run.timed("search"):
             _run_trials(run, evaluations, rounds)
@@ -37,7 +37,7 @@ def search(run: Run, evaluations: Evaluations) -> None:
             raise RunError(f"the search ended with {rounds.evaluated} of {wanted} candidates evaluated: {GOES_ON}")
     if rounds.too_many_failed:
         raise RunError(f"the search stopped: {rounds.too_many_failed}")
-    note_finished(run.directory.search, search_key, rounds.candidates)
+    note_finished(run.directory.search, search_key, rounds.proposals, len(evaluations.settings["search"].prompts))
 
 
 def _key(run: Run, evaluations: Evaluations, told: Iterable[Coefficients]) -> str:
@@ -49,25 +49,27 @@ def _key(run: Run, evaluations: Evaluations, told: Iterable[Coefficients]) -> st
     return key(proposing, judging, list(told), evaluations.at_once("search"))
 
 
-def _rounds(
-    run: Run,
-    evaluations: Evaluations,
-    known: Mapping[Coefficients, Evaluation],
-    told: Mapping[Coefficients, Evaluation],
-) -> Rounds:
-    """The search of a proposer that was told the candidates of earlier runs, as far as they did not fail here."""
-    config, setting = run.config, evaluations.settings["search"]
-    reader = _reader(evaluations)
+def _rounds(run: Run, evaluations: Evaluations, told: Iterable[Coefficients]) -> Rounds:
+    """The search of a proposer that was told the candidates of earlier runs, as far as they did not fail here.
 
-    def known_result(row: Coefficients) -> Result | None:
-        return reader.result(row, known[row]) if row in known else None
+    A result is that of the prompts asked for, even where the table has more: proposals must not depend on these.
+    """
+    config, setting = run.config, evaluations.settings["search"]
+    reader, rows = _reader(evaluations), evaluations.answered("search")
+
+    def known(proposal: Proposal) -> Result | None:
+        places = range(len(setting.prompts)) if proposal.prompts is None else proposal.prompts
+        prompts = [setting.prompts[place] for place in places]
+        found = (on_prompts(setting, row, prompts) for row in rows.get(proposal.coefficients, ()))
+        return next((reader.result(proposal, row) for row in found if row), None)
 
     references, pending = evaluations.references(), evaluations.at_once("search")
-    proposer = make_proposer(config.search, config.bounds, len(config.values), references, config.seed, pending)
-    proposer.tell([reader.result(row, evaluation).outcome for row, evaluation in told.items()])
-    racing = config.search.racing
-    race = Race(len(setting.prompts), racing.block, racing.error_rate) if racing else None
-    return Rounds(proposer, known_result, race)
+    proposer = make_proposer(
+        config.search, config.bounds, len(config.values), references, config.seed, pending, len(setting.prompts)
+    )
+    results = [known(Proposal(row)) for row in told]
+    proposer.tell([result.outcome for result in results if result])
+    return Rounds(proposer, known)
 
 
 def _run_trials(run: Run, evaluations: Evaluations, rounds: Rounds) -> None:

@@ -119,7 +119,7 @@ def front_rows(frame: pd.DataFrame, first_value: str) -> pd.DataFrame:
 
 
 def standing(frame: pd.DataFrame) -> pd.Series:
-    """What became of each candidate, in one word: front, ok, infeasible, stopped or failed."""
+    """What became of each candidate, in one word: front, ok, infeasible, partial or failed."""
     words = frame["status"].where((frame["status"] != OK) | frame["feasible"], "infeasible")
     return words.where(~frame["on_front"], "front")
 

@@ -52,6 +52,9 @@ EARLIER_COLUMNS = {"mean_tokens": "tokens", "truncated_share": "truncated"}
 """Columns of earlier versions, read as the metrics they have become. Their tables lack `metrics` and
 `generator`; those before ids were kept lack `ids`, within `generations`."""
 
+EARLIER_STATUS = {"stopped": "partial"}
+"""A word of earlier versions, of candidates that were given up."""
+
 
 def to_arrow(evaluations: Sequence[Evaluation]) -> pa.Table:
     """One row an evaluation, in `SCHEMA`.
@@ -80,6 +83,7 @@ def _row(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _evaluation(row: dict[str, Any]) -> Evaluation:
+    row["status"] = EARLIER_STATUS.get(row["status"], row["status"])
     earlier = {name: row.pop(column, None) for column, name in EARLIER_COLUMNS.items()}
     row["metrics"] = row.get("metrics") or {name: mean for name, mean in earlier.items() if mean is not None}
     row["generator"] = row.get("generator") or ""

@@ -102,7 +102,7 @@ def test_where_nothing_is_trained_its_settings_do_not_matter(
 @pytest.mark.parametrize(
     ("section", "written", "refused"),
     [
-        ("search", {"racing": {"block": 2}}, "search.racing: every candidate of a comparison sees all prompts"),
+        ("search", {"answers": 96}, "search.answers: every candidate of a comparison answers all prompts"),
         ("training", {"schedule": "concurrent"}, "training.schedule: adapters of a comparison build on each other"),
         (
             "search",

@@ -100,37 +100,24 @@ def test_one_candidate_asked_for_several_times_at_once_is_generated_once() -> No
 
 
 def test_a_part_and_then_the_rest(engines: list[GeneratorClient], plain: Plain) -> None:
-    """A race asks block by block: what is there is neither generated nor scored again, one row is recorded."""
+    """What is there is neither generated nor scored again; each is a row, the last one of all prompts."""
     asked, row = Asked(make_setting(), engines), CANDIDATES[3]
-    for count, new in ((1, PROMPTS[:1]), (3, PROMPTS[1:3]), (3, ()), (None, PROMPTS[3:])):
+    for places, new in (((2,), (2,)), ((0, 2), (0,)), ((0, 2), ()), (None, (1, 3))):
         before = len(asked.generated)
-        [partial] = asked.evaluate(row, n_prompts=count)
-        assert asked.generated[before:] == of([row], new)
+        [answered] = asked.evaluate(row, places=places)
+        assert asked.generated[before:] == of([row], [PROMPTS[place] for place in new])
         assert len(asked.scored) == len(asked.generated)
-        texts = [generation.completion for generation in plain[row][:count]]
-        assert partial.rewards == [[len(text), sum(letter in "aeiou" for letter in text)] for text in texts]
-        assert partial.evaluation.n_prompts == len(texts)
-        assert [row.status for row in asked.recorded] == (["ok"] if count is None else [])
-
-
-def test_a_candidate_that_is_given_up_is_recorded_as_far_as_it_got(
-    engines: list[GeneratorClient], plain: Plain
-) -> None:
-    asked, row = Asked(make_setting(), engines), CANDIDATES[3]
-    asked.evaluate(row, n_prompts=2)
-    asked.stop(row, "surely dominated")
-    [stopped] = asked.recorded
-    assert (stopped.status, stopped.n_prompts, stopped.error) == ("stopped", 2, "surely dominated")
-    assert [scored.generation for scored in stopped.generations] == plain[row][:2]
-    assert len(asked.generated) == len(asked.scored) == 2
+        texts = [plain[row][place].completion for place in places or range(len(PROMPTS))]
+        assert answered.rewards == [[len(text), sum(letter in "aeiou" for letter in text)] for text in texts]
+        assert answered.evaluation.n_prompts == len(texts)
+    assert [(found.status, found.n_prompts) for found in asked.recorded] == [("partial", 1), ("partial", 2), ("ok", 4)]
 
 
 def test_what_earlier_runs_answered_is_not_asked_for() -> None:
     """Nor what they scored: the reward here would fail."""
     before = Asked(make_setting(), [Words()])
     before.evaluate(*CANDIDATES[:2])
-    before.evaluate(CANDIDATES[2], n_prompts=2)
-    before.stop(CANDIDATES[2], "dominated")
+    before.evaluate(CANDIDATES[2], places=(0, 1))
     rows = before.recorded
     after = Asked(make_setting(), [Words()], broken, KnownAnswers(rows))
     again = [partial.evaluation for partial in after.evaluate(*CANDIDATES[:2])]
@@ -212,8 +199,7 @@ def test_a_metric_that_is_not_asked_for_is_kept_where_all_answers_have_it() -> N
     """An earlier run measured some of them: no candidate has a mean of a part."""
     limited = Asked(make_setting(constraints={"base_nll": Limit(max=9.0)}), [Words()])
     limited.evaluate(CANDIDATES[0])
-    limited.evaluate(CANDIDATES[1], n_prompts=2)
-    limited.stop(CANDIDATES[1], "dominated")
+    limited.evaluate(CANDIDATES[1], places=(0, 1))
     free = Asked(make_setting(), [Words()], known=KnownAnswers(limited.recorded))
     whole, part = (partial.evaluation for partial in free.evaluate(*CANDIDATES[:2]))
     assert whole.metrics == limited.recorded[0].metrics

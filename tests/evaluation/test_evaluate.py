@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mva_ray.constraints import Limit
 from mva_ray.errors import CandidateFailure
-from mva_ray.evaluation.evaluate import EvaluationSetting, candidate_id, failed, succeeded
+from mva_ray.evaluation.evaluate import EvaluationSetting, candidate_id, failed, on_prompts, succeeded
 from mva_ray.records import Generation, ScoredGeneration, rounded
 
 SETTING = EvaluationSetting(
@@ -69,15 +69,33 @@ def test_metrics_are_means_over_the_prompts_and_what_no_text_tells_is_kept_with_
     assert [scored.metrics for scored in row.generations] == [{"base_nll": float(nll)} for nll in (1, 2, 3, 4)]
 
 
-def test_a_stopped_candidate_has_the_means_of_the_prompts_it_answered() -> None:
+def test_a_partial_evaluation_has_the_means_of_the_prompts_it_answered() -> None:
     """Mean of 1 and 2; squared deviations 1/4 + 1/4, variance 1/2, error sqrt(1/2 / 2) = 1/2."""
     first = {value: numbers[:2] for value, numbers in REWARDS.items()}
-    row = succeeded(SETTING, (0, 0), GENERATIONS[:2], first, 1.0, stopped="dominated by 117d326a")
-    assert (row.status, row.n_prompts, row.failure, row.error) == ("stopped", 2, None, "dominated by 117d326a")
+    row = succeeded(SETTING, (0, 0), GENERATIONS[:2], first, 1.0)
+    assert (row.status, row.n_prompts, row.failure, row.error) == ("partial", 2, None, None)
     assert row.reward_mean["warm"] == 1.5
     assert row.reward_se["warm"] == pytest.approx(0.5)
     assert row.prompts_hash == SETTING.prompts_hash, "it stays a row of the whole split"
     assert [scored.generation for scored in row.generations] == GENERATIONS[:2]
+
+
+def test_a_row_on_some_of_its_prompts_is_what_these_alone_would_have_given() -> None:
+    """To the bit, since a search that goes on is told it again."""
+    nll = {"base_nll": [1.0, 2.0, 3.0, 4.0]}
+    whole = succeeded(SETTING, (0.5, 1), GENERATIONS, REWARDS, 1.0, nll)
+    part = on_prompts(SETTING, whole, ["c", "a"])
+    alone = succeeded(
+        SETTING,
+        (0.5, 1),
+        [GENERATIONS[2], GENERATIONS[0]],
+        {value: [numbers[2], numbers[0]] for value, numbers in REWARDS.items()},
+        1.0,
+        {"base_nll": [3.0, 1.0]},
+    )
+    assert part
+    assert replace(part, created_at=alone.created_at) == alone
+    assert on_prompts(SETTING, part, SETTING.prompts) is None
 
 
 def test_a_row_names_its_generator_and_every_reward_that_scored_it() -> None:

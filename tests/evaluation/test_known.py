@@ -201,12 +201,12 @@ def test_rows_without_a_generator_answer_nothing(earlier: list[Evaluation]) -> N
         assert KnownAnswers(unnamed).answers(setting, CANDIDATES[0]) == {}
 
 
-def test_a_stopped_candidate_goes_on_where_it_was(earlier: list[Evaluation]) -> None:
+def test_a_partial_candidate_goes_on_where_it_was(earlier: list[Evaluation]) -> None:
     two = {value: [scored.rewards[value] for scored in earlier[2].generations[:2]] for value in SETTING.values}
     texts = [scored.generation for scored in earlier[2].generations[:2]]
-    stopped = succeeded(SETTING, CANDIDATES[2], texts, two, 1.0, {"base_nll": [1.5, 1.5]}, stopped="dominated")
-    assert earlier_candidates(SETTING, [stopped]) == [], "it was given up: it is not searched again unasked"
-    work = evaluate(SETTING, [CANDIDATES[2]], KnownAnswers([stopped]))
+    partial = succeeded(SETTING, CANDIDATES[2], texts, two, 1.0, {"base_nll": [1.5, 1.5]})
+    assert earlier_candidates(SETTING, [partial]) == [], "it is not completed unasked"
+    work = evaluate(SETTING, [CANDIDATES[2]], KnownAnswers([partial]))
     assert work.generated == [(CANDIDATES[2], "p2")]
     assert work.scored == [("m:warm 1", "p2"), ("m:brief 1", "p2")]
 
@@ -311,7 +311,7 @@ def test_one_line_of_several_reasons(earlier: list[Evaluation]) -> None:
     )
     nothing = "warm start from runs/a: 0 candidates, nothing evaluated"
     assert (
-        summary(SETTING, "runs/a", []) == summary(SETTING, "runs/a", [replace(earlier[0], status="stopped")]) == nothing
+        summary(SETTING, "runs/a", []) == summary(SETTING, "runs/a", [replace(earlier[0], status="partial")]) == nothing
     )
 
 

@@ -108,7 +108,7 @@ def test_trials_run_beside_the_driver_which_has_no_cpu(tmp_path: Path) -> None:
         seen.append({row["Address"]["NodeID"] for row in alive})
 
     run_search(rounds, Reader(VALUES), broker, 2, 4, tmp_path, on_candidate)
-    assert len(rounds.candidates) == len(seen) == 6
+    assert len(rounds.proposals) == len(seen) == 6
     assert set.union(*seen) == {own_node()}
 
 

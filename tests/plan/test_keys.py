@@ -65,17 +65,6 @@ def changed(before: Plan, after: Plan) -> set[str]:
     return {stage for stage in old.keys() | new.keys() if old.get(stage) != new.get(stage)}
 
 
-def test_a_race_takes_the_search_prompts_in_random_order(settings: Settings) -> None:
-    """It judges by the first ones; the order is the run's, so that a killed run goes on with the same."""
-    raced = edited(settings, "search.racing", {"block": 2, "error_rate": 0.1})
-    in_file, shuffled = plan(settings).prompts["search"], plan(raced).prompts["search"]
-    assert shuffled != in_file
-    assert sorted(shuffled) == sorted(in_file)
-    assert plan(raced).prompts["search"] == shuffled
-    assert plan(edited(raced, "seed", 5)).prompts["search"] != shuffled
-    assert plan(raced).prompts["held_out"] == plan(settings).prompts["held_out"]
-
-
 @pytest.mark.parametrize(
     ("path", "setting", "expected"),
     [
@@ -123,7 +112,7 @@ def test_a_race_takes_the_search_prompts_in_random_order(settings: Settings) -> 
         ("search.convex_partitions", 2, set()),
         ("search.coefficients", "per_value", {"evaluations"}),
         ("search.blocks", 2, {"evaluations"}),
-        ("search.racing", {"block": 4}, set()),
+        ("search.answers", 100, set()),
         ("search.evaluators", 2, set()),
         ("search.resources", {"num_cpus": 2.0}, set()),
         ("search.resources", {"num_gpus": 1.0}, {"evaluations"}),

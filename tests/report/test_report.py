@@ -210,7 +210,7 @@ LIMITS = {"truncated": Limit(max=0.5), "positive": Limit(min=-1.5)}
 
 
 def left_out_run(run_dir: Path, values: Sequence[str], splits: Sequence[str]) -> Path:
-    """Base and a searched candidate that are cut off too often, one stopped early, one infeasible on search alone."""
+    """Base and a searched candidate that are cut off too often, a partial one, one infeasible on search alone."""
     rows = [row for split in splits for row in candidates(values, split)]
     broken = {"base", "s1"}
     rows = [
@@ -218,14 +218,14 @@ def left_out_run(run_dir: Path, values: Sequence[str], splits: Sequence[str]) ->
     ]
     weights = dict.fromkeys(values, 1.3)
     gone = evaluation("gone", weights, dict.fromkeys(values, 0.3), "search")
-    gone = replace(gone, status="stopped", n_prompts=3, error="dominated by <s2>")
+    gone = replace(gone, status="partial", n_prompts=3)
     poor = evaluation("poor", weights, dict.fromkeys(values, 0.4) | {"positive": -1.6}, "search")
     return make_run(run_dir, values, [*rows, gone, poor], LIMITS)
 
 
 @pytest.mark.parametrize("values", [TWO, THREE, FIVE], ids=["two", "three", "five"])
 @pytest.mark.parametrize("splits", [["search"], ["search", "held_out"]], ids=["search", "both"])
-def test_infeasible_and_stopped_candidates_are_shown_as_such(
+def test_infeasible_and_partial_candidates_are_shown_as_such(
     tmp_path: Path, values: tuple[str, ...], splits: list[str]
 ) -> None:
     page = read_page(write_report(left_out_run(tmp_path, values, splits)))
@@ -233,13 +233,13 @@ def test_infeasible_and_stopped_candidates_are_shown_as_such(
     assert "truncated ≤ 0.5, positive ≥ -1.5" in page.text
     assert "infeasible: truncated 0.75 is 0.25 above 0.5" in page.text
     assert "infeasible: positive -1.6 is 0.1 below -1.5" in page.text
-    assert "stopped after 3 prompts: dominated by <s2>" in page.text
+    assert "answered 3 prompts only" in page.text
     assert ("a", {"href": "#left-out"}) in page.tags
     drawn = {trace["name"]: trace for trace in page.figures["pair"]["data"] if "name" in trace}
     assert len(drawn["infeasible"]["x"]) == 3
-    assert len(drawn["stopped early"]["x"]) == 1
+    assert len(drawn["some prompts only"]["x"]) == 1
     assert "base model" not in drawn, "an infeasible candidate has the marker of infeasible ones"
-    assert "dominated by &lt;s2&gt;" in drawn["stopped early"]["text"][0]
+    assert "answered 3 prompts only" in drawn["some prompts only"]["text"][0]
 
 
 def test_the_front_leaves_out_what_is_infeasible_but_compares_with_it(tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_the_front_leaves_out_what_is_infeasible_but_compares_with_it(tmp_path: 
     points = select_points(frame)
     assert not {"base", "s1", "gone", "poor"} & set(points.front["candidate"])
     assert "base" in [row["candidate"] for row in pick_candidates(points, coefficient_names(TWO))]
-    assert list(points.stopped["candidate"]) == ["gone"]
+    assert list(points.partial["candidate"]) == ["gone"]
     assert set(points.infeasible["candidate"]) == {"base", "s1", "poor"}
     assert not set(points.faint["candidate"])
 
@@ -261,7 +261,7 @@ def test_a_run_in_which_nothing_is_feasible(tmp_path: Path) -> None:
 
 def test_a_run_without_constraints_says_nothing_of_them(tmp_path: Path) -> None:
     page = read_page(write_report(make_run(tmp_path, TWO, candidates(TWO, "search"))))
-    assert [word for word in ("infeasible", "stopped early", "Left out") if word in page.text] == []
+    assert [word for word in ("infeasible", "some prompts only", "Left out") if word in page.text] == []
 
 
 def test_untrusted_text_stays_text(tmp_path: Path) -> None:

@@ -3,24 +3,7 @@
 import numpy as np
 import pytest
 
-from mva_ray.config.search import Racing, Search
 from mva_ray.search.designs import Design, grid, random, sobol
-from mva_ray.search.proposer import make_proposer
-from mva_ray.search.references import reference_candidates
-from tests.support.surfaces import run
-
-
-@pytest.mark.parametrize("method", ["grid", "random", "sobol"])
-def test_where_candidates_race_a_design_comes_in_batches_and_is_the_same(method: str) -> None:
-    """All at once, there would be nobody to race against."""
-    bounds = [(0.0, 1.5)] * 2
-    settings = Search(method=method, candidates=40)  # type: ignore[arg-type]
-    references = reference_candidates(2, 4)
-    [whole] = run(make_proposer(settings, bounds, 2, references, 0))
-    racing = make_proposer(settings.model_copy(update={"racing": Racing()}), bounds, 2, references, 0)
-    batches = run(racing)
-    assert [row for batch in batches for row in batch] == whole
-    assert {len(batch) for batch in batches[:-1]} == {8}
 
 
 def test_grid_of_the_paper() -> None:

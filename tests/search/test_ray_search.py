@@ -1,43 +1,28 @@
-"""The loop as Tune sees it: places, trials that die, stops. Called as Tune calls it but without Ray running."""
+"""The loop as Tune sees it: places, trials that die. Called as Tune calls it but without Ray running."""
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ray.tune.experiment import Trial
-from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from mva_ray.records import Coefficients, Proposal
-from mva_ray.search.racing import Race, Rewards
-from mva_ray.search.ray_racing import RacingScheduler
+from mva_ray.records import Coefficients, Proposal, in_order
 from mva_ray.search.ray_searcher import RoundsSearcher
 from mva_ray.search.rounds import Rounds
 from tests.search import test_rounds
-from tests.search.test_rounds import (
-    BAD,
-    BETTER,
-    FIRST,
-    GOOD,
-    PROMPTS,
-    READER,
-    Scripted,
-    evaluation_of,
-    first_of,
-    generation,
-    nsga,
-    surface,
-)
+from tests.search.test_rounds import READER, Scripted, evaluation_of, first_of, generation, nsga, surface
 
 Result = dict[str, Any]
 
 
-def reported(row: Coefficients, look: int | None = None) -> Result:
-    """What a trial reports of a candidate after a look: the broker knows of no race, and rows are `ok`."""
-    result = READER.result(row, evaluation_of(row, look or PROMPTS))
-    return {"coefficients": row, "evaluation": evaluation_of(row), "rewards": result.rewards, "complete": look is None}
+def reported(row: Coefficients) -> Result:
+    """What a trial reports of a candidate."""
+    evaluation = evaluation_of(row)
+    rewards = [in_order(scored.rewards, READER.values) for scored in evaluation.generations]
+    return {"evaluation": replace(evaluation, generations=()), "rewards": rewards}
 
 
 class Queue:
@@ -171,32 +156,3 @@ def test_tune_may_save_and_restore_it(tmp_path: Path) -> None:
     queue.searcher.save(str(tmp_path / "state"))
     queue.searcher.restore(str(tmp_path / "state"))
     assert queue.rows == generation(0, 2)
-
-
-class Noting(Race):
-    """Notes whom it admits."""
-
-    admitted: tuple[Coefficients, ...] = ()
-
-    def admit(self, known: Mapping[Coefficients, Rewards], opponents: Sequence[Coefficients]) -> None:
-        super().admit(known, opponents)
-        self.admitted += (*known,)
-
-
-def test_a_dominated_trial_is_stopped_with_a_reason_and_does_not_count_as_complete() -> None:
-    """Nobody is compared with it, though the broker evaluated the prompts it got to without a fault."""
-    stopped: dict[Coefficients, str] = {}
-    race = Noting(PROMPTS, 8, 0.05)
-    scheduler = RacingScheduler(race, stopped.__setitem__)
-    trial = Trial("CandidateTrial", stub=True)
-
-    def outcome(proposal: Proposal) -> Result:
-        for look in proposal.looks:
-            report = reported(proposal.coefficients, look)
-            if look and scheduler.on_trial_result(None, trial, report) == TrialScheduler.STOP:
-                break
-        return report
-
-    drive(Queue(Rounds(Scripted([FIRST, [BAD, BETTER]]), race=race)), lambda trials: trials[-1], outcome)
-    assert stopped == {BAD: f"dominated by {GOOD} after 8 prompts"}
-    assert set(race.admitted) == {*FIRST, BETTER}

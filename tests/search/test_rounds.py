@@ -1,4 +1,4 @@
-"""The search loop on plain fakes: batches, replay, failures, errors of the run, races."""
+"""The search loop on plain fakes: batches, replay, failures, errors of the run, parts of the prompts."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -10,10 +10,9 @@ import pytest
 from mva_ray.constraints import Limit
 from mva_ray.errors import CandidateFailure
 from mva_ray.evaluation.evaluate import EvaluationSetting, failed, succeeded
-from mva_ray.records import Coefficients, Evaluation, Generation, Outcome, Proposal, in_order
-from mva_ray.search.racing import Race
+from mva_ray.records import Coefficients, Evaluation, Generation, Outcome, Proposal
 from mva_ray.search.results import Reader, Result
-from mva_ray.search.rounds import Rounds
+from mva_ray.search.rounds import Known, Rounds
 from tests.support import surfaces
 from tests.support.surfaces import make
 
@@ -50,9 +49,10 @@ class Overlapping(Scripted):
     def ready(self) -> bool:
         return self._asked - len(self.outcomes) <= 2
 
-    def ask(self) -> list[Coefficients]:
-        self.events.append(super().ask())
-        return self.events[-1]
+    def ask(self) -> list[Proposal]:
+        asked = super().ask()
+        self.events.append([proposal.coefficients for proposal in asked])
+        return asked
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
         super().tell(outcomes)
@@ -67,12 +67,11 @@ def surface(row: Coefficients) -> list[float]:
     return [-((row[0] - 1) ** 2) - row[1] ** 2 / 2, -((row[1] - 1) ** 2) - row[0] ** 2 / 2]
 
 
-def evaluation_of(row: Coefficients, n_prompts: int = PROMPTS) -> Evaluation:
+def evaluation_of(row: Coefficients, prompts: Sequence[int] = range(PROMPTS)) -> Evaluation:
     """Each prompt has the surface's rewards and a level of its own, 0 on average."""
-    rewards = (np.array(surface(row)) + LEVELS - LEVELS.mean(axis=0))[:n_prompts].T.tolist()
-    generations = [Generation("p", "x", 1, False)] * n_prompts
-    whole = succeeded(SETTING, row, generations, dict(zip(ADAPTERS, rewards, strict=True)), 1.0)
-    return whole if n_prompts == PROMPTS else replace(whole, status="stopped", n_prompts=n_prompts)
+    rewards = (np.array(surface(row)) + LEVELS - LEVELS.mean(axis=0))[list(prompts)].T.tolist()
+    generations = [Generation("p", "x", 1, False)] * len(prompts)
+    return succeeded(SETTING, row, generations, dict(zip(ADAPTERS, rewards, strict=True)), 1.0)
 
 
 def failure(row: Coefficients, cause: str = "no luck") -> Evaluation:
@@ -81,7 +80,7 @@ def failure(row: Coefficients, cause: str = "no luck") -> Evaluation:
 
 def evaluated(row: Coefficients, evaluation: Evaluation | None = None) -> Result:
     """What came of a candidate."""
-    return READER.result(row, evaluation or evaluation_of(row))
+    return READER.result(Proposal(row), evaluation or evaluation_of(row))
 
 
 def whole(proposal: Proposal) -> Result:
@@ -96,8 +95,8 @@ def nsga(table: dict[Coefficients, Evaluation] | None = None, budget: int = 40) 
     return Rounds(make("nsga2", [(0, 1.5)] * 2, budget, seed=3), known_in(table or {}))
 
 
-def known_in(table: dict[Coefficients, Evaluation], reader: Reader = READER) -> Callable[[Coefficients], Result | None]:
-    return lambda row: reader.result(row, table[row]) if row in table else None
+def known_in(table: dict[Coefficients, Evaluation]) -> Known:
+    return lambda asked: READER.result(asked, table[asked.coefficients]) if asked.coefficients in table else None
 
 
 def drive(
@@ -154,7 +153,7 @@ def test_the_search_ends_when_the_proposer_has_no_more() -> None:
     assert drive(searcher, order=first_of) == generation(0, 2)
     assert searcher.finished
     assert searcher.evaluated == 2
-    assert searcher.candidates == generation(0, 2)
+    assert [proposal.coefficients for proposal in searcher.proposals] == generation(0, 2)
     assert searcher.ask() == []
     assert searcher.too_many_failed is None
     assert len(proposer.told) == 1, "the last generation is told too"
@@ -209,17 +208,6 @@ def test_generations_that_overlap_are_asked_for_and_told_in_the_same_order_whoev
     drive(Rounds(proposer, known_in(table)), order=random.Random(seed).choice)
     first, second, third, fourth = generations
     assert proposer.events == [first, second, first, third, second, fourth, third, [], fourth]
-
-
-def test_a_race_ignores_whoever_was_admitted_after_the_candidate_entered() -> None:
-    """With two generations at work the earlier one may be told while the later one is stopped or not."""
-    race = Race(PROMPTS, 8, 0.05)
-    rewards = {row: evaluated(row).rewards for row in (GOOD, BETTER, BAD)}
-    race.enter([BAD])
-    race.admit({row: rewards[row] for row in (GOOD, BETTER)}, [GOOD, BETTER])
-    assert race.dominating(BAD, rewards[BAD][:8]) is None
-    race.enter([BAD])
-    assert race.dominating(BAD, rewards[BAD][:8]) == GOOD
 
 
 def test_replaying_again_changes_nothing() -> None:
@@ -305,7 +293,7 @@ def test_the_proposer_is_told_the_constraints() -> None:
     """Of a known candidate and a new one."""
     proposer, first = Scripted([generation(0, 2)]), generation(0, 1)[0]
     drive(
-        Rounds(proposer, lambda row: limited(row) if row == first else None),
+        Rounds(proposer, lambda asked: limited(first) if asked.coefficients == first else None),
         first_of,
         lambda p: limited(p.coefficients),
     )
@@ -314,91 +302,7 @@ def test_the_proposer_is_told_the_constraints() -> None:
 
 def limited(row: Coefficients) -> Result:
     evaluation = replace(evaluation_of(row), metrics={"tokens": row[0] + 0.5})
-    return Reader(SETTING.values, {"tokens": Limit(max=1)}).result(row, evaluation)
-
-
-GOOD: Coefficients = (0.5, 0.5)
-BETTER: Coefficients = (0.6, 0.6)
-BAD: Coefficients = (1.4, 1.4)
-"""On `surface`, the last is far behind the others on both values."""
-
-
-def racing(
-    generations: Sequence[Sequence[Coefficients]],
-    table: dict[Coefficients, Evaluation] | None = None,
-    judge: Callable[[Evaluation], Evaluation] = lambda evaluation: evaluation,
-    reader: Reader = READER,
-) -> tuple[Scripted, list[Coefficients], dict[Coefficients, tuple[Coefficients, int]]]:
-    """A search with looks after 8 and 16 of 24 prompts: what was told and run, who was stopped by whom when."""
-    proposer, stopped = Scripted(generations), dict[Coefficients, tuple[Coefficients, int]]()
-    race = Race(PROMPTS, 8, 0.05)
-    rounds = Rounds(proposer, known_in(table or {}, reader), race)
-
-    def outcome(proposal: Proposal) -> Result:
-        row = proposal.coefficients
-        for look in proposal.looks:
-            result = reader.result(row, judge(evaluation_of(row, look or PROMPTS)))
-            opponent = race.dominating(row, result.rewards) if look else None
-            if look and opponent:
-                stopped[row] = opponent, look
-                break
-        return result
-
-    return proposer, drive(rounds, last_of, outcome), stopped
-
-
-FIRST: list[Coefficients] = [GOOD, (1.0, 0.0), (0.0, 1.0)]
-
-
-def test_a_dominated_candidate_is_stopped_and_told_with_what_there_is_of_it() -> None:
-    proposer, _, stopped = racing([FIRST, [BAD, BETTER]])
-    assert stopped == {BAD: (GOOD, 8)}
-    told = {outcome.coefficients: outcome for outcome in proposer.outcomes}
-    seen = np.array(surface(BAD)) + LEVELS[:8] - LEVELS.mean(axis=0)
-    assert told[BAD].rewards == pytest.approx(tuple(seen.mean(axis=0)))
-    assert told[BAD].errors == pytest.approx(tuple(seen.std(axis=0, ddof=1) / 8**0.5))
-    assert told[BETTER].rewards == pytest.approx(surface(BETTER))
-
-
-def test_the_first_generation_and_peers_are_never_stopped() -> None:
-    """References are needed whole, and a race among peers would depend on who is first."""
-    assert racing([[GOOD, BAD, BETTER]])[2] == {}
-    assert racing([[BAD, (1.5, 1.5)], [GOOD, (1.38, 1.38)]])[2] == {}
-
-
-def test_an_infeasible_candidate_stops_nobody() -> None:
-    """However good its rewards: it will not be on the front."""
-
-    def judge(evaluation: Evaluation) -> Evaluation:
-        is_bad = in_order(evaluation.coefficients, ADAPTERS) == BAD
-        return replace(evaluation, metrics={"repetition": 0.0 if is_bad else 0.9})
-
-    limited = Reader(SETTING.values, {"repetition": Limit(max=0.5)})
-    assert racing([FIRST, [BAD]], judge=judge)[2] == {BAD: (GOOD, 8)}
-    assert racing([FIRST, [BAD]], judge=judge, reader=limited)[2] == {}
-
-
-def test_a_stopped_row_counts_when_a_killed_run_goes_on() -> None:
-    generations: list[list[Coefficients]] = [FIRST, [BAD, BETTER], [(0.6, 0.4)]]
-    table = {row: evaluation_of(row) for row in FIRST} | {BAD: evaluation_of(BAD, 8)}
-    proposer, run, stopped = racing(generations, table)
-    assert run == [BETTER, (0.6, 0.4)]
-    assert stopped == {}
-    assert proposer.told == racing(generations)[0].told
-
-
-@pytest.mark.parametrize("row", [evaluation_of(BAD, 16), evaluation_of(BETTER, 8)])
-def test_a_stopped_row_that_this_race_would_not_have_stopped_there_is_run(row: Evaluation) -> None:
-    """A race with other settings stopped it: later than this one would, or where this one would not."""
-    coefficients: Coefficients = (row.coefficients["warm"], row.coefficients["brief"])
-    assert racing([FIRST, [coefficients]], {coefficients: row})[1] == [*FIRST, coefficients]
-
-
-def test_without_a_race_a_stopped_row_is_run_to_its_end() -> None:
-    rounds = Rounds(Scripted([FIRST, [BAD]]), known_in({BAD: evaluation_of(BAD, 8)}))
-    for proposal in rounds.ask():
-        rounds.tell(whole(proposal))
-    assert rounds.ask() == [Proposal(BAD, (None,))]
+    return Reader(SETTING.values, {"tokens": Limit(max=1)}).result(Proposal(row), evaluation)
 
 
 def test_rewards_are_read_by_name_whatever_the_order_they_were_written_in() -> None:
@@ -408,6 +312,6 @@ def test_rewards_are_read_by_name_whatever_the_order_they_were_written_in() -> N
         EvaluationSetting("now", "search", ("p",) * 2, ("brief", "warm"), "org/tiny", ADAPTERS, {}, 0),
     )
     rewards = {"brief": [1.0, 3.0], "warm": [10.0, 10.0]}
-    read = READER.result(row, succeeded(other, row, [Generation("p", "x", 1, False)] * 2, rewards, 1.0))
-    assert read.outcome == Outcome(row, (10.0, 2.0), (0.0, 1.0))
-    assert read.rewards == [(10.0, 1.0), (10.0, 3.0)]
+    evaluation = succeeded(other, row, [Generation("p", "x", 1, False)] * 2, rewards, 1.0)
+    read = READER.result(Proposal(row, (5, 3)), evaluation)
+    assert read.outcome == Outcome(row, (10.0, 2.0), (0.0, 1.0), (), {5: (10.0, 1.0), 3: (10.0, 3.0)})

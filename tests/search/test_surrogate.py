@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from mva_ray.records import Coefficients
-from mva_ray.search.acquisition import nadir, pick_batch
+from mva_ray.config.search import Search
+from mva_ray.maths.pareto import front_mask
+from mva_ray.records import Coefficients, Outcome, Proposal
+from mva_ray.search.acquisition import nadir, non_dominated, pick_batch
 from mva_ray.search.gaussian_process import Posterior
+from mva_ray.search.proposer import Proposer, make_proposer
+from mva_ray.search.references import reference_candidates
+from mva_ray.search.results import Result
+from mva_ray.search.rounds import Rounds
 from tests.support.surfaces import flat, make, noisy, outcomes, run, trade_off
 
 BOUNDS = [(0.0, 1.5)] * 2
@@ -27,10 +33,10 @@ def test_it_finds_more_of_a_noisy_front_than_sobol_points() -> None:
 def test_two_batches_may_be_at_work_at_once_after_the_references() -> None:
     """The second reckons with what the first may bring, and so lies elsewhere."""
     search = make("surrogate", BOUNDS, 30, 2, pending=2)
-    references = search.ask()
+    references = [proposal.coefficients for proposal in search.ask()]
     assert not search.ready
     search.tell(outcomes(references))
-    first, second = search.ask(), search.ask()
+    first, second = ([proposal.coefficients for proposal in search.ask()] for _ in range(2))
     assert not search.ready
     closest = min(float(np.hypot(*np.subtract(one, other))) for one in first for other in second)
     assert closest > 0.1
@@ -38,6 +44,67 @@ def test_two_batches_may_be_at_work_at_once_after_the_references() -> None:
     assert not search.ready, "batches are told whole"
     search.tell(outcomes(first[1:]))
     assert search.ready
+
+
+PROMPTS, CANDIDATES, ANSWERS = 20, 24, 300
+
+
+def answered(proposal: Proposal) -> Result:
+    """Prompts are hard or easy for all."""
+    levels = np.random.default_rng(0).normal(0, 0.2, (PROMPTS, 2))
+    places = range(PROMPTS) if proposal.prompts is None else proposal.prompts
+    answers = {place: tuple(np.array(trade_off(proposal.coefficients)) + levels[place]) for place in places}
+    means = tuple(np.mean([*answers.values()], axis=0))
+    return Result(Outcome(proposal.coefficients, means, (0.1, 0.1), (), answers))
+
+
+def buying(failing: bool = False) -> list[Proposal]:
+    """What a search with a budget in answers asks for, in order."""
+    settings = Search(candidates=CANDIDATES, answers=ANSWERS)
+    rounds = Rounds(make_proposer(settings, BOUNDS, 2, reference_candidates(2, 4), 0, n_prompts=PROMPTS))
+    while asked := rounds.ask():
+        for proposal in asked:
+            fails = failing and proposal.coefficients[0] > 1
+            rounds.tell(Result.failed(proposal.coefficients, "boom") if fails else answered(proposal))
+    assert rounds.finished
+    return rounds.proposals
+
+
+def test_candidates_answer_some_prompts_and_the_front_answers_all_within_the_budget() -> None:
+    """The completed are those that dominate; what is left of the budget would not complete another."""
+    asked = buying()
+    first, last = asked[:CANDIDATES], asked[CANDIDATES:]
+    assert [len(proposal.prompts or ()) for proposal in first] == [4] * CANDIDATES
+    assert {proposal.prompts for proposal in last} == {None}
+    completed = [proposal.coefficients for proposal in last]
+    assert len(set(completed)) == len(completed)
+    assert set(completed) < {proposal.coefficients for proposal in first}
+    assert len(completed) == (ANSWERS - 4 * CANDIDATES) // (PROMPTS - 4)
+    rewards = np.array([trade_off(proposal.coefficients) for proposal in first])
+    front = {proposal.coefficients for proposal, on in zip(first, front_mask(rewards), strict=True) if on}
+    assert len(front & set(completed)) >= len(completed) - 1
+    assert asked == buying()
+
+
+def test_a_candidate_that_failed_is_not_completed() -> None:
+    completed = [proposal.coefficients for proposal in buying(failing=True)[CANDIDATES:]]
+    assert completed
+    assert max(row[0] for row in completed) <= 1
+
+
+def test_answers_for_all_prompts_leave_nothing_to_complete() -> None:
+    settings = Search(candidates=8, answers=32)
+    search = make_proposer(settings, BOUNDS, 2, reference_candidates(2, 2), 0, n_prompts=4)
+    assert {len(batch) for batch in run_proposals(search)} == {4}
+
+
+def run_proposals(search: Proposer) -> list[tuple[int, ...]]:
+    """The prompts of each proposal."""
+    rounds = Rounds(search)
+    while asked := rounds.ask():
+        for proposal in asked:
+            rounds.tell(answered(proposal))
+    return [proposal.prompts or () for proposal in rounds.proposals]
 
 
 def test_the_number_of_threads_changes_no_proposal() -> None:
@@ -97,6 +164,13 @@ def test_pick_batch_takes_an_infeasible_candidate_for_nothing() -> None:
     pool[:3, 0] = -np.inf
     assert pick_batch(known, pool, np.zeros(2), 1, np.random.default_rng(0)) == [1]
     assert pick_batch(known[:, :0], np.full_like(pool, -np.inf), np.zeros(2), 1, np.random.default_rng(0)) == []
+
+
+def test_non_dominated_is_the_front_with_ties_and_copies() -> None:
+    rng = np.random.default_rng(0)
+    for n_values in (2, 3, 5):
+        rewards = rng.integers(0, 4, (60, n_values)).astype(float)
+        assert non_dominated(rewards).tolist() == front_mask(rewards).tolist()
 
 
 def test_nadir_by_hand() -> None:

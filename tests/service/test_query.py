@@ -258,10 +258,10 @@ def left_out(tmp_path: Path) -> Path:
     """A run of three values with a limit and a reward that is only a constraint, and a candidate of each fate."""
     values = VALUES[:3]
     rows = trade_off(3)
-    stopped = replace(rows[2], candidate="gone", status="stopped", n_prompts=1, error="dominated by [only-brief]")
+    partial = replace(rows[2], candidate="gone", status="partial", n_prompts=1)
     broken = replace(rows[3], candidate="wild", metrics=rows[3].metrics | {"truncated": 0.9, "fluency": 0.05})
     rows = [replace(row, metrics=row.metrics | {"fluency": 0.2}) if row.status == "ok" else row for row in rows]
-    scored = [replace(row, rewards=row.rewards | {"fluency": "m:f 1"}) for row in (*rows, stopped, broken)]
+    scored = [replace(row, rewards=row.rewards | {"fluency": "m:f 1"}) for row in (*rows, partial, broken)]
     make_run(tmp_path, scored, values)
     limits = {"truncated": Limit(max=0.5), "fluency": Limit(min=0.1, reward="m:f 1")}
     replace(RunState.load(tmp_path), constraints=limits).save(tmp_path)
@@ -269,12 +269,12 @@ def left_out(tmp_path: Path) -> Path:
 
 
 def test_what_is_left_out_of_the_front_is_counted(left_out: Path) -> None:
-    assert ask(left_out, Query()).left_out == {"failed": 1, "infeasible": 1, "stopped": 1}
+    assert ask(left_out, Query()).left_out == {"failed": 1, "infeasible": 1, "partial": 1}
     assert not {"gone", "wild"} & set(names(left_out))
     assert text(left_out, Query()).endswith(
         "1 failed candidate (--all shows why)\n"
         "1 infeasible candidate (--all shows why)\n"
-        "1 stopped candidate (--all shows why)\n"
+        "1 partial candidate (--all shows why)\n"
     )
 
 
@@ -286,11 +286,11 @@ def test_all_says_why_a_candidate_is_left_out(left_out: Path, monkeypatch: pytes
         "  broken: reward_raised: ValueError: [bold]no such word\n"
         "1 infeasible candidate\n"
         "  wild: truncated 0.9 is 0.4 above 0.5; fluency 0.05 is 0.05 below 0.1\n"
-        "1 stopped candidate\n"
-        "  gone: after 1 prompts: dominated by [only-brief]\n"
+        "1 partial candidate\n"
+        "  gone: answered 1 prompts only\n"
     )
     statuses = {line.split()[0]: line.split()[2] for line in shown.splitlines()[4:] if line.startswith(("w", "g", "p"))}
-    assert statuses == {"wild": "infeasible", "gone": "stopped", "poor": "ok"}
+    assert statuses == {"wild": "infeasible", "gone": "partial", "poor": "ok"}
     table = shown[: shown.index("1 failed")].splitlines()
     assert max(map(cell_len, table)) <= 80
 
@@ -300,7 +300,7 @@ def test_json_of_what_is_left_out(left_out: Path) -> None:
     assert (found["wild"]["status"], found["wild"]["feasible"], found["wild"]["on_front"]) == ("ok", False, False)
     assert found["wild"]["violation"] == "truncated 0.9 is 0.4 above 0.5; fluency 0.05 is 0.05 below 0.1"
     assert found["wild"]["metrics"]["fluency"] == 0.05
-    assert (found["gone"]["status"], found["gone"]["error"]) == ("stopped", "dominated by [only-brief]")
+    assert (found["gone"]["status"], found["gone"]["n_prompts"]) == ("partial", 1)
     assert found["gone"]["rewards"]["positive"]["mean"] == found["only-positive"]["rewards"]["positive"]["mean"]
     assert not {"failure", "error", "violation"} & found["poor"].keys()
 

@@ -117,3 +117,15 @@ def test_failures_are_counted_by_kind_with_the_newest_reason(tmp_path: Path) -> 
 def test_what_is_no_run_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"plan\.json is missing"):
         status(tmp_path)
+
+
+def test_a_search_with_a_budget_in_answers(tmp_path: Path) -> None:
+    """Rows of some prompts count with those: seven of two and one of one here."""
+    rows = trade_off(2, "search")
+    ready(tmp_path, [*rows[:-1], replace(rows[-1], status="partial", n_prompts=1)])
+    settings = json.loads((tmp_path / "plan.json").read_text())
+    settings["settings"]["search"]["answers"] = 1200
+    (tmp_path / "plan.json").write_text(json.dumps(settings))
+    found = status(tmp_path)
+    assert (found.searched_answers, found.answer_budget) == (sum(row.n_prompts for row in rows) - 1, 1200)
+    assert "; 15 of 1,200 answers" in shown(tmp_path)

@@ -15,7 +15,7 @@ from mva_ray.config import load_config
 from mva_ray.errors import CandidateFailure, RunError
 from mva_ray.evaluation.evaluate import failed, succeeded
 from mva_ray.plan.keys import make_plan
-from mva_ray.records import Coefficients, Evaluation, Generation
+from mva_ray.records import Coefficients, Evaluation, Generation, Proposal
 from mva_ray.run_dir.layout import RunDirectory
 from mva_ray.search.proposer import make_proposer
 from mva_ray.search.results import Reader
@@ -53,8 +53,8 @@ class Directory:
             rows = [evaluated(evaluations, proposal.coefficients) for proposal in asked]
             evaluations.table.append(rows)
             for proposal, row in zip(asked, rows, strict=True):
-                rounds.tell(Reader(setting.values).result(proposal.coefficients, row))
-        return rounds.candidates
+                rounds.tell(Reader(setting.values).result(proposal, row))
+        return [proposal.coefficients for proposal in rounds.proposals]
 
 
 def evaluated(evaluations: Evaluations, row: Coefficients) -> Evaluation:
@@ -171,7 +171,7 @@ def test_rows_are_found_by_the_names_of_the_values_when_these_change_places(
     known = evaluations.known("search")
     assert list(known) == [row[::-1] for row in candidates]
     for (thorough, brief), row in known.items():
-        outcome = Reader(evaluations.settings["search"].values).result((thorough, brief), row).outcome
+        outcome = Reader(evaluations.settings["search"].values).result(Proposal((thorough, brief)), row).outcome
         offset = (len(evaluations.settings["search"].prompts) - 1) / 2
         assert outcome.rewards == pytest.approx((thorough - 2 * brief + offset, brief + offset))
     stage.search(run, evaluations)

@@ -8,7 +8,7 @@ from typing import Any
 
 from mva_ray.config.generation import Sampling
 from mva_ray.evaluation.answers import Answer
-from mva_ray.evaluation.broker import EvaluationBroker, PartialEvaluation
+from mva_ray.evaluation.broker import Answered, EvaluationBroker, Places
 from mva_ray.evaluation.evaluate import EvaluationSetting
 from mva_ray.evaluation.generator import GeneratorClient
 from mva_ray.evaluation.known import KnownAnswers
@@ -117,16 +117,13 @@ class Asked:
         self._loop = asyncio.Runner()
         weakref.finalize(self, self._loop.close)
 
-    def evaluate(self, *candidates: Coefficients, n_prompts: int | None = None) -> list[PartialEvaluation]:
+    def evaluate(self, *candidates: Coefficients, places: Places | None = None) -> list[Answered]:
         """All at once."""
 
-        async def all_at_once() -> list[PartialEvaluation]:
-            return await asyncio.gather(*(self.broker.evaluate("search", row, n_prompts) for row in candidates))
+        async def all_at_once() -> list[Answered]:
+            return await asyncio.gather(*(self.broker.evaluate("search", row, places) for row in candidates))
 
         return list(self.run(all_at_once()))
-
-    def stop(self, coefficients: Coefficients, reason: str) -> None:
-        self.run(self.broker.stop("search", coefficients, reason))
 
     def run(self, call: Coroutine[Any, Any, Any]) -> Any:
         return self._loop.run(call)

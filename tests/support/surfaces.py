@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from mva_ray.config.search import POPULATIONS, Search
-from mva_ray.records import Coefficients, Outcome
+from mva_ray.records import Coefficients, Outcome, Proposal
 from mva_ray.search.proposer import Proposer, make_proposer
 from mva_ray.search.references import reference_candidates
 from mva_ray.search.results import Result
@@ -55,10 +55,10 @@ class Scripted:
     def ready(self) -> bool:
         return self._asked == len(self.outcomes)
 
-    def ask(self) -> list[Coefficients]:
+    def ask(self) -> list[Proposal]:
         asked = self._batches.pop(0) if self._batches else []
         self._asked += len(asked)
-        return asked
+        return [Proposal(row) for row in asked]
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
         self.outcomes += outcomes
@@ -84,9 +84,9 @@ class Noted:
     def ready(self) -> bool:
         return self._proposer.ready
 
-    def ask(self) -> list[Coefficients]:
+    def ask(self) -> list[Proposal]:
         asked = self._proposer.ask()
-        self.batches += [asked] if asked else []
+        self.batches += [[proposal.coefficients for proposal in asked]] if asked else []
         return asked
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:

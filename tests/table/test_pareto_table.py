@@ -284,14 +284,14 @@ def test_feasibility_follows_the_constraints_of_now(tmp_path: Path) -> None:
     assert list(ParetoTable(tmp_path).front()["candidate"]) == ["broken"]
 
 
-def test_a_stopped_candidate_is_shown_and_is_not_on_the_front(tmp_path: Path) -> None:
-    stopped = replace(
-        ok("gone", WEIGHTS, {"positive": 9, "brief": 9}), status="stopped", n_prompts=1, error="dominated"
-    )
-    frame = make_run(tmp_path, [stopped, ok("a", WEIGHTS, WEIGHTS)], ("positive", "brief")).frame()
-    assert list(frame["status"]) == ["stopped", "ok"]
+def test_a_partial_candidate_is_shown_and_is_not_on_the_front(tmp_path: Path) -> None:
+    partial = replace(ok("gone", WEIGHTS, {"positive": 9, "brief": 9}), status="partial", n_prompts=1)
+    earlier = replace(partial, status="stopped", error="dominated")
+    assert make_run(tmp_path / "earlier", [earlier], ("positive", "brief")).frame()["status"].tolist() == ["partial"]
+    frame = make_run(tmp_path, [partial, ok("a", WEIGHTS, WEIGHTS)], ("positive", "brief")).frame()
+    assert list(frame["status"]) == ["partial", "ok"]
     assert list(frame["on_front"]) == [False, True]
-    assert (frame["positive"][0], frame["n_prompts"][0], frame["error"][0]) == (9, 1, "dominated")
+    assert (frame["positive"][0], frame["n_prompts"][0]) == (9, 1)
 
 
 def write_table_of_an_earlier_version(run_dir: Path, row: Evaluation) -> None:

@@ -98,9 +98,15 @@ DATA = {
         "line 6, prompts.held_out.path: a prompt belongs to one split only, and these are in prompts.search too: 'd' "
         "and 1 more",
     ),
-    "race with one block": (
+    "more answers than there are": (
         "  candidates: 16",
-        "  candidates: 16\n  racing: {error_rate: 0.1}",
-        "line 16, search.racing: block 8 leaves nothing to race for: there are 2 search prompts",
+        "  candidates: 16\n  answers: 33",
+        "line 16, search.answers: 16 candidates that answer all 2 search prompts need 32: leave it out",
+    ),
+    "answers for no candidate": (
+        "  candidates: 16",
+        "  candidates: 16\n  answers: 31",
+        "line 16, search.answers: 16 candidates answer at least 2 prompts each, and those on the front all 2: "
+        "give at least 32, got 31",
     ),
 }

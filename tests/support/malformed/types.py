@@ -69,16 +69,15 @@ TYPES = {
         "  - {name: third, reward: mva_ray.rewards:plain}\nsearch:\n  method: nsga3\n  population: 2\n",
         "search.method nsga3 needs a population of at least the number of values (3), got 2",
     ),
-    "racing that is just switched on": (
+    "answers that are half a number": (
         "search:\n  candidates: 16",
-        "search:\n  racing: true\n  candidates: 16",
-        "line 15, search.racing: expected a mapping with block, error_rate, got true",
+        "search:\n  answers: 99.5\n  candidates: 16",
+        "line 15, search.answers: expected a whole number >= 1, got 99.5",
     ),
-    "racing after every prompt and with certainty": (
+    "answers for a method that has none": (
         "search:\n  candidates: 16",
-        "search:\n  racing: {block: 1, error_rate: 0}\n  candidates: 16",
-        "line 15, search.racing.block: expected a whole number >= 2, got 1",
-        "line 15, search.racing.error_rate: expected a number > 0 and < 1, got 0",
+        "search:\n  method: sobol\n  answers: 32\n  candidates: 16",
+        "line 14, search: method sobol has all candidates answer all prompts; leave answers out",
     ),
     "mapping for a text": ("org/model", "{a: b}", f"line 2, base_model: expected {A_MODEL}, got a mapping"),
     "bad run name": ("name: demo", "name: My Run", f"line 1, name: expected {A_NAME}, got 'My Run'"),

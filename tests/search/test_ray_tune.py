@@ -1,8 +1,7 @@
-"""The search on real Tune: looks, stops, failures and processes that live as long as the search."""
+"""The search on real Tune: parts of the prompts, failures and processes that live as long as the search."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ import ray
 from ray.actor import ActorHandle
 
 from mva_ray.errors import CandidateFailure, RunError
+from mva_ray.evaluation.broker import Places
 from mva_ray.evaluation.evaluate import EvaluationSetting, failed, succeeded
 from mva_ray.records import Coefficients, Evaluation, Generation, Proposal
-from mva_ray.search.racing import Race
 from mva_ray.search.ray_search import run_search
 from mva_ray.search.ray_trial import ProposalQueue
 from mva_ray.search.results import Reader
@@ -25,10 +24,11 @@ pytestmark = pytest.mark.usefixtures("local_ray")
 
 SETTING = EvaluationSetting("now", "search", ("p",) * 12, ("a", "b"), "org/tiny", {"a": "1", "b": "2"}, {}, 0)
 READER = Reader(SETTING.values)
-FAILS, KILLS_ITS_TRIAL, BAD = (0.0, 3.0), (0.0, 4.0), (9.0, 9.0)
+FAILS, KILLS_ITS_TRIAL, PART = (0.0, 3.0), (0.0, 4.0), (9.0, 9.0)
+PROMPTS = (1, 4, 5)
 GENERATIONS = [
     [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)],
-    [FAILS, BAD, KILLS_ITS_TRIAL, (0.5, 0.5)],
+    [FAILS, PART, KILLS_ITS_TRIAL, (0.5, 0.5)],
     [(0.4, 0.4), (0.3, 0.3)],
 ]
 
@@ -46,18 +46,17 @@ class Broker:
 
     def __init__(self, scratch: Path) -> None:
         self._scratch = scratch
-        self.asked: list[tuple[Coefficients, int | None]] = []
-        self.stopped: list[tuple[Coefficients, str]] = []
+        self.asked: list[tuple[Coefficients, Places | None]] = []
 
-    async def evaluate(self, split: str, coefficients: Coefficients, n_prompts: int | None) -> Answer:
-        self.asked.append((coefficients, n_prompts))
+    async def evaluate(self, split: str, coefficients: Coefficients, places: Places | None) -> Answer:
+        self.asked.append((coefficients, places))
         if coefficients == FAILS:
             return Answer(failed(SETTING, coefficients, CandidateFailure("reward_raised", "no luck"), 0.0), [])
         if coefficients == KILLS_ITS_TRIAL and not self._scratch.exists():
             self._scratch.touch()
             raise RuntimeError("the broker is out of order")
         levels = np.random.default_rng(0).normal(0, 0.1, (12, 2))
-        rewards = (levels - np.abs([coefficients]).sum()).tolist()[:n_prompts]
+        rewards = (levels - np.abs([coefficients]).sum())[list(places or range(12))].tolist()
         columns = dict(zip("ab", np.array(rewards).T.tolist(), strict=True))
         generations = [Generation("p", "x", 1, False)] * len(rewards)
         return Answer(succeeded(SETTING, coefficients, generations, columns, 0.0), rewards)
@@ -68,22 +67,26 @@ class Broker:
     async def engine_seconds(self) -> float:
         return 1.5
 
-    async def stop(self, split: str, coefficients: Coefficients, reason: str) -> None:
-        self.stopped.append((coefficients, reason))
+    async def seen(self) -> list[Any]:
+        return self.asked
 
-    async def seen(self) -> tuple[list[Any], list[Any]]:
-        return self.asked, self.stopped
+
+class Asking(Scripted):
+    """Asks for one candidate on some prompts."""
+
+    def ask(self) -> list[Proposal]:
+        return [replace(asked, prompts=PROMPTS) if asked.coefficients == PART else asked for asked in super().ask()]
 
 
 @pytest.fixture(scope="module")
 def search(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """One search of three generations with a race, and all that was seen of it."""
+    """One search of three generations, and all that was seen of it."""
     scratch = tmp_path_factory.mktemp("search")
     broker = ray.remote(Broker).options(num_cpus=0, max_concurrency=100).remote(scratch / "died")
-    proposer, done = Scripted(GENERATIONS), list[float]()
-    rounds = Rounds(proposer, race=Race(12, 4, 0.2))
+    proposer, done = Asking(GENERATIONS), list[float]()
+    rounds = Rounds(proposer)
     seconds = run_search(rounds, READER, broker, 3, 0, scratch, lambda: done.append(time.monotonic()))
-    asked, stopped = ray.get(broker.seen.remote())
+    asked = ray.get(broker.seen.remote())
     return {
         "proposer": proposer,
         "rounds": rounds,
@@ -91,7 +94,6 @@ def search(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> dict[st
         "done": done,
         "seconds_after_the_last": time.monotonic() - done[-1],
         "asked": asked,
-        "stopped": stopped,
         "storage": scratch,
     }
 
@@ -104,23 +106,12 @@ def test_every_candidate_is_told_once_in_the_order_of_its_proposal(search: dict[
     assert search["seconds"] == 1.5, "what the broker says that the engine worked"
 
 
-def test_the_first_generation_answers_everything_at_once_and_the_others_in_blocks(search: dict[str, Any]) -> None:
-    asked = search["asked"]
-    assert all(looks(asked, row) == [None] for row in GENERATIONS[0])
-    assert looks(asked, (0.3, 0.3)) in ([4, 8, None], [4]), "by its rewards it is dominated by the base model"
-    assert looks(asked, FAILS) == [4], "a failed candidate is not asked for again"
-
-
-def test_a_dominated_candidate_is_stopped_with_a_reason(search: dict[str, Any]) -> None:
-    assert (BAD, f"dominated by {GENERATIONS[0][0]} after 4 prompts") in search["stopped"]
-    assert looks(search["asked"], BAD) == [4]
-
-
-def test_what_a_stopped_candidate_answered_is_told(search: dict[str, Any]) -> None:
+def test_a_candidate_answers_the_prompts_that_are_asked_for_and_is_told_with_them(search: dict[str, Any]) -> None:
     told = {outcome.coefficients: outcome for outcome in search["proposer"].outcomes}
-    levels = np.random.default_rng(0).normal(0, 0.1, (12, 2))[:4]
-    assert told[BAD].rewards == pytest.approx(tuple(levels.mean(axis=0) - 18))
-    assert told[BAD].errors == pytest.approx(tuple(levels.std(axis=0, ddof=1) / 2))
+    levels = np.random.default_rng(0).normal(0, 0.1, (12, 2))[list(PROMPTS)]
+    assert dict(search["asked"]) == {row: PROMPTS if row == PART else None for rows in GENERATIONS for row in rows}
+    assert told[PART].rewards == pytest.approx(tuple(levels.mean(axis=0) - 18))
+    assert told[PART].answers == {place: tuple(row) for place, row in zip(PROMPTS, levels - 18, strict=True)}
     assert told[FAILS].rewards is None
 
 
@@ -142,7 +133,7 @@ class DownBroker:
     def __init__(self) -> None:
         self.asked: list[Coefficients] = []
 
-    async def evaluate(self, split: str, coefficients: Coefficients, n_prompts: int | None) -> Answer:
+    async def evaluate(self, split: str, coefficients: Coefficients, places: Places | None) -> Answer:
         self.asked.append(coefficients)
         raise RunError("the server fails")
 
@@ -164,28 +155,24 @@ def test_an_error_of_the_run_ends_the_search_at_once(local_ray: None, tmp_path: 
     assert proposer.outcomes == []
 
 
-def looks(asked: Sequence[tuple[Coefficients, int | None]], row: Coefficients) -> list[int | None]:
-    return [n_prompts for coefficients, n_prompts in asked if coefficients == row]
-
-
 def test_a_place_waits_for_its_proposal_or_for_the_end() -> None:
     queue = ray.remote(ProposalQueue).options(num_cpus=0, max_concurrency=10).remote(None, 0)
     first, second = queue.at.remote(0), queue.at.remote(1)
     assert ray.wait([first, second], num_returns=2, timeout=0.2)[0] == []
-    ray.get(queue.extend.remote([Proposal((0.5,), (4, None))], False))
-    assert ray.get(first, timeout=10) == Proposal((0.5,), (4, None))
+    ray.get(queue.extend.remote([Proposal((0.5,), (4, 2))], False))
+    assert ray.get(first, timeout=10) == Proposal((0.5,), (4, 2))
     assert ray.wait([second], timeout=0.2)[0] == []
     ray.get(queue.extend.remote([], True))
     assert ray.get(second, timeout=10) is None
 
 
 def test_the_broker_is_asked_ahead_of_the_trials(tmp_path: Path) -> None:
-    """For the first look of the next proposals; one more with each place that is taken, and for none twice."""
+    """For the next proposals; one more with each place that is taken, and for none twice."""
     broker = ray.remote(Broker).options(num_cpus=0).remote(tmp_path / "died")
     queue = ray.remote(ProposalQueue).options(num_cpus=0).remote(broker, 2)
     rows: list[Coefficients] = [(float(number), 0.0) for number in range(4)]
-    ray.get(queue.extend.remote([Proposal(rows[0], (4, None)), None, *map(Proposal, rows[1:])], False))
-    expected: list[tuple[Coefficients, int | None]] = [(rows[0], 4)]
+    ray.get(queue.extend.remote([Proposal(rows[0], (4, 2)), None, *map(Proposal, rows[1:])], False))
+    expected: list[tuple[Coefficients, Places | None]] = [(rows[0], (4, 2))]
     assert asked_within(broker, 1) == expected
     for place, row in ((0, rows[1]), (1, rows[2]), (2, rows[3])):
         ray.get(queue.at.remote(place))
