@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +162,7 @@ def measured(run: Path, rounds: int) -> dict[str, Any]:
         "from": Query(wish=Classes(start, {"thorough": None}, allow={"brief": 0.2})),
         "presets": Query(presets=10.0),
     }
-    answers = {name: timed(lambda query=query: ask(run, query), rounds) for name, query in warm.items()}
+    answers = {name: timed(partial(ask, run, query), rounds) for name, query in warm.items()}
     few = max(1, rounds // 4)
     answers |= {"diff": timed(lambda: diff(run, start, other), few), "tradeoffs": timed(lambda: tradeoffs(run), few)}
     return {
@@ -179,6 +180,10 @@ def measured(run: Path, rounds: int) -> dict[str, Any]:
     }
 
 
+def _frame(run: Path) -> object:
+    return snapshot(run).frame
+
+
 def longer_texts(directory: Path) -> dict[str, Any]:
     """What the first question reads where the texts are ten times as long, and all else is the same."""
     found = {}
@@ -187,7 +192,7 @@ def longer_texts(directory: Path) -> dict[str, Any]:
         if not run.exists():
             make_table(run, 1000, 100, words)
         forget()
-        read = bytes_read(lambda run=run: snapshot(run).frame)
+        read = bytes_read(partial(_frame, run))
         held = sum(file.stat().st_size for file in (run / "table").glob("*.parquet"))
         found[f"{words} words"] = {"data_bytes": held, "bytes_read": read, "cold": cold(run)}
     return found

@@ -132,5 +132,4 @@ def _dominated(means: Floats) -> NDArray[np.bool_]:
     for column in np.moveaxis(means, -1, 0):
         np.logical_and(at_least, column[:, :, None] >= column[:, None, :], out=at_least)
         np.logical_or(higher, column[:, :, None] > column[:, None, :], out=higher)
-    found: NDArray[np.bool_] = (at_least & higher).any(axis=1)
-    return found
+    return np.asarray((at_least & higher).any(axis=1))

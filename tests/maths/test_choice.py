@@ -51,7 +51,7 @@ def test_a_level_that_is_left_out_stands_for_the_lowest() -> None:
 
 
 def test_a_wish_beyond_the_front_shares_the_shortfall() -> None:
-    assert achievement([[0, 1], [0.5, 0.5], [1, 0]], [9, 9]).argmax() == 1
+    assert achievement(np.array([[0, 1], [0.5, 0.5], [1, 0]]), [9, 9]).argmax() == 1
 
 
 @given(fronts())
@@ -138,7 +138,7 @@ def curve(n: int, k: int, seed: int) -> Rewards:
     random = np.random.default_rng(seed)
     points = np.abs(random.normal(size=(n, k)))
     bend = random.choice([0.5, 1.0, 2.0])
-    return points / (points**bend).sum(axis=1, keepdims=True) ** (1 / bend)
+    return np.asarray(points / (points**bend).sum(axis=1, keepdims=True) ** (1 / bend))
 
 
 @pytest.mark.parametrize("k", [2, 3, 5, 8])
@@ -161,7 +161,7 @@ def test_the_corner_of_a_front_is_its_knee() -> None:
 
 def test_fronts_without_a_knee() -> None:
     for few in ([], [[1, 2]], [[1, 2], [1, 2]], [[0, 1], [1, 0]], [[0, 1], [0.5, 0.5], [1, 0]]):
-        assert not knees(np.reshape(few, (-1, 2))).any()
+        assert not knees(np.array(few, dtype=float).reshape(-1, 2)).any()
     assert np.isnan(tradeoffs([[1.0, 2.0], [1.0, 2.0]])).all()
 
 
