@@ -17,7 +17,7 @@ class Moment:
     """The front after some evaluations.
 
     Args:
-        evaluations: rows so far, failed and stopped ones too.
+        evaluations: rows so far, failed and partial ones too.
         answers: completions so far.
         candidate: whose row was the last.
         joined: whether it came onto the front.

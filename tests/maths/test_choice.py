@@ -51,7 +51,7 @@ def test_a_level_that_is_left_out_stands_for_the_lowest() -> None:
 
 
 def test_a_wish_beyond_the_front_shares_the_shortfall() -> None:
-    assert achievement([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]], [9, 9]).argmax() == 1
+    assert achievement(np.array([[0, 1], [0.5, 0.5], [1, 0]]), [9, 9]).argmax() == 1
 
 
 @given(fronts())
@@ -160,9 +160,8 @@ def test_the_corner_of_a_front_is_its_knee() -> None:
 
 
 def test_fronts_without_a_knee() -> None:
-    fronts: list[list[list[float]]] = [[], [[1, 2]], [[1, 2], [1, 2]], [[0, 1], [1, 0]], [[0, 1], [0.5, 0.5], [1, 0]]]
-    for few in fronts:
-        assert not knees(np.reshape(np.array(few), (-1, 2))).any()
+    for few in ([], [[1, 2]], [[1, 2], [1, 2]], [[0, 1], [1, 0]], [[0, 1], [0.5, 0.5], [1, 0]]):
+        assert not knees(np.array(few, dtype=float).reshape(-1, 2)).any()
     assert np.isnan(tradeoffs([[1.0, 2.0], [1.0, 2.0]])).all()
 
 
