@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 STAGES = ("pairs", "training", "search", "held_out")
 
-ENDS = ("driver", "sigterm", "ctrl_c", "broker", "queue", "controller", "raylet", "disk_full", "head", "head_empty")
+ENDS = ("driver", "sigterm", "ctrl_c", "broker", "queue", "controller", "raylet", "disk_full", "cancel", "head_empty")
 """Kinds that end the driver, which is then started again. All others have to be survived."""
 
 ANYTIME = ("driver", "sigterm", "ctrl_c")

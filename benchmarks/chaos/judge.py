@@ -130,10 +130,14 @@ def _rows(entries: Sequence[Entry], what: str) -> Counter[tuple[Any, ...]]:
 
 
 def _table(run: str) -> pd.DataFrame:
-    """All that a table says but for when and how long."""
-    frame = ParetoTable(run).frame().drop(columns=["seconds", "created_at"])
-    return frame.sort_values(["split", "candidate"], ignore_index=True)
+    """All that a table says, but for when, how long, and where the base model lay: its hash stays."""
+    return _comparable(ParetoTable(run).frame()).sort_values(["split", "candidate"], ignore_index=True)
 
 
 def _front(run: str) -> pd.DataFrame:
-    return ParetoTable(run).front().drop(columns=["seconds", "created_at"]).reset_index(drop=True)
+    return _comparable(ParetoTable(run).front()).reset_index(drop=True)
+
+
+def _comparable(frame: pd.DataFrame) -> pd.DataFrame:
+    hashes = frame["base_model"].str.rpartition(" ")[2]
+    return frame.drop(columns=["seconds", "created_at"]).assign(base_model=hashes)

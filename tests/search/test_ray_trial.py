@@ -6,7 +6,6 @@ import pytest
 from ray.exceptions import ActorDiedError
 
 from mva_ray.records import Proposal
-from mva_ray.search import ray_trial
 from mva_ray.search.ray_trial import CandidateTrial
 
 
@@ -27,7 +26,7 @@ def test_a_queue_or_broker_that_ends_is_no_failure_of_the_candidate(monkeypatch:
     def get(answer: str) -> Any:
         raise ActorDiedError()
 
-    monkeypatch.setattr(ray_trial.ray, "get", get)
+    monkeypatch.setattr("mva_ray.search.ray_trial.ray.get", get)
     trial = CandidateTrial.__new__(CandidateTrial)
     trial.setup({"place": 7}, broker=Anybody(), queue=Anybody())
     if lost == "broker":
