@@ -92,7 +92,8 @@ def shares(surface: Recorded, seed: int) -> Array:
     rng, found, split = np.random.default_rng(seed), [], surface.measured(seed)
     for _, told in buying(surface, 40, FEWEST_PROMPTS * 40, seed):
         if told:
-            random = rng.uniform(*np.array(surface.bounds).T, (20, len(surface.bounds)))
+            low, high = np.array(surface.bounds, dtype=np.float64).T
+            random = rng.uniform(low, high, (20, len(surface.bounds)))
             rows = np.vstack([random, [outcome.coefficients for outcome in told]])
             means, deviations = Model(ledger_of(told, surface.n_prompts)).predict(rows)
             scaled = np.abs(split(rows) - means) / deviations
@@ -115,7 +116,8 @@ def seconds(surface: Surface, seeds: Sequence[int], budgets: Sequence[int]) -> l
 def proposal_seconds(surface: Surface, told: int, seed: int) -> float:
     """Of CPU, for a batch of two, after so many random candidates."""
     bounds, n_values = surface.bounds, len(surface.bounds)
-    rows = np.random.default_rng(seed).uniform(*np.array(bounds).T, (told, n_values))
+    low, high = np.array(bounds, dtype=np.float64).T
+    rows = np.random.default_rng(seed).uniform(low, high, (told, n_values))
     known = zip(rows, surface.measured(seed)(rows), surface.errors(rows), strict=True)
     proposer = make_proposer(Search(candidates=1000), bounds, n_values, [], seed)
     proposer.tell([Outcome(rounded(row), tuple(means), tuple(errors)) for row, means, errors in known])

@@ -189,8 +189,8 @@ def buying(surface: Surface, budget: int, answers: int, seed: int) -> Iterator[t
     rounds, told = Rounds(proposer), list[Outcome]()
     while asked := rounds.ask():
         yield asked, told
-        for row, places in ((proposal.coefficients, proposal.prompts) for proposal in asked):
-            places = range(surface.n_prompts) if places is None else places
+        for proposal in asked:
+            row, places = proposal.coefficients, proposal.prompts or tuple(range(surface.n_prompts))
             rewards = answered(row, places)
             errors = tuple(rewards.std(axis=0, ddof=1) / np.sqrt(len(rewards)))
             by_place = dict(zip(places, map(tuple, rewards), strict=True))

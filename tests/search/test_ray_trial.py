@@ -23,14 +23,16 @@ class Anybody:
 def test_a_queue_or_broker_that_ends_is_no_failure_of_the_candidate(monkeypatch: pytest.MonkeyPatch, lost: str) -> None:
     """It raised, Tune gave the trials up, and the search went on to the front with half of its candidates."""
 
-    def get(answer: str) -> Any:
-        raise ActorDiedError()
+    answers = [Proposal((0.0, 1.0))] if lost == "broker" else []
+
+    def get(asked: str) -> Proposal:
+        if not answers:
+            raise ActorDiedError()
+        return answers.pop()
 
     monkeypatch.setattr("mva_ray.search.ray_trial.ray.get", get)
     trial = CandidateTrial.__new__(CandidateTrial)
     trial.setup({"place": 7}, broker=Anybody(), queue=Anybody())
-    if lost == "broker":
-        trial._proposal = Proposal((0.0, 1.0), (None,))
     said = trial.step()
     assert (said["done"], said["place"]) == (True, 7)
     assert said["run_error"].endswith("what was computed is kept, and the same command goes on from here")
