@@ -61,7 +61,7 @@ def alternatives(rewards: ArrayLike, point: ArrayLike) -> list[int]:
     """What a somewhat higher wish would give instead: one row for each column.
 
     The point is moved up in one column at a time, as far as the best row is from it (in ranges of the front), and
-    further until another row is best: a front of few rows may have none so near.
+    further until a row with more there is best: a front of few rows may have none so near.
 
     Source: Wierzbicki (1980), see `achievement`; Miettinen (1999), section 5.6.
 
@@ -86,7 +86,8 @@ def _raised(points: Floats, level: Floats, best: int, column: int, step: float) 
         return best
     for power in range(STEPS):
         wish = level + np.where(np.arange(len(level)) == column, step * GROWTH**power, 0.0)
-        if (found := int(achievement(points, wish).argmax())) != best:
+        found = int(achievement(points, wish).argmax())
+        if points[found, column] > points[best, column]:
             return found
     return best
 

@@ -85,6 +85,15 @@ def test_alternatives_by_hand() -> None:
     assert alternatives([[1.0, 2.0]], [5, 5]) == [0, 0]
 
 
+def test_a_row_with_just_as_much_is_no_alternative() -> None:
+    """Of three values: raising the wish for the first may bring a row that is as high in it first, by its sum."""
+    front = [[0.0, 1.0, 0.0], [0.0, 0.0, 3.0], [1.0, -1.0, -1.0]]
+    for wish in np.ndindex(4, 4, 4):
+        best = int(achievement(front, np.array(wish) - 1.0).argmax())
+        row = alternatives(front, np.array(wish) - 1.0)[0]
+        assert front[row][0] > front[best][0] or best == row == 2
+
+
 @given(fronts(), st.integers(0, 10**6))
 @settings(max_examples=50, deadline=None)
 def test_an_alternative_has_more_of_what_is_wished(front: Rewards, seed: int) -> None:
