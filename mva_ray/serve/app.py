@@ -6,24 +6,22 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse
 
 from mva_ray.errors import ConfigError, MvaError
 from mva_ray.evaluation.shared_engine import EngineThread
 from mva_ray.serve.admission import WAITING_PER_ROW, Admission
-from mva_ray.serve.api import make_api
+from mva_ray.serve.api import api
+from mva_ray.serve.calls import calls
 from mva_ray.serve.catalogue import Catalogue
-from mva_ray.serve.completing import Completing
-from mva_ray.serve.completions import chat_completion, text_completion
 from mva_ray.serve.errors import Refused, error_body
 from mva_ray.serve.guard import Guard
 from mva_ray.serve.meters import Meters
 from mva_ray.serve.model import ServedModel
-from mva_ray.serve.page import make_page
-from mva_ray.serve.requests import ChatRequest, TextRequest
+from mva_ray.serve.page import page
+from mva_ray.serve.responses import Responses
+from mva_ray.serve.shared import Shared
 
 log = logging.getLogger(__name__)
 
@@ -44,56 +42,14 @@ def make_app(
     """
     admission = Admission((1 + WAITING_PER_ROW) * engine.generator.rows)
     meters = Meters(admission)
-    completing = Completing(engine, admission, meters, seconds)
     app = FastAPI(title="mva_ray", description=__doc__, docs_url=None, redoc_url=None)
+    app.state.shared = Shared(catalogue, engine, Responses(engine, admission, meters, seconds), meters)
     app.add_middleware(
         Guard, token=token, loopback=loopback, count=lambda status: meters.answers.labels(str(status)).inc()
     )
     _say_what_is_wrong(app)
-    app.include_router(make_api(catalogue))
-    app.include_router(make_page())
-
-    @app.get("/health")
-    @app.get("/ready")
-    async def health() -> dict[str, str]:
-        """Whether it lives; the model is loaded before anything is answered."""
-        return {"status": "ok"}
-
-    @app.get("/metrics")
-    async def metrics() -> Response:
-        """In Prometheus' form."""
-        return Response(generate_latest(meters.registry), media_type=CONTENT_TYPE_LATEST)
-
-    @app.get("/v1/models")
-    def models() -> dict[str, Any]:
-        """The base, the values alone, the front and its presets, of every run."""
-        return {"object": "list", "data": _entries()}
-
-    @app.get("/v1/models/{model:path}")
-    def model(model: str) -> dict[str, Any]:
-        """One of them."""
-        for entry in _entries():
-            if entry["id"] == model:
-                return entry
-        raise Refused(f"The model `{model}` does not exist: /v1/models lists what there is", "model", 404)
-
-    @app.post("/v1/chat/completions")
-    async def chat_completions(asked: ChatRequest, request: Request) -> Response:
-        """An answer to a conversation, by any mixture."""
-        mixture = await run_in_threadpool(catalogue.resolve, asked)
-        completion = await run_in_threadpool(chat_completion, engine.generator, asked, mixture)
-        return await completing.respond(request, completion)
-
-    @app.post("/v1/completions")
-    async def completions(asked: TextRequest, request: Request) -> Response:
-        """What follows a text, by any mixture."""
-        mixture = await run_in_threadpool(catalogue.resolve, asked)
-        completion = await run_in_threadpool(text_completion, engine.generator, asked, mixture)
-        return await completing.respond(request, completion)
-
-    def _entries() -> list[dict[str, Any]]:
-        return [entry | {"max_model_len": engine.generator.context} for entry in catalogue.models()]
-
+    for router in (calls, api, page):
+        app.include_router(router)
     return app
 
 

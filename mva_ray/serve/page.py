@@ -13,26 +13,27 @@ POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' d
 KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 
 
-def make_page() -> APIRouter:
-    page = APIRouter(include_in_schema=False)
+page = APIRouter(include_in_schema=False)
 
-    @page.get("/")
-    def index() -> Response:
-        return _file("page.html")
 
-    @page.get("/assets/page.css")
-    def css() -> Response:
-        return _file("page.css")
+@page.get("/")
+def index() -> Response:
+    return _file("page.html")
 
-    @page.get("/assets/page.js")
-    def script() -> Response:
-        return _file("page.js")
 
-    @page.get("/assets/plotly.js")
-    def plotly() -> Response:
-        return Response(_plotly(), media_type=KINDS["js"], headers={"cache-control": "max-age=86400"})
+@page.get("/assets/page.css")
+def css() -> Response:
+    return _file("page.css")
 
-    return page
+
+@page.get("/assets/page.js")
+def script() -> Response:
+    return _file("page.js")
+
+
+@page.get("/assets/plotly.js")
+def plotly() -> Response:
+    return Response(_plotly(), media_type=KINDS["js"], headers={"cache-control": "max-age=86400"})
 
 
 def _file(name: str) -> Response:

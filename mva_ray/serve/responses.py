@@ -27,7 +27,7 @@ CLIENT_CLOSED = 499
 
 
 @dataclass(frozen=True)
-class Completing:
+class Responses:
     """Gives answers.
 
     Args:
