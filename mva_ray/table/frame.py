@@ -12,7 +12,7 @@ from mva_ray.maths.choice import knees, pseudo_weights
 from mva_ray.maths.pareto import front_mask
 from mva_ray.records import DECIMALS, METRICS, CoefficientNames
 from mva_ray.table.maps import numbers, sizes, texts
-from mva_ray.table.schema import EARLIER_COLUMNS, from_arrow
+from mva_ray.table.schema import EARLIER_COLUMNS, EARLIER_STATUS, from_arrow
 
 OK, FAILED = "ok", "failed"
 FLAGS = ("on_front", "knee", "feasible")
@@ -52,6 +52,7 @@ def flat_frame(rows: pa.Table, names: CoefficientNames, limits: Limits) -> pd.Da
     }
     named = {"kind": _kinds(weights, len(values)), "violation": _violations(rows, limits)}
     shared = {name: rows[name].to_pandas() for name in _SHARED}
+    shared["status"] = shared["status"].replace(EARLIER_STATUS)
     frame = pd.DataFrame(shared | named | numeric | dict.fromkeys(FLAGS, False), index=range(len(rows)))
     frame = frame[columns(names, limits)].astype(_types(names, limits))
     frame["feasible"] = frame["violation"].isna() & (frame["status"] != FAILED)

@@ -182,10 +182,10 @@ def test_the_broker_is_asked_ahead_of_the_trials(tmp_path: Path) -> None:
     assert asked_within(broker, 4) == expected
 
 
-def asked_within(broker: ActorHandle, count: int) -> list[tuple[Coefficients, int | None]]:
+def asked_within(broker: ActorHandle, count: int) -> list[tuple[Coefficients, Places | None]]:
     """What the broker was asked for, as soon as it is so much."""
     deadline = time.monotonic() + 10
     while True:
-        asked: list[tuple[Coefficients, int | None]] = ray.get(broker.seen.remote())[0]
+        asked: list[tuple[Coefficients, Places | None]] = ray.get(broker.seen.remote())
         if len(asked) >= count or time.monotonic() > deadline:
             return asked

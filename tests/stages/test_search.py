@@ -63,7 +63,8 @@ def evaluated(evaluations: Evaluations, row: Coefficients) -> Evaluation:
     w = dict(zip(setting.adapters, row, strict=True))
     means = {"brief": w["brief"], "thorough": w["thorough"] - 2 * w["brief"]}
     rewards = {value: (np.arange(len(setting.prompts)) + mean).tolist() for value, mean in means.items()}
-    return succeeded(setting, row, [Generation("p", "x", 1, False)] * len(setting.prompts), rewards, 1.0)
+    answers = [Generation(prompt, "x", 1, False) for prompt in setting.prompts]
+    return succeeded(setting, row, answers, rewards, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +115,7 @@ def test_a_finished_search_is_proposed_again_once_at_most(
     stage.search(*directory.opened(values))
     content = directory.opened(values)[0].directory.search.read_object()
     assert content is not None
-    assert [tuple(row) for row in content["candidates"]] == candidates
+    assert [tuple(row) for row, _ in content["asked"]] == candidates
     forbid_proposals()
     stage.search(*directory.opened(values))
 
@@ -127,7 +128,7 @@ def test_a_damaged_note_of_a_finished_search_is_replaced(
     file = directory.opened(values)[0].directory.search
     file.write(content)
     stage.search(*directory.opened(values))
-    assert [tuple(row) for row in (file.read_object() or {})["candidates"]] == candidates
+    assert [tuple(row) for row, _ in (file.read_object() or {})["asked"]] == candidates
 
 
 @pytest.mark.parametrize("changes", [{"candidates": 9}, {"bounds": [-0.5, 1.4]}, {"population": 5}, {"evaluators": 9}])
