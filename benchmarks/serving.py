@@ -225,9 +225,9 @@ def screenshot(url: str, file: Path) -> None:
         page = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"]).new_page(
             viewport={"width": 1280, "height": 1150}
         )
-        page.set_default_timeout(300_000)
+        page.set_default_timeout(60_000)
         page.goto(url)
-        page.locator("#chosen:not(:text('none'))").wait_for()
+        page.locator("#export[href]").wait_for()
         page.get_by_text("A mixture of your own").click()
         page.locator("#mixture input").last.fill("1.8")
         page.get_by_role("button", name="Put this mixture beside the others").click()
