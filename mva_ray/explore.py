@@ -18,6 +18,7 @@ def explore_and_show(config: Path, run_dir: Path | str | None = None) -> None:
     run = RunDirectory(explore(config, run_dir))
     write(ask(run.place, Query()), "table", None, sys.stdout)
     print(f"plot:   {run.plot.place}\nreport: {run.report.place}\ntable:  {run.table}")
+    print(f"talk:   mva-ray serve {run.place}")
 
 
 def show_plan(config: Path, run_dir: Path | str | None = None) -> None:
