@@ -16,7 +16,7 @@ from mva_ray.run_dir.run_state import RunState
 from mva_ray.serve.errors import Refused
 from mva_ray.serve.requests import WAYS, Asked
 from mva_ray.service.select import named_presets, select
-from mva_ray.service.wishes import Named, Preference, ReferencePoint, Wish
+from mva_ray.service.wishes import Preference, Preset, ReferencePoint, Wish
 from mva_ray.table.frame import front_rows, on_split
 from mva_ray.table.snapshot import snapshot
 
@@ -82,6 +82,17 @@ class ServedRun:
         named |= named_presets(rows, self.values)
         return {name: candidate for name, candidate in named.items() if name not in self.values}
 
+    def preset(self, name: str) -> str | None:
+        """The candidate that has this name of its own; None where it is none of these names.
+
+        Raises:
+            Refused: there is no such preset on this front.
+        """
+        if name == BALANCED:
+            return self.best(Preference(dict.fromkeys(self.values, 1.0)), "model")
+        wish = Preset(name)
+        return None if list(wish.problems(self.values)) else self.best(wish, "model")
+
     def best(self, wish: Wish, param: str) -> str:
         """The candidate for a wish.
 
@@ -91,7 +102,7 @@ class ServedRun:
         try:
             return select(self.place, wish)
         except ConfigError as error:
-            raise Refused("; ".join(error.problems), param, 404 if isinstance(wish, Named) else 400) from None
+            raise Refused("; ".join(error.problems), param, 404 if param == "model" else 400) from None
 
     def weights(self, given: Mapping[str, float]) -> dict[str, float]:
         """Every coefficient: of a value in all its blocks, of a block by its own name, 0 where it is left out.
@@ -193,15 +204,11 @@ class Catalogue:
             return self._mixture(model, run, run.weights({name: 1.0}))
         if name == BASE:
             return self._mixture(model, run, run.weights({}))
-        rows = run.rows()
-        if name not in (known := set(rows["candidate"])):
-            name = run.presets().get(name, name)
-        if name not in known:
-            raise self._unknown(model)
-        [row] = rows[rows["candidate"] == name].to_dict("records")
-        if row["status"] == "failed":
-            raise Refused(f"{name} was not evaluated: {row['error']}", "model", 404)
-        return self._mixture(model, run, _weights_of(row, run), name)
+        try:
+            found = snapshot(run.place).evaluation(run.preset(name) or name)
+        except ConfigError:
+            raise self._unknown(model) from None
+        return self._mixture(model, run, found.coefficients, found.candidate)
 
     def _mixture(self, model: str, run: ServedRun, weights: Mapping[str, float], name: str | None = None) -> Mixture:
         own = in_order(weights, run.coefficient_names)

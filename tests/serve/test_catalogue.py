@@ -45,6 +45,21 @@ def test_each_run_has_its_own_coefficients(two: Catalogue) -> None:
         two.resolve(asked("first:only-second"))
 
 
+def test_a_candidate_off_the_front_has_a_name_too(tiny_model: Path, tmp_path: Path) -> None:
+    """Most candidates are scored on the search prompts alone; the beginning of a name is enough where it is alone."""
+    make_trained_run(tmp_path, tiny_model)
+    add_candidates(tmp_path, {"searched": ((0.2, 0.1), (0.0, 0.0))}, split="search")
+    found = Catalogue([tmp_path]).resolve(asked("demo:sea"))
+    assert (found.candidate, found.coefficients) == ("searched", (0.2, 0.1))
+
+
+@pytest.mark.parametrize("name", ["preset99", "nothing", "PRESET1"])
+def test_there_is_no_such_name(two: Catalogue, name: str) -> None:
+    with pytest.raises(Refused) as found:
+        two.resolve(asked(f"first:{name}"))
+    assert (found.value.status, found.value.param) == (404, "model")
+
+
 def test_runs_of_one_name_are_told_apart_by_nobody(tiny_model: Path, tmp_path: Path) -> None:
     for name in ("first", "second"):
         make_trained_run(tmp_path / name, tiny_model)

@@ -46,7 +46,9 @@ def make_trained_run(run: Path, model: Path, w: Mapping[str, float] | None = Non
     return paths
 
 
-def add_candidates(run: Path, candidates: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> None:
+def add_candidates(
+    run: Path, candidates: Mapping[str, tuple[Sequence[float], Sequence[float]]], split: str = "held_out"
+) -> None:
     """Candidates of a trained run: their coefficients and mean rewards, one a value each."""
     table = ParetoTable(run)
     first = table.current(with_generations=True)[0]
@@ -54,6 +56,8 @@ def add_candidates(run: Path, candidates: Mapping[str, tuple[Sequence[float], Se
         replace(
             first,
             candidate=name,
+            split=split,
+            prompts_hash=f"{split}-prompts",
             coefficients=dict(zip(VALUES, w, strict=True)),
             reward_mean=dict(zip(VALUES, rewards, strict=True)),
             generations=tuple(
