@@ -184,12 +184,12 @@ def explorations(options: argparse.Namespace, directory: Path, places: Mapping[s
     struck, number = 0, options.first
     while struck < options.faults:
         exploration = draw(options.seed, number, sorted(places), options.per_run)
-        config, number = configs[exploration.racing], number + 1
-        if exploration.racing not in undisturbed:
+        config, number = configs[exploration.answers], number + 1
+        if exploration.answers not in undisturbed:
             calm = Local(_made(directory / f"undisturbed-{config.stem}"), config)
-            undisturbed[exploration.racing] = run_undisturbed(calm)
+            undisturbed[exploration.answers] = run_undisturbed(calm)
         place = places[exploration.place](_made(directory / f"{exploration.place}-{exploration.number}"), config)
-        run, totals = undisturbed[exploration.racing]
+        run, totals = undisturbed[exploration.answers]
         try:
             outcome = Disturbed(exploration, place, totals).to_the_end(run)
         finally:
@@ -218,7 +218,7 @@ def _made(directory: Path) -> Path:
 def shown(outcome: Outcome) -> str:
     """A few lines on one exploration."""
     head = f"{outcome.exploration.number:3} {outcome.exploration.place:5}"
-    head += f" {'racing' if outcome.exploration.racing else 'plain':6} {outcome.seconds:4.0f} s  "
+    head += f" {'answers' if outcome.exploration.answers else 'plain':7} {outcome.seconds:4.0f} s  "
     clean = outcome.verdict is not None and outcome.verdict.is_clean and not outcome.deviations
     lines = [head + ("clean" if clean else f"NOT CLEAN: {outcome.verdict} {list(outcome.deviations)}")]
     for strike in outcome.strikes:
@@ -234,7 +234,7 @@ def written(outcome: Outcome) -> dict[str, Any]:
     return {
         "number": outcome.exploration.number,
         "place": outcome.exploration.place,
-        "racing": outcome.exploration.racing,
+        "answers": outcome.exploration.answers,
         "seconds": round(outcome.seconds),
         "faults": struck,
         "missed": [asdict(fault) for fault in outcome.missed],

@@ -59,20 +59,20 @@ class Fault:
 
 @dataclass(frozen=True)
 class Exploration:
-    """A run at a place (`disk`, `s3` or `hosts`), with racing or without, and the faults that strike it, in order."""
+    """A run at a place (`disk`, `s3` or `hosts`), with a budget in answers or without, and the faults that strike it, in order."""
 
     number: int
     place: str
-    racing: bool
+    answers: bool
     faults: tuple[Fault, ...]
 
 
 def draw(seed: int, number: int, places: Sequence[str], n_faults: int) -> Exploration:
     """The exploration of this number, equal for equal arguments."""
     drawn = random.Random(f"{seed} {number}")
-    place, racing = drawn.choice(list(places)), drawn.random() < 0.5
+    place, answers = drawn.choice(list(places)), drawn.random() < 0.5
     faults = [_fault(drawn, KINDS[place]) for _ in range(n_faults)]
-    return Exploration(number, place, racing, tuple(sorted(faults, key=lambda f: (STAGES.index(f.stage), f.share))))
+    return Exploration(number, place, answers, tuple(sorted(faults, key=lambda f: (STAGES.index(f.stage), f.share))))
 
 
 def _fault(drawn: random.Random, kinds: Mapping[str, Sequence[str]]) -> Fault:

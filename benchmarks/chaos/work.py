@@ -1,4 +1,4 @@
-"""What is explored: a model of two layers, a few prompts, two values, with racing or without."""
+"""What is explored: a model of two layers, a few prompts, two values, with a budget in answers or without."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 PLAIN = {"candidates": 16, "population": 4, "convex_partitions": 2, "bounds": [-0.5, 1.5], "evaluators": 2}
-RACING = PLAIN | {"evaluators": 1, "racing": {"block": 3, "error_rate": 0.9}}
+FEW = PLAIN | {"evaluators": 1, "answers": 80}
 SUBJECTS = ("bread", "the sky", "a friend", "red light", "the stove", "time")
 QUESTIONS = ("Why is {} blue?", "What should I say to {}?", "How do I bake {}?", "Because {}?", "Is {} more?", "{}!")
 SPLITS = {"train": "pairs", "search": "search", "held_out": "held_out"}
@@ -25,19 +25,19 @@ def stages() -> dict[str, str]:
 
 
 def write_work(directory: Path) -> dict[bool, Path]:
-    """The configs, with racing and without, with all that they name beside them."""
+    """The configs, with a budget in answers and without, with all that they name beside them."""
     from tests.support.tiny import make_llama
 
     if not directory.exists():
         make_llama(directory / "model")
     for split, of_split in prompts().items():
         (directory / f"{split}.jsonl").write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in of_split))
-    return {racing: _write_config(directory, racing) for racing in (False, True)}
+    return {answers: _write_config(directory, answers) for answers in (False, True)}
 
 
-def _write_config(directory: Path, racing: bool) -> Path:
+def _write_config(directory: Path, answers: bool) -> Path:
     config = {
-        "name": "racing" if racing else "plain",
+        "name": "answers" if answers else "plain",
         "base_model": "model",
         "prompts": {split: {"path": f"{split}.jsonl"} for split in SPLITS},
         "generation": {"max_new_tokens": 12, "batch_size": 4},
@@ -49,7 +49,7 @@ def _write_config(directory: Path, racing: bool) -> Path:
             "learning_rate": 1e-2,
             "lora": {"r": 4, "alpha": 8},
         },
-        "search": (RACING if racing else PLAIN) | {"resources": {"num_cpus": 0.5}},
+        "search": (FEW if answers else PLAIN) | {"resources": {"num_cpus": 0.5}},
     }
     path = directory / f"{config['name']}.yaml"
     path.write_text(yaml.safe_dump(config))
