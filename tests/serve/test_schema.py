@@ -31,6 +31,7 @@ def test_no_request_makes_it_fail(tiny_model: Path, tmp_path: Path) -> None:
                 *("--phases", "coverage,fuzzing", "--request-timeout", "60"),
                 *("--checks", "not_a_server_error,response_schema_conformance"),
             ],
+            cwd=tmp_path,
             capture_output=True,
             text=True,
             timeout=280,
