@@ -59,7 +59,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Exploration:
-    """A run at a place (`disk`, `s3` or `hosts`), with a budget in answers or without, and the faults in their order."""
+    """A run at a place (`disk`, `s3` or `hosts`), with a budget in answers or without, and its faults in order."""
 
     number: int
     place: str
