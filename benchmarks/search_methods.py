@@ -108,6 +108,7 @@ def search_often(method: str, surface: Surface, seeds: Sequence[int], budget: in
         "surface": surface.name,
         "method": method,
         "needed": needed,
+        "prompts": prompts_each(method, surface),
         "answers": [None if count is None else count * prompts_each(method, surface) for count in needed],
         "seconds": round((time.process_time() - started) / len(needed), 3),
     }
@@ -215,7 +216,7 @@ def optuna_batches(method: str, surface: Surface, budget: int, seed: int) -> Ite
 
 def as_row(result: dict[str, Any], budget: int) -> str:
     low, middle, high = quartiles(result["needed"], budget)
-    answers = quartiles(result["answers"], budget * max(filter(None, result["answers"]), default=1))[1]
+    answers = quartiles(result["answers"], budget * result["prompts"])[1]
     named = (result["values"], result["surface"], result["method"])
     return "| " + " | ".join(map(str, (*named, middle, f"{low} to {high}", answers, result["seconds"]))) + " |"
 

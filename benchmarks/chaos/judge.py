@@ -97,21 +97,22 @@ def judge(journal: Journal, strikes: Sequence[Strike], run: str, undisturbed: st
     """The verdict on a run that has come to its end.
 
     lost: evaluations that were recorded once and are not in the table. not_in_table: by how much the table has fewer
-    or more rows than were recorded, beyond those of a commit whose process was ended in it. twice_beyond: answers
+    or more rows than were recorded, beyond those of a commit whose process was ended in it. rows_twice: of a candidate
+    on as many prompts; one that is completed has a row of a few and a row of all. twice_beyond: answers
     generated more often than 1 + the faults at which they were in flight.
     """
-    entries, table = journal.entries(), ParetoTable(run)
-    there = Counter((row.split, row.candidate, row.created_at.timestamp()) for row in table.evaluations())
+    entries, rows = journal.entries(), ParetoTable(run).evaluations()
+    there = Counter((row.split, row.candidate, row.created_at.timestamp()) for row in rows)
     recorded, tried = (_rows(entries, what) for what in ("recorded", "recording"))
     for strike in strikes:
         strike.in_flight = strike.lost(entries)
     allowed = Counter(key for strike in strikes for key in strike.in_flight)
     begun = Counter(key for entry in entries if entry["what"] == "begun" for key in entry["keys"])
-    per_candidate = Counter((split, candidate) for split, candidate, _ in there.elements())
+    alike = Counter((row.split, row.candidate, row.n_prompts) for row in rows)
     return Verdict(
         rows=there.total(),
         lost=len(recorded.keys() - there.keys()),
-        rows_twice=sum(count - 1 for count in per_candidate.values()),
+        rows_twice=sum(count - 1 for count in alike.values()),
         not_in_table=(recorded - there).total() + (there - tried).total(),
         in_flight=sum(len(strike.in_flight) for strike in strikes),
         twice=sum(count - 1 for count in begun.values()),
