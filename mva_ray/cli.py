@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -12,11 +12,11 @@ from mva_ray.export import Form
 from mva_ray.service.query import Query, Split, ask
 from mva_ray.service.render import Format, ranking, write
 from mva_ray.service.select import select
+from mva_ray.service.show import TextOrJson, show
 from mva_ray.service.wish_text import WishText
 from mva_ray.service.wishes import WITHIN
 from mva_ray.signals import interruptible
 
-TextOrJson = Literal["table", "json"]
 DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 app = typer.Typer(
@@ -88,7 +88,6 @@ def tradeoffs(
     output_format: Annotated[TextOrJson, typer.Option("--format", help="How to write it.")] = "table",
 ) -> None:
     """Say what neighbours on the front cost each other, and how sure each place on the front is."""
-    from mva_ray.service.show import show
     from mva_ray.service.tradeoffs import tradeoffs as find_tradeoffs
 
     show(find_tradeoffs(run, split, start), output_format, sys.stdout)
@@ -105,7 +104,6 @@ def diff(
 ) -> None:
     """Compare two candidates: a paired test for each value, and the answers that differ most side by side."""
     from mva_ray.service.diff import diff as find_diff
-    from mva_ray.service.show import show
 
     show(find_diff(run, first, second, split, prompts), output_format, sys.stdout)
 
@@ -118,7 +116,6 @@ def history(
 ) -> None:
     """Show how the front grew: after which evaluation, and how much of the box it covered."""
     from mva_ray.service.history import history as find_history
-    from mva_ray.service.show import show
 
     show(find_history(run, split), output_format, sys.stdout)
 
@@ -197,7 +194,7 @@ def export_candidate(
 
 @app.command()
 def serve(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run directories, paths or URLs.")],
+    runs: Runs,
     host: Annotated[str, typer.Option(help="Address to listen at; others than this machine need a token.")] = LOOPBACK,
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
     token: Annotated[

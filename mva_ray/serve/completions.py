@@ -64,7 +64,6 @@ class Completion:
     mixture: Mixture
     prompts: Sequence[tuple[int, ...]]
     requests: Sequence[Request]
-    stops: Sequence[str]
 
     @property
     def prompt_tokens(self) -> int:
@@ -117,7 +116,7 @@ def _completion(
         for number in range(asked.choices)
         if asked.limit != 0
     ]
-    return Completion(asked, mixture, prompts, requests, asked.stops)
+    return Completion(asked, mixture, prompts, requests)
 
 
 def _check(model: ServedModel, asked: ChatRequest | TextRequest, ids: Sequence[int], param: str) -> None:
@@ -205,7 +204,7 @@ class _Speaker:
     def __init__(self, index: int, model: ServedModel, completion: Completion) -> None:
         self._index = index
         self._model = model
-        self._text = TextStream(model.tokenizer, completion.stops)
+        self._text = TextStream(model.tokenizer, completion.asked.stops)
         self._told = completion.asked.alternatives is not None
         self._heard = 0
         self._finished = False
