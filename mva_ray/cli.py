@@ -29,6 +29,9 @@ app = typer.Typer(
 data = typer.Typer(help="Look at the preference data of a config.", no_args_is_help=True)
 app.add_typer(data, name="data")
 
+reward = typer.Typer(help="Reward models for values that have preference pairs and no reward.", no_args_is_help=True)
+app.add_typer(reward, name="reward")
+
 Config = Annotated[Path, typer.Option(help="YAML file, such as tune_configs/quickstart.yaml.")]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Run directory, a path or a URL.", show_default=False)]
 Runs = Annotated[
@@ -257,6 +260,27 @@ def check(config: Config) -> None:
     from mva_ray.checks.show_data import show_data
 
     show_data(config, sys.stdout)
+
+
+@reward.command()
+def train(
+    pairs: Annotated[str, typer.Argument(help="A file, or what follows `pairs:` in a config: '{hub: …}'.")],
+    out: Annotated[Path, typer.Option(help="A directory, made by the command.")],
+    base: Annotated[str, typer.Option(help="Causal LM: hub id, directory or .gguf file.")] = DEFAULT_MODEL,
+    held_out: Annotated[float, typer.Option(min=0.05, max=0.9, help="Share of the pairs to judge it by.")] = 0.2,
+    epochs: Annotated[float, typer.Option(min=0.01)] = 1.0,
+    learning_rate: Annotated[float, typer.Option(min=1e-8, max=1.0)] = 1e-4,
+    max_length: Annotated[int, typer.Option(min=16, help="Tokens; longer texts lose their beginning.")] = 512,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Train a reward model on preference pairs, and say how often it agrees with pairs that it has not seen."""
+    from mva_ray.config.values import pair_source
+    from mva_ray.reward_model.train import Recipe, train_reward
+
+    recipe = Recipe(base, held_out, epochs, learning_rate, max_length=max_length, seed=seed)
+    found = train_reward(pair_source(pairs), recipe, out)
+    typer.echo(f"{found.pairs} pairs in {found.seconds:.0f} s; {found.judged}")
+    typer.echo(f"in a config: reward: {{model: {out}, max_length: {max_length}}}")
 
 
 def main() -> None:

@@ -32,6 +32,7 @@ ARROWS: dict[str, set[str]] = {
     "table": EVERYONE | {"maths.pareto", "maths.choice"},
     "training": EVERYONE | {"config", "adapters", "maths", "placement"},
     "evaluation": EVERYONE | {"config", "adapters", "endpoint", "placement"},
+    "reward_model": EVERYONE | {"config", "data", "adapters", "evaluation.reward"},
     "search": EVERYONE | {"config", "maths", "placement"},
     "checks": EVERYONE | {"config", "data", "adapters", "table", "evaluation", "search", "placement"},
     "plan": EVERYONE | {"config", "data", "adapters", "table", "evaluation", "checks", "placement"},
@@ -52,7 +53,18 @@ ARROWS: dict[str, set[str]] = {
 """What each room may import of the project, besides itself; a dotted name stands for that module alone."""
 
 LAZY_ARROWS: dict[str, set[str]] = {
-    "cli": {"adapters", "checks", "cluster", "compare", "explore", "export", "report", "serve"},
+    "cli": {
+        "adapters",
+        "checks",
+        "cluster",
+        "compare",
+        "config",
+        "explore",
+        "export",
+        "report",
+        "reward_model",
+        "serve",
+    },
 }
 """What a room may import besides, inside functions only: queries start fast."""
 

@@ -20,7 +20,7 @@ def load_tokenizer(base_model: str) -> PreTrainedTokenizerBase:
     Raises:
         RunError: it cannot be had, or read.
     """
-    with _loading(base_model) as directory:
+    with loading(base_model) as directory:
         tokenizer = AutoTokenizer.from_pretrained(directory, padding_side="left")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -36,13 +36,13 @@ def load_base_model(base_model: str, gpus: float = 0) -> PreTrainedModel:
     if gpus and not torch.cuda.is_bf16_supported():
         raise RunError(f"{torch.cuda.get_device_name()} does not compute in bfloat16: say `device: cpu`")
     dtype = torch.bfloat16 if gpus else torch.float32
-    with _loading(base_model) as directory:
+    with loading(base_model) as directory:
         model = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype, use_safetensors=True)
         return model.to("cuda" if gpus else "cpu").eval()
 
 
 @contextmanager
-def _loading(base_model: str) -> Iterator[Path]:
+def loading(base_model: str) -> Iterator[Path]:
     """The model's directory; what goes wrong with it is said in one line."""
     directory = local_directory(base_model)
     try:

@@ -29,11 +29,16 @@ def render_prompt(tokenizer: "AnyTokenizer", prompt: Prompt, system_prompt: str 
     if system_prompt is not None and turns[0][0] != "system":
         turns = (("system", system_prompt), *turns)
     if tokenizer.chat_template is not None:
-        messages = [{"role": role, "content": text} for role, text in turns]
-        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        return str(tokenizer.apply_chat_template(messages(turns), tokenize=False, add_generation_prompt=True))
     if isinstance(prompt, str):
         return f"{system_prompt}\n\n{prompt}" if system_prompt else prompt
     return plain_text(turns)
+
+
+def messages(prompt: Prompt) -> list[dict[str, str]]:
+    """A prompt as chat templates take it; a text is what the user says."""
+    turns = (("user", prompt),) if isinstance(prompt, str) else prompt
+    return [{"role": role, "content": text} for role, text in turns]
 
 
 def plain_text(prompt: Prompt) -> str:

@@ -100,7 +100,15 @@ def read_yaml(path: Path) -> Document:
     Raises:
         ConfigError: the file cannot be read, is no YAML, is empty or is not a mapping.
     """
-    text = _read_text(path)
+    return parsed(_read_text(path), str(path))
+
+
+def parsed(text: str, source: str) -> Document:
+    """The same of a text; `source` is what messages call it.
+
+    Raises:
+        ConfigError: it is no YAML, is empty or is not a mapping.
+    """
     document = Document({}, {}, [])
     try:
         _check_depth(text)
@@ -110,16 +118,16 @@ def read_yaml(path: Path) -> Document:
         _note_lines(node, (), document, frozenset())
         data = None if node is None else loader.construct_document(node)
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(str(path), [_yaml_problem(error)]) from error
+        raise ConfigError(source, [_yaml_problem(error)]) from error
     except _Unreadable as error:
-        raise ConfigError(str(path), [str(error)]) from error
+        raise ConfigError(source, [str(error)]) from error
     except RecursionError as error:
-        raise ConfigError(str(path), ["entries are nested too deeply"]) from error
+        raise ConfigError(source, ["entries are nested too deeply"]) from error
     if data is None:
-        raise ConfigError(str(path), ["the file is empty; expected the keys of a run, such as name and base_model"])
+        raise ConfigError(source, ["the file is empty; expected the keys of a run, such as name and base_model"])
     if not isinstance(data, dict):
         kind = "a list" if isinstance(data, list) else "a single value"
-        raise ConfigError(str(path), [f"expected a mapping (key: value) at the top, got {kind}"])
+        raise ConfigError(source, [f"expected a mapping (key: value) at the top, got {kind}"])
     return replace(document, data=data)
 
 

@@ -1,9 +1,11 @@
 """The config section `values`: what to align with, and where preferences come from."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from mva_ray.config.document import Document, parsed
 from mva_ray.config.fields import (
     A_DATA_FILE,
     Count,
@@ -18,7 +20,9 @@ from mva_ray.config.fields import (
     Text,
     check_value_name,
 )
+from mva_ray.config.messages import explain
 from mva_ray.config.reward import A_REWARD, RewardSettings
+from mva_ray.errors import ConfigError
 
 
 class PairSource(Section):
@@ -76,6 +80,20 @@ class PairSource(Section):
         """The file or the data set, as messages call it."""
         part = (self.config, self.data_dir, self.split)
         return self.path or f"{self.hub} ({', '.join(filter(None, part))})"
+
+
+def pair_source(text: str) -> PairSource:
+    """A source as it stands after `pairs:` in a config: a path, or a mapping in one line.
+
+    Raises:
+        ConfigError: with every problem of it.
+    """
+    written = text.lstrip().startswith("{")
+    document = parsed(text, text) if written else Document({"path": text}, {("path",): 1}, [])
+    try:
+        return PairSource.model_validate(document.data, context={"directory": Path.cwd()})
+    except ValidationError as error:
+        raise ConfigError(text, [problem.text for problem in explain(error, PairSource, document)]) from None
 
 
 class Value(Section):

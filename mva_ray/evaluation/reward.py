@@ -14,10 +14,12 @@ from typing import Any, Protocol
 
 from mva_ray.adapters.fetch import known_directory, local_directory, shared_model
 from mva_ray.adapters.hashes import model_hash
+from mva_ray.adapters.prompting import messages, plain_text
 from mva_ray.config.imports import import_function
 from mva_ray.config.reward import RewardSettings
 from mva_ray.errors import CandidateFailure, last_line
 from mva_ray.evaluation.neighbours import OURS, is_installed, neighbours
+from mva_ray.records import Prompt
 from mva_ray.run_dir.store import Directory, Store
 from mva_ray.run_dir.stores import directory_at
 
@@ -181,7 +183,8 @@ class ClassifierReward:
         self._settings = settings
         self._reads_chats = _reads_chats(settings, directory)
         self._device = "cuda" if settings.resources.num_gpus else "cpu"
-        self._tokenizer = AutoTokenizer.from_pretrained(directory, truncation_side="left")
+        sides = {"truncation_side": "left", "padding_side": "right"}  # in front, padding would move absolute positions
+        self._tokenizer = AutoTokenizer.from_pretrained(directory, **sides)
         model, loaded = AutoModelForSequenceClassification.from_pretrained(
             directory, use_safetensors=True, output_loading_info=True
         )
@@ -217,14 +220,7 @@ class ClassifierReward:
         return [float(number) for number in logits.float().cpu()]
 
     def _tokenized(self, prompts: Sequence[str], completions: Sequence[str], **options: Any) -> Any:
-        if not self._reads_chats:
-            return self._tokenizer(list(prompts), list(completions), **options)
-        chats = [
-            [{"role": "user", "content": prompt}, {"role": "assistant", "content": completion}]
-            for prompt, completion in zip(prompts, completions, strict=True)
-        ]
-        texts = [str(self._tokenizer.apply_chat_template(chat, tokenize=False)) for chat in chats]
-        return self._tokenizer(texts, add_special_tokens=False, **options)
+        return reward_inputs(self._tokenizer, prompts, completions, self._reads_chats, **options)
 
     def _pad(self) -> None:
         if self._tokenizer.pad_token is None:
@@ -232,10 +228,31 @@ class ClassifierReward:
         self._model.config.pad_token_id = self._tokenizer.pad_token_id
 
 
+def reward_inputs(
+    tokenizer: Any, prompts: Sequence[Prompt], completions: Sequence[str], chats: bool, **options: Any
+) -> Any:
+    """What a classifier reads: prompt and completion in its chat template, or as a pair of texts.
+
+    Args:
+        options: of the tokenizer.
+    """
+    if not chats:
+        return tokenizer([plain_text(prompt) for prompt in prompts], list(completions), **options)
+    texts = [
+        str(tokenizer.apply_chat_template([*messages(prompt), _said(completion)], tokenize=False))
+        for prompt, completion in zip(prompts, completions, strict=True)
+    ]
+    return tokenizer(texts, add_special_tokens=False, **options)
+
+
+def _said(completion: str) -> dict[str, str]:
+    return {"role": "assistant", "content": completion}
+
+
 def _classifier_version(settings: RewardSettings) -> str:
     directory = local_directory(settings.source)
     chats = ", chat template" if _reads_chats(settings, directory) else ""
-    return f"label {settings.label}, {settings.max_length} tokens{chats}, {model_hash(directory)[:12]}"
+    return f"label {settings.label}, {settings.max_length} tokens{chats}, padded behind, {model_hash(directory)[:12]}"
 
 
 def reward_problems(settings: RewardSettings) -> list[str]:

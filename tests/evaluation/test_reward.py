@@ -15,7 +15,7 @@ from mva_ray import rewards as built_in
 from mva_ray.config.reward import RewardSettings
 from mva_ray.errors import CandidateFailure
 from mva_ray.evaluation.reward import ClassifierReward, load_reward, reward_problems, reward_version, score
-from tests.support.tiny import CHAT_TEMPLATE, PROMPTS, SENTENCES, make_classifier
+from tests.support.tiny import CHAT_TEMPLATE, PROMPTS, SENTENCES, make_classifier, make_gpt2
 
 COMPLETIONS = ("Yes.", "", "You can bake bread in a covered pan on the stove.", "no no no no")
 MODULE = """\
@@ -141,6 +141,16 @@ def test_a_classifier_scores_a_batch_as_one_by_one(tiny_classifier: Path, label:
             logits = model(**tokenizer(prompt, completion, return_tensors="pt")).logits[0]
         assert number == pytest.approx(logits[label].item(), abs=1e-4)
     assert len({round(number, 3) for number in scores}) == len(scores), "the classifier sees no difference"
+
+
+def test_a_classifier_whose_tokenizer_pads_in_front_scores_no_text_by_its_company(tmp_path: Path) -> None:
+    """GPT-2 has a position for every place: padded in front, a short text would be read further on beside a long one."""
+    model = AutoModelForSequenceClassification.from_pretrained(make_gpt2(tmp_path / "base"), num_labels=1)
+    model.save_pretrained(tmp_path / "classifier")
+    AutoTokenizer.from_pretrained(tmp_path / "base", padding_side="left").save_pretrained(tmp_path / "classifier")
+    reward = load_reward(classifier(tmp_path / "classifier"))
+    [alone] = reward(["Hi"], ["Bread"])
+    assert reward(["Hi", SENTENCES[0]], ["Bread", SENTENCES[1]])[0] == pytest.approx(alone, abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,213 @@
+"""Bradley-Terry training of a sequence classifier on a base model (TRL's RewardTrainer), with LoRA that is merged."""
+
+import json
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from numpy.typing import NDArray
+from peft import LoraConfig
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers.trainer_pt_utils import LengthGroupedSampler
+from trl import RewardConfig, RewardTrainer
+from trl.trainer.reward_trainer import suppress_seqcls_warning
+
+from mva_ray.adapters.base_model import allow_bfloat16_products, load_tokenizer, loading
+from mva_ray.config.values import PairSource
+from mva_ray.data.source import read_pairs
+from mva_ray.errors import ConfigError, RunError
+from mva_ray.evaluation.reward import reward_inputs
+from mva_ray.records import PreferencePair
+from mva_ray.reward_model.judged import Judged, calibrating_scale, judge
+from mva_ray.run_dir.files import whole_directory
+
+HEAD = "score"
+FEWEST = 20
+"""Held-out pairs: fewer say nothing about an accuracy."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a reward model is trained.
+
+    Args:
+        base_model: hub id, directory or `.gguf` file of a causal LM.
+        held_out: share of the pairs that are kept to judge it by; pairs of one prompt stay together.
+        max_length: tokens of prompt and answer; what is longer is cut at its beginning.
+    """
+
+    base_model: str
+    held_out: float = 0.2
+    epochs: float = 1.0
+    learning_rate: float = 1e-4
+    pairs_per_step: int = 8
+    max_length: int = 512
+    rank: int = 16
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of it: the pairs that were trained on, the seconds that took, and the judgement."""
+
+    pairs: int
+    seconds: float
+    scale: float
+    judged: Judged
+
+
+def train_reward(source: PairSource, recipe: Recipe, out: Path) -> Trained:
+    """Train a reward model and write it to `out` as transformers and `reward: {model: ...}` load it, all or nothing.
+
+    Its only logit is the reward, higher is better, scaled so that the sigmoid of a difference is the probability that
+    people choose so (by half of the held-out pairs; the other half is what it is judged by).
+
+    Raises:
+        ConfigError: the pairs cannot be read, are too few, or `out` is not empty.
+        RunError: the base model cannot be loaded, or has no sequence classifier.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise ConfigError("--out", [f"{out} is not empty"])
+    known, unseen = split_by_prompt(read_pairs(source), recipe.held_out)
+    if not known or len(unseen) < 2 * FEWEST:
+        counts = f"{len(known)} to train on and {len(unseen)} held out"
+        raise ConfigError(
+            source.name, [f"has {counts} (--held-out {recipe.held_out:g}); expected {2 * FEWEST} held out"]
+        )
+    on_gpu = torch.cuda.is_available()
+    allow_bfloat16_products()
+    tokenizer = load_tokenizer(recipe.base_model)
+    tokenizer.padding_side, tokenizer.truncation_side = "right", "left"
+    rows, unseen_rows = tokenise(tokenizer, known, recipe.max_length), tokenise(tokenizer, unseen, recipe.max_length)
+    started = time.perf_counter()
+    model = _fitted(_classifier(recipe, tokenizer), tokenizer, rows, recipe, on_gpu)
+    seconds = time.perf_counter() - started
+    margins = margins_of(model, unseen_rows, tokenizer.pad_token_id, recipe.pairs_per_step)
+    scale = calibrating_scale(margins[::2])
+    with torch.no_grad():
+        getattr(model, HEAD).weight.mul_(scale)
+    lengths = np.array([[len(row["chosen_ids"]), len(row["rejected_ids"])] for row in unseen_rows])
+    trained = Trained(len(known), seconds, scale, judge(scale * margins[1::2], lengths[1::2]))
+    with whole_directory(out) as scratch:
+        model.save_pretrained(scratch, safe_serialization=True)
+        tokenizer.save_pretrained(scratch)
+        facts = {"pairs_from": source.name, **asdict(recipe), **asdict(trained)}
+        (scratch / "reward.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    return trained
+
+
+def split_by_prompt(
+    pairs: Sequence[PreferencePair], held_out: float
+) -> tuple[list[PreferencePair], list[PreferencePair]]:
+    """Pairs to train on and pairs held out: a prompt is on one side, the same one whatever other pairs there are."""
+    known: list[PreferencePair] = []
+    unseen: list[PreferencePair] = []
+    for pair in pairs:
+        digest = sha256(json.dumps(pair.prompt).encode()).digest()
+        (unseen if int.from_bytes(digest[:8]) < held_out * 2**64 else known).append(pair)
+    return known, unseen
+
+
+def tokenise(
+    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[PreferencePair], max_length: int
+) -> list[dict[str, list[int]]]:
+    """`chosen_ids` and `rejected_ids`, as the reward that reads the model will have them."""
+    prompts = [pair.prompt for pair in pairs]
+    chats = tokenizer.chat_template is not None
+    chosen, rejected = (
+        reward_inputs(tokenizer, prompts, answers, chats, truncation=True, max_length=max_length)["input_ids"]
+        for answers in ([pair.chosen for pair in pairs], [pair.rejected for pair in pairs])
+    )
+    return [{"chosen_ids": [*one], "rejected_ids": [*other]} for one, other in zip(chosen, rejected, strict=True)]
+
+
+@torch.inference_mode()
+def margins_of(
+    model: PreTrainedModel, rows: Sequence[dict[str, list[int]]], pad: int, batch_size: int
+) -> NDArray[np.float64]:
+    """[pairs] reward of the chosen answer minus that of the rejected one."""
+    model.eval()
+    ids = [row[name] for row in rows for name in ("chosen_ids", "rejected_ids")]
+    rewards = np.zeros(len(ids))
+    order = sorted(range(len(ids)), key=lambda place: len(ids[place]))
+    for start in range(0, len(order), 2 * batch_size):
+        places = order[start : start + 2 * batch_size]
+        longest = max(len(ids[place]) for place in places)
+        batch = torch.tensor([ids[place] + [pad] * (longest - len(ids[place])) for place in places])
+        mask = torch.tensor([[1] * len(ids[place]) + [0] * (longest - len(ids[place])) for place in places])
+        logits = model(input_ids=batch.to(model.device), attention_mask=mask.to(model.device)).logits
+        rewards[places] = logits[:, 0].double().cpu().numpy()
+    return rewards[::2] - rewards[1::2]
+
+
+def _classifier(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """The base model with a head that is drawn from the seed."""
+    set_seed(recipe.seed)
+    with loading(recipe.base_model) as directory, suppress_seqcls_warning():
+        model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
+            directory, num_labels=1, id2label={0: "reward"}, dtype=torch.float32, use_safetensors=True
+        )
+    if not isinstance(getattr(model, HEAD, None), torch.nn.Linear):
+        raise RunError(f"{recipe.base_model}: {type(model).__name__} has no linear head '{HEAD}': take a causal LM")
+    model.config.pad_token_id = tokenizer.pad_token_id
+    return model
+
+
+class _Trainer(RewardTrainer):
+    """Pairs of like length share a batch, so that little is padded."""
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> LengthGroupedSampler:
+        longest = [max(map(len, row.values())) for row in self.train_dataset]
+        generator = torch.Generator().manual_seed(self.args.seed)
+        return LengthGroupedSampler(self.args.train_batch_size, lengths=longest, generator=generator)
+
+
+def _fitted(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[dict[str, Any]],
+    recipe: Recipe,
+    on_gpu: bool,
+) -> PreTrainedModel:
+    lora = LoraConfig(
+        r=recipe.rank,
+        lora_alpha=2 * recipe.rank,
+        target_modules="all-linear",
+        modules_to_save=[HEAD],
+        task_type="SEQ_CLS",
+    )
+    with TemporaryDirectory() as scratch:
+        trainer = _Trainer(
+            model=model,
+            args=RewardConfig(
+                output_dir=scratch,
+                num_train_epochs=recipe.epochs,
+                learning_rate=recipe.learning_rate,
+                per_device_train_batch_size=recipe.pairs_per_step,
+                center_rewards_coefficient=0.01,
+                max_length=None,
+                seed=recipe.seed,
+                save_strategy="no",
+                report_to=[],
+                use_cpu=not on_gpu,
+                bf16=on_gpu,
+                gradient_checkpointing=on_gpu,
+                dataloader_pin_memory=on_gpu,
+            ),
+            train_dataset=Dataset.from_list(list(rows)),
+            processing_class=tokenizer,
+            peft_config=lora,
+        )
+        trainer.train()
+    merged: PreTrainedModel = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
+    return merged
