@@ -144,7 +144,7 @@ def test_a_classifier_scores_a_batch_as_one_by_one(tiny_classifier: Path, label:
 
 
 def test_a_classifier_whose_tokenizer_pads_in_front_scores_no_text_by_its_company(tmp_path: Path) -> None:
-    """GPT-2 has a position for every place: padded in front, a short text would be read further on beside a long one."""
+    """GPT-2 has a position for every place: padded in front, a short text would move on beside a long one."""
     model = AutoModelForSequenceClassification.from_pretrained(make_gpt2(tmp_path / "base"), num_labels=1)
     model.save_pretrained(tmp_path / "classifier")
     AutoTokenizer.from_pretrained(tmp_path / "base", padding_side="left").save_pretrained(tmp_path / "classifier")
