@@ -14,6 +14,7 @@ from mva_ray.maths.pareto import coverage, front_mask
 
 Floats = NDArray[np.float64]
 RESAMPLES = 1000
+QUARTERS = (0.25, 0.5, 0.75)
 AIR = 0.1
 """The reference point lies this share of each value's range below the worst mean (see Ishibuchi et al., "How to
 Specify a Reference Point in Hypervolume Calculation for Fair Performance Comparison", Evolutionary Computation 2018:
@@ -55,6 +56,24 @@ class MethodNumbers:
 
 
 @dataclass(frozen=True)
+class AtEqual:
+    """What methods give of `wanted` where `given` is at least `level`, by the name of the method.
+
+    Args:
+        most: of `wanted`, mean over the seeds; only methods all of whose seeds reach the level.
+        reached: seeds that reach the level.
+        differences: against `Numbers.baseline`, where that reaches the level too.
+    """
+
+    given: str
+    wanted: str
+    level: float
+    most: dict[str, Interval]
+    reached: dict[str, int]
+    differences: dict[str, Interval]
+
+
+@dataclass(frozen=True)
 class SingleNumbers:
     """A value's adapter alone on its own value; `difference` is against plain DPO, None for that itself."""
 
@@ -86,6 +105,22 @@ class Numbers:
     @cached_property
     def methods(self) -> list[MethodNumbers]:
         return [self._method(name) for name in self.result.titles]
+
+    @property
+    def baseline(self) -> str:
+        """The first baseline that was compared; "" without one."""
+        return next((name for name in self.result.baselines if name in self.result.titles), "")
+
+    @cached_property
+    def at_equal(self) -> list[AtEqual]:
+        """For each value a table at quarters of the other one's range; nothing for more than two values."""
+        values = self.result.values
+        if len(values) != 2:
+            return []
+        means = means_table((c.rewards for run in self.result.methods for c in run.candidates), values)
+        low, high = (means.min(axis=0), means.max(axis=0)) if len(means) else (np.zeros(2), np.zeros(2))
+        levels = [(given, low[given] + share * (high - low)[given]) for given in (0, 1) for share in QUARTERS]
+        return [self._at_equal(given, float(level)) for given, level in levels]
 
     @cached_property
     def coverage(self) -> Floats:
@@ -142,6 +177,29 @@ class Numbers:
             training_seconds=sum(run.training_seconds for run in runs),
             failures=[f"seed {run.seed}: {failure}" for run in runs for failure in run.failures],
         )
+
+    def _at_equal(self, given: int, level: float) -> AtEqual:
+        values = self.result.values[given], self.result.values[1 - given]
+        measures = {name: self._by_seed(self._attained(name, values, level)) for name in self.result.titles}
+        reached = {name: int((~np.isnan(of_seeds[:, 0])).sum()) for name, of_seeds in measures.items()}
+        whole = {name: measures[name] for name, seeds in reached.items() if seeds == len(self.result.seeds)}
+        others = [name for name in whole if self.baseline in whole and name != self.baseline]
+        return AtEqual(
+            given=values[0],
+            wanted=values[1],
+            level=level,
+            most={name: self._interval(of_seeds) for name, of_seeds in whole.items()},
+            reached=reached,
+            differences={name: self._interval(whole[name] - whole[self.baseline]) for name in others},
+        )
+
+    def _attained(self, name: str, values: Sequence[str], level: float) -> Callable[[int], Floats | None]:
+        def attained(seed: int) -> Floats | None:
+            run = self.result.run(name, seed)
+            tables = [[candidate.rewards[value] for value in values] for candidate in run.candidates] if run else []
+            return self._draws.attained(np.array(tables).transpose(0, 2, 1), level) if tables else None
+
+        return attained
 
     def _difference(self, name: str, other: str) -> Difference:
         measures = self._volumes[name] - self._volumes[other]

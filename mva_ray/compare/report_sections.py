@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import permutations
 
 import numpy as np
 
 from mva_ray.compare import report_plots as plots
-from mva_ray.compare.report_numbers import AIR, RESAMPLES, Floats, Numbers
+from mva_ray.compare.report_numbers import AIR, RESAMPLES, AtEqual, Floats, Numbers
 from mva_ray.compare.report_verdict import ranged, verdict
 from mva_ray.compare.results import NO_PENALTY, AdapterInterference
 from mva_ray.maths.bootstrap import LEVEL
@@ -43,10 +44,11 @@ def sections(numbers: Numbers) -> list[Section]:
     parts: list[tuple[bool, Callable[[Numbers], Section]]] = [
         (True, lambda all_of_it: Section("Verdict", [verdict(all_of_it)])),
         (bool(numbers.methods), _fronts),
-        (bool(numbers.methods), _hypervolumes),
-        (len(numbers.methods) > 1, _coverage),
+        (bool(numbers.methods and numbers.at_equal), _at_equal),
         (len(numbers.methods) > 1, _wins),
         (numbers.judged is not None, _judged),
+        (bool(numbers.methods), _hypervolumes),
+        (len(numbers.methods) > 1, _coverage),
         (bool(numbers.result.interference), _interference),
         (bool(numbers.result.singles), _singles),
         (bool(numbers.result.alphas), _alphas),
@@ -69,6 +71,39 @@ def _fronts(numbers: Numbers) -> Section:
     rows = [[method.title, method.description] for method in numbers.methods]
     text = "Mean rewards on the held-out prompts, which neither training nor search has seen; higher is better."
     return Section("Fronts on held-out prompts", [text], pictures, [Table(["method", "what it is"], rows)])
+
+
+def _at_equal(numbers: Numbers) -> Section:
+    result = numbers.result
+    above = (
+        f"what that is above {result.titles[numbers.baseline]}, paired by seed and prompt" if numbers.baseline else ""
+    )
+    text = (
+        "The most that a method gives of one value where the other is at least so much: by one model of its front, or "
+        "by drawing between two of them for each answer; mean over the seeds"
+        + (f", and in brackets {above}" if above else "")
+        + f". With {100 * LEVEL:.0f} % intervals. The levels are quarters of the range of all methods."
+    )
+    tables = [
+        Table(
+            ["method", *(f"{found.given} ≥ {number(found.level)}" for found in of_value)],
+            [
+                [title, *(_given(found, name, len(result.seeds)) for found in of_value)]
+                for name, title in result.titles.items()
+            ],
+            caption=f"{wanted}, at equal {given}",
+        )
+        for given, wanted in permutations(result.values, 2)
+        if (of_value := [found for found in numbers.at_equal if found.given == given])
+    ]
+    return Section("One value at an equal other", [text], tables=tables)
+
+
+def _given(found: AtEqual, name: str, seeds: int) -> str:
+    if name not in found.most:
+        return f"not reached ({found.reached[name]} of {seeds} seeds)" if found.reached[name] else "not reached"
+    difference = f" [{ranged(found.differences[name])}]" if name in found.differences else ""
+    return f"{ranged(found.most[name])}{difference}"
 
 
 def _hypervolumes(numbers: Numbers) -> Section:

@@ -48,6 +48,30 @@ class Resamples:
         units = (np.asarray(rewards, dtype=np.float64) - corner) / (np.asarray(high, dtype=np.float64) - corner)
         return hypervolume(np.einsum("rp,cpk->rck", self.prompts, units, optimize=True), np.zeros(corner.size))
 
+    def attained(self, rewards: ArrayLike, level: float) -> Floats:
+        """The most of the second value that one run's candidates give with so much of the first, on every draw.
+
+        That is by one candidate, or by drawing between two of them for each answer: the upper concave hull of their
+        means.
+
+        Args:
+            rewards: [candidates, prompts, 2], higher is better.
+            level: what the mean of the first value must be at least.
+
+        Returns:
+            [1 + resamples], NaN where no candidate reaches the level.
+        """
+        first, second = np.moveaxis(np.einsum("rp,cpk->rck", self.prompts, np.asarray(rewards), optimize=True), -1, 0)
+        reaches = first >= level
+        alone = np.where(reaches, second, -np.inf).max(axis=1)
+        above, below = first[:, :, None], first[:, None, :]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = (level - below) / (above - below)
+            mixed = share * second[:, :, None] + (1 - share) * second[:, None, :]
+        between = np.where(reaches[:, :, None] & ~reaches[:, None, :], mixed, -np.inf).max(axis=(1, 2))
+        most: Floats = np.maximum(alone, between)
+        return np.where(np.isneginf(most), np.nan, most)
+
     def over_seeds(self, measures: ArrayLike) -> Floats:
         """The mean over the seeds of every draw.
 

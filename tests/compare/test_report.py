@@ -52,10 +52,11 @@ def test_every_part_is_there_in_both_forms(written: Path) -> None:
     assert titles == [
         "Verdict",
         "Fronts on held-out prompts",
-        "Hypervolume",
-        "Coverage",
+        "One value at an equal other",
         "Win rate by rewards",
         "Win rate by a judge",
+        "Hypervolume",
+        "Coverage",
         "Interference of the adapters",
         "Single values against plain DPO",
         "Sensitivity to alpha",

@@ -93,6 +93,32 @@ def test_coverage_by_hand() -> None:
     assert math.isnan(covered[0, 0])
 
 
+def test_one_value_at_an_equal_other_by_hand() -> None:
+    """Levels are quarters of 0 to 10. SOUP has one model at (5, 5), so it reaches 2.5 and 5 and not 7.5."""
+    found = Numbers(comparison(ONE_SEED)).at_equal
+    assert [(one.given, one.wanted, one.level) for one in found[:3]] == [
+        ("x", "y", 2.5),
+        ("x", "y", 5),
+        ("x", "y", 7.5),
+    ]
+    assert [one.given for one in found[3:]] == ["y"] * 3
+    quarter, half, most = found[:3]
+    assert quarter.most["mva"].estimate == pytest.approx(10 - 2.5 * 4 / 6)
+    assert half.differences["mva"].estimate == pytest.approx(10 - 5 * 4 / 6 - 5)
+    assert most.most["mva"].estimate == pytest.approx(6 - 1.5 * 6 / 4)
+    assert most.reached == {"mva": 1, "soup": 0}
+    assert "soup" not in most.most
+    assert most.differences == {}
+
+
+def test_a_level_that_one_seed_does_not_reach_has_no_mean() -> None:
+    """The mean over the seeds that reach it would be that of the better ones."""
+    runs = {("soup", 0): [(10.0, 0.0)], ("soup", 1): [(2.0, 9.0)], ("mva", 0): [(10.0, 1.0)], ("mva", 1): [(9.0, 2.0)]}
+    half = next(one for one in Numbers(comparison(runs)).at_equal if one.given == "x" and one.level == 6)
+    assert half.reached == {"soup": 1, "mva": 2}
+    assert list(half.most) == ["mva"]
+
+
 def test_singles_are_compared_with_plain_dpo() -> None:
     singles = [
         SingleResult(penalty=penalty, value=value, seed=seed, rewards=rewards((at + seed, 2 * at)))

@@ -4,7 +4,10 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.optimize import linprog
 
 from mva_ray.maths.bootstrap import Resamples, interval
 from mva_ray.maths.pareto import hypervolume
@@ -44,6 +47,26 @@ def test_three_values() -> None:
     draws = Resamples.draw(prompts=6, seeds=1, resamples=3)
     rewards = np.broadcast_to([[[0.5, 1.0, 1.0]], [[1.0, 0.5, 1.0]]], (2, 6, 3))
     assert draws.hypervolumes(rewards, [0] * 3, [1] * 3) == pytest.approx(np.full(4, 0.75))
+
+
+def test_the_most_of_one_value_at_so_much_of_the_other_by_hand() -> None:
+    """At 5 of the first value: 8 by (6, 8) alone, 8.33 by drawing it five times of six and (0, 10) else."""
+    draws = Resamples.draw(prompts=3, seeds=1, resamples=2)
+    rewards = np.broadcast_to(np.array([[[0.0, 10.0]], [[10.0, 0.0]], [[6.0, 8.0]]]), (3, 3, 2))
+    assert draws.attained(rewards, 5) == pytest.approx(np.full(3, 10 - 5 / 6 * 2))
+    assert draws.attained(rewards, 6) == pytest.approx(np.full(3, 8))
+    assert draws.attained(rewards, -1) == pytest.approx(np.full(3, 10))
+    assert np.isnan(draws.attained(rewards, 11)).all()
+
+
+@given(seed=st.integers(0, 10_000), n=st.integers(1, 8), level=st.floats(-2, 2))
+def test_no_mixture_of_any_number_of_candidates_gives_more(seed: int, n: int, level: float) -> None:
+    """Against the linear programme over all mixtures."""
+    means = np.random.default_rng(seed).normal(size=(n, 2))
+    draws = Resamples.draw(prompts=1, seeds=1, resamples=1)
+    found = draws.attained(means[:, None], level)[0]
+    best = linprog(-means[:, 1], A_ub=[-means[:, 0]], b_ub=[-level], A_eq=[np.ones(n)], b_eq=[1])
+    assert np.isnan(found) if best.status == 2 else found == pytest.approx(-best.fun, abs=1e-6)
 
 
 def test_a_seed_without_a_result_is_left_out() -> None:
