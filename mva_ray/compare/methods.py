@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mva_ray.compare.domains import DomainName
 from mva_ray.config.training import PENALTY_WEIGHTS, PenaltySettings, Training
 from mva_ray.errors import RunError
 from mva_ray.maths.consistency import consistency
@@ -85,10 +86,10 @@ class Model:
 
 @dataclass(frozen=True)
 class Method:
-    """Either one adapter a value to blend, `convex` or freely, or `models` that were trained for a preference each."""
+    """Either one adapter a value to blend in a `domain`, or `models` that were trained for a preference each."""
 
     adapters: tuple[Recipe, ...] = ()
-    convex: bool = False
+    domain: DomainName = "box"
     models: tuple[Model, ...] = ()
 
     @property
@@ -145,11 +146,16 @@ def written(weights: Sequence[float]) -> str:
     return "/".join(f"{weight:.2g}" for weight in weights)
 
 
-def _mva(penalty: PenaltySettings | None = None, convex: bool = False) -> Callable[[Ingredients], Method]:
-    return lambda of: Method(of.adapters(penalty or of.training.penalty), convex)
+def _mva(penalty: PenaltySettings | None = None, domain: DomainName = "box") -> Callable[[Ingredients], Method]:
+    return lambda of: Method(of.adapters(penalty or of.training.penalty), domain)
 
 
-def _vc_soup(of: Ingredients) -> Method:
+def _vc_soup(domain: DomainName) -> Callable[[Ingredients], Method]:
+    return lambda of: Method(_consistent(of), domain)
+
+
+def _consistent(of: Ingredients) -> tuple[Recipe, ...]:
+    """VC-Soup's adapters, on the pairs whose values agree."""
     kept = {
         value: tuple(
             pair for pair, score in zip(pairs, consistency(of.gaps[value]), strict=True) if score >= of.consistency
@@ -163,7 +169,7 @@ def _vc_soup(of: Ingredients) -> Method:
                 f"{of.consistency:g}, fewer than training.pairs_per_step ({of.training.pairs_per_step}): "
                 "lower compare.consistency"
             )
-    return Method(of.adapters(pairs=kept), convex=True)
+    return of.adapters(pairs=kept)
 
 
 def _dpo_lw(of: Ingredients) -> Method:
@@ -239,18 +245,31 @@ METHODS: dict[str, Named] = {
         _mva(PenaltySettings(kind="orthogonal", weight=PENALTY_WEIGHTS["orthogonal"])),
     ),
     "mva_no_hsic": Named("MVA without HSIC", "plain DPO adapters, free coefficients", _mva(NO_PENALTY)),
+    "mva_c1": Named(
+        "MVA, C = 1", "decorrelated adapters, coefficients from 0 to 1 as the paper's", _mva(domain="unit")
+    ),
     "mva_no_extrapolation": Named(
-        "MVA without extrapolation", "decorrelated adapters, convex coefficients", _mva(convex=True)
+        "MVA without extrapolation",
+        "decorrelated adapters, convex coefficients that are searched as MVA's are",
+        _mva(domain="simplex"),
     ),
     "soup": Named(
         "SOUP",
-        "rewarded soups (arXiv 2306.04488): plain DPO adapters, convex coefficients",
-        _mva(NO_PENALTY, convex=True),
+        "rewarded soups (arXiv 2306.04488): plain DPO adapters, a lattice of convex coefficients",
+        _mva(NO_PENALTY, "lattice"),
+    ),
+    "soup_scaled": Named(
+        "SOUP, scaled",
+        "plain DPO adapters, a lattice of convex coefficients, and the same times the upper bound; no search",
+        _mva(NO_PENALTY, "scaled lattice"),
     ),
     "vc_soup": Named(
         "VC-Soup",
-        "plain DPO on the pairs whose values agree (arXiv 2603.18113), convex coefficients",
-        _vc_soup,
+        "plain DPO on the pairs whose values agree (arXiv 2603.18113), a lattice of convex coefficients",
+        _vc_soup("lattice"),
+    ),
+    "vc_soup_free": Named(
+        "VC-Soup, free", "plain DPO on the pairs whose values agree, free coefficients", _vc_soup("box")
     ),
     "dpo_lw": Named("DPO-LW", "one model a preference, on the weighted sum of the values' losses", _dpo_lw),
     "dpo_seqt": Named("DPO-SeqT", "one model, the values in turn, for every rotation of their order", _dpo_seqt),

@@ -2,24 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice
 from typing import Protocol
 
+from mva_ray.compare.domains import Domain, fixed, searched
 from mva_ray.compare.methods import Method
 from mva_ray.compare.results import Candidate, Rewards
 from mva_ray.config import RunConfig
 from mva_ray.constraints import Limits, violation
 from mva_ray.maths.pareto import front_mask
-from mva_ray.records import Coefficients, Evaluation
+from mva_ray.records import Evaluation
 from mva_ray.search.proposer import Proposer, make_proposer
-from mva_ray.search.references import (
-    even_mix,
-    finest_partitions,
-    lattice,
-    most_references,
-    pairs_in_rounds,
-    reference_candidates,
-)
 from mva_ray.search.results import Reader
 from mva_ray.search.rounds import Rounds
 
@@ -82,11 +74,11 @@ class Scoring:
             scored.failures.append(f"none of {len(succeeded)} candidates keeps the constraints")
         best = self._front(feasible)
         rows = self._score_held_out([choice.blend for choice, _ in best], name)
-        for (choice, searched), row in zip(best, rows, strict=True):
+        for (choice, found_by), row in zip(best, rows, strict=True):
             if problem := self._problem(row):
                 scored.failures.append(f"{choice.label}: {problem}")
             else:
-                scored.candidates.append(_candidate(choice, searched, row))
+                scored.candidates.append(_candidate(choice, found_by, row))
 
     def hold_out(self, methods: Sequence[Method]) -> None:
         """Score the base model and every adapter alone on the held-out prompts."""
@@ -111,17 +103,23 @@ class Scoring:
         """The models of a method that has no coefficients to search."""
         if method.models:
             return [_Choice(m.label, {m.recipe.directory: 1.0}, preference=m.preference) for m in method.models]
-        if method.convex:
-            lattice = convex_lattice(len(self._config.values), self._config.compare.candidates)
-            return [self._blend(method, row) for row in lattice]
-        return None
+        if self._domain(method):
+            return None
+        rows = fixed(method.domain, self._config.bounds, self._config.compare.candidates)
+        return [self._blend(method, row) for row in rows]
+
+    def _domain(self, method: Method) -> Domain | None:
+        search, budget = self._config.search, self._config.compare.candidates
+        return searched(method.domain, self._config.bounds, search.convex_partitions, budget)
 
     def _searched(self, name: str, method: Method, scored: Scored) -> list[_Found]:
         """What the search of the coefficients evaluated; that it stopped early is a failure of the method."""
-        rounds, reader = Rounds(self._proposer()), Reader(tuple(self._config.value_names), self._limits)
+        domain = self._domain(method)
+        assert domain is not None
+        rounds, reader = Rounds(self._proposer(domain)), Reader(tuple(self._config.value_names), self._limits)
         found: list[_Found] = []
         while asked := rounds.ask():
-            new = self._evaluate(name, [self._blend(method, proposal.coefficients) for proposal in asked])
+            new = self._evaluate(name, [self._blend(method, domain.coefficients(one.coefficients)) for one in asked])
             for proposal, (_, evaluation) in zip(asked, new, strict=True):
                 rounds.tell(reader.result(proposal, evaluation))
             found += new
@@ -129,11 +127,10 @@ class Scoring:
             scored.failures.append(f"the search stopped: {rounds.too_many_failed}")
         return found
 
-    def _proposer(self) -> Proposer:
-        search, budget, n_values = self._config.search, self._config.compare.candidates, len(self._config.values)
+    def _proposer(self, domain: Domain) -> Proposer:
+        search, budget = self._config.search, self._config.compare.candidates
         settings = search.model_copy(update={"candidates": budget, "population": min(search.generation_size, budget)})
-        references = reference_candidates(n_values, search.convex_partitions, most_references(budget))
-        return make_proposer(settings, self._config.bounds, n_values, references, self._config.seed)
+        return make_proposer(settings, domain.bounds, len(self._config.values), domain.references, self._config.seed)
 
     def _blend(self, method: Method, row: Sequence[float]) -> _Choice:
         names, values = [recipe.directory for recipe in method.adapters], self._config.value_names
@@ -162,19 +159,6 @@ class Scoring:
         rows = self._evaluations.evaluate("held_out", blends, what)
         self._held_out |= {frozenset(blend.items()): row for blend, row in zip(blends, rows, strict=True)}
         return rows
-
-
-def convex_lattice(n_values: int, most: int) -> list[Coefficients]:
-    """The finest simplex lattice of at most so many points, and never coarser than the single adapters.
-
-    Where it is only these, the even mix and pairs follow, as many as there is room for: else no mix would be compared.
-    """
-    finest = finest_partitions(n_values, most, most)
-    points = lattice(n_values, finest)
-    if finest > 1:
-        return points
-    more = chain([even_mix(n_values)], chain.from_iterable(pairs_in_rounds(n_values)))
-    return [*points, *islice(more, max(0, most - len(points)))]
 
 
 def rewards_by_value(row: Evaluation) -> Rewards:

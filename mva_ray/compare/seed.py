@@ -87,7 +87,10 @@ class _Seed:
             scoring = Scoring(self._config, evaluations, self._plan.constraints)
             for name, method in methods.items():
                 scoring.search(name, method)
-            blended = {name: method for name, method in methods.items() if method.adapters and not method.convex}
+            every_pair = list(ingredients.pairs.values())
+            blended = {
+                name: one for name, one in methods.items() if [recipe.pairs for recipe in one.adapters] == every_pair
+            }
             scoring.hold_out([*blended.values(), *alphas.values()])
         result.base = scoring.base
         for name in self._config.compare.methods:
@@ -95,7 +98,7 @@ class _Seed:
         for method in blended.values():
             self._add_adapters(result, method, scoring)
         for alpha, method in alphas.items():
-            same = (name for name, other in blended.items() if other.adapters == method.adapters)
+            same = (name for name, one in blended.items() if (one.adapters, one.domain) == (method.adapters, "box"))
             candidates = next((scoring.of(name).candidates for name in same), [])
             result.alphas.append(self._alpha_result(alpha, method, candidates, scoring))
         return result
