@@ -26,6 +26,12 @@ def compare_problems(subject: Subject) -> Iterator[Finding]:
     for index, value in enumerate(config.values):
         trained = "every method trains its own adapters; give pairs instead"
         refused["values", index, "adapter"] = (value.adapter is not None, trained)
+    box = config.compare.box
+    names = ", ".join(config.value_names)
+    refused["compare", "box"] = (
+        box is not None and set(box) != set(config.value_names),
+        f"needs a reference point and an ideal for each value: {names}",
+    )
     for location, (is_there, message) in refused.items():
         if is_there:
             yield subject.problem(location, message)

@@ -57,6 +57,7 @@ def _result(config: RunConfig, command: str, seeds: list[SeedResult]) -> Compari
         prompts_hash=seeds[0].prompts_hash,
         subject="mva" if "mva" in methods else config.compare.methods[0],
         baselines=[name for name in ("soup", "mva_no_hsic", "mva_no_extrapolation") if name in methods],
+        box=config.compare.box,
         preferences=[dict.fromkeys(config.value_names, 1 / n)],
         base=seeds[0].base,
         methods=[run for seed in seeds for run in seed.methods],

@@ -103,6 +103,12 @@ class Numbers:
         self._volumes = {name: self._by_seed(self._run_volumes(name)) for name in result.titles}
 
     @cached_property
+    def outside(self) -> int:
+        """Candidates whose means are worse than the reference point, or better than the ideal, in some value."""
+        means = means_table((c.rewards for run in self.result.methods for c in run.candidates), self.result.values)
+        return int(((means < self.box.low) | (means > self.box.high)).any(axis=1).sum())
+
+    @cached_property
     def methods(self) -> list[MethodNumbers]:
         return [self._method(name) for name in self.result.titles]
 
@@ -264,7 +270,9 @@ class Numbers:
 
 
 def box(result: ComparisonResult) -> Box:
-    """The box of all methods' and seeds' means on the held-out prompts and the base model's, with `AIR` below."""
+    """That of the config; else of all means on the held-out prompts, the base model's too, with `AIR` below."""
+    if result.box:
+        return Box(*np.array([result.box[value] for value in result.values]).T)
     every = [candidate.rewards for run in result.methods for candidate in run.candidates]
     means = np.array([[np.mean(rewards[value]) for value in result.values] for rewards in [result.base, *every]])
     low, high = means.min(axis=0), means.max(axis=0)

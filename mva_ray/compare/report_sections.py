@@ -121,10 +121,15 @@ def _hypervolumes(numbers: Numbers) -> Section:
             f"{method.training_seconds / 60:.1f}",
         ]
         rows.append([method.title, ranged(method.hypervolume), *differences, *effort])
+    origin = (
+        f"fixed by the config, so that comparisons can be set side by side; {numbers.outside} candidates lie outside"
+        if result.box
+        else "from the worst to the best mean of any method, seed or the base model, plus "
+        f"{100 * AIR:.0f} % of that range below"
+    )
     text = (
         "The share of the box from the reference point to the ideal that a front dominates, mean over the seeds, with "
-        f"its {100 * LEVEL:.0f} % interval. The box is the same for all: from the worst to the best mean of any "
-        f"method, seed or the base model, plus {100 * AIR:.0f} % of that range below. Differences are paired by seed "
+        f"its {100 * LEVEL:.0f} % interval. The box is the same for all: {origin}. Differences are paired by seed "
         "and prompt; an interval that holds 0 shows no difference. The intervals are not corrected for the number of "
         "comparisons, and a front of more candidates has more luck in noise: compare the counts."
     )

@@ -124,6 +124,7 @@ class ComparisonResult(Record):
         subject: the name of the method whose case is argued.
         baselines: the names of the methods that every other one is compared with, pair by pair.
         preferences: the preference weights that win rates are shown for; none: all values alike.
+        box: reference point and ideal of each value, where the config fixes them.
         base: the base model's rewards.
     """
 
@@ -137,6 +138,7 @@ class ComparisonResult(Record):
     subject: str = "mva"
     baselines: list[str] = ["soup"]
     preferences: list[dict[str, FiniteFloat]] = []
+    box: dict[str, tuple[FiniteFloat, FiniteFloat]] | None = None
     base: Rewards
     methods: list[MethodResult]
     singles: list[SingleResult] = []

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field
 
 from mva_ray.config.engine import Endpoint
-from mva_ray.config.fields import MOST_CANDIDATES, Index, NonNegative, Section, Several, at_most
+from mva_ray.config.fields import MOST_CANDIDATES, Index, Interval, NonNegative, Section, Several, at_most
 
 
 class JudgeSettings(Endpoint):
@@ -40,7 +40,8 @@ class Compare(Section):
 
     `candidates` is every blending method's budget on the search prompts; DPO-LW and MODPO train one model for each
     point of a simplex lattice of `weight_partitions`. VC-Soup keeps pairs of at least `consistency`. `alphas` are
-    weights of the penalty to try beside the config's own and none.
+    weights of the penalty to try beside the config's own and none. `box` has a reference point and an ideal for each
+    value, so that hypervolumes of several comparisons can be set side by side; else they are those of what was found.
     """
 
     seeds: Annotated[list[Index], Field(min_length=1, description="a list of whole numbers >= 0")] = Field(
@@ -54,4 +55,5 @@ class Compare(Section):
     weight_partitions: Annotated[Several, at_most(100, "a model is trained for every point of the lattice")] = 4
     consistency: Annotated[float, Field(ge=-1, le=1, description="a number from -1 to 1")] = 0.0
     alphas: list[NonNegative] = Field(default_factory=list)
+    box: dict[str, Interval] | None = None
     judge: JudgeSettings | None = None

@@ -104,6 +104,7 @@ def test_where_nothing_is_trained_its_settings_do_not_matter(
     [
         ("search", {"answers": 96}, "search.answers: every candidate of a comparison answers all prompts"),
         ("training", {"schedule": "concurrent"}, "training.schedule: adapters of a comparison build on each other"),
+        ("compare", {"box": {"nobody": [0, 1]}}, "compare.box: needs a reference point and an ideal for each value"),
         (
             "search",
             {"coefficients": "per_value_and_block", "blocks": 2},

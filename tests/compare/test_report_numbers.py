@@ -56,6 +56,15 @@ def test_the_box_of_a_value_that_never_changes_has_a_size() -> None:
     assert (found.high > found.low).all()
 
 
+def test_a_box_that_the_config_fixes_holds_and_what_lies_outside_is_counted() -> None:
+    fixed = comparison(ONE_SEED).model_copy(update={"box": {"y": (2.0, 12.0), "x": (0.0, 8.0)}})
+    numbers = Numbers(fixed)
+    assert numbers.box.low.tolist() == [0, 2]
+    assert numbers.box.high.tolist() == [8, 12]
+    assert numbers.outside == 2, "(10, 0) above and below, (1, 1) below"
+    assert numbers.methods[1].hypervolume.estimate == pytest.approx(5 * 3 / 80)
+
+
 def test_hypervolume_by_hand() -> None:
     # Box from (-1, -1) to (10, 10), area 121. MVA: 11 wide 1 high, 7 wide up to 7, 1 wide up to 11. SOUP: 6 x 6.
     mva, soup = Numbers(comparison(ONE_SEED)).methods
