@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mva_ray.errors import Interrupted, MvaError, told
+from mva_ray.errors import ConfigError, Interrupted, MvaError, told
 from mva_ray.export import Form
 from mva_ray.service.query import Query, Split, ask
 from mva_ray.service.render import Format, ranking, write
@@ -203,11 +203,30 @@ def serve(
     context: Annotated[int | None, typer.Option(min=2, help="Most tokens of prompt and answer.")] = None,
     rows: Annotated[int | None, typer.Option(min=1, help="Answers given at once; what fits, if left out.")] = None,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds that one answer may take.")] = 600.0,
+    explore: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Let those who may ask start explorations: configs are kept here, and may run any Python.",
+        ),
+    ] = None,
+    explored: Annotated[
+        str | None, typer.Option("--runs", metavar="PLACE", help="Path or URL below which these go; runs if left out.")
+    ] = None,
+    cluster: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Run them as jobs of the Ray cluster with this head.")
+    ] = None,
 ) -> None:
-    """Answer by any mixture of a run's values, over OpenAI's protocol."""
+    """Answer by any mixture of a run's values, over OpenAI's protocol; look at runs and choose from them in a page."""
+    from mva_ray.serve.explorations import explorations
     from mva_ray.serve.run import serve as serve_runs
 
-    serve_runs(runs, host, port, token, context, rows, timeout)
+    others = {"--runs": explored, "--cluster": cluster}
+    if explore is None and any(others.values()):
+        problem = "is about explorations that are started here, which --explore FOLDER allows"
+        raise ConfigError("mva-ray serve", [f"{name}: {problem}" for name, given in others.items() if given])
+    started = explorations(explore, explored or "runs", cluster) if explore is not None else None
+    serve_runs(runs, host, port, token, context, rows, timeout, started)
 
 
 @app.command()
