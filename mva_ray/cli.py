@@ -13,6 +13,8 @@ from mva_ray.service.query import Query, Split, ask
 from mva_ray.service.render import Format, ranking, write
 from mva_ray.service.select import select
 from mva_ray.service.show import TextOrJson, show
+from mva_ray.service.steps import STEPS, names_in
+from mva_ray.service.steps import steps as find_steps
 from mva_ray.service.wish_text import WishText
 from mva_ray.service.wishes import WITHIN
 from mva_ray.signals import interruptible
@@ -118,6 +120,18 @@ def history(
     from mva_ray.service.history import history as find_history
 
     show(find_history(run, split), output_format, sys.stdout)
+
+
+@app.command()
+def steps(
+    run: Run,
+    towards: Annotated[str | None, typer.Option(help="Candidates you have walked towards: 9745dd27,2d65.")] = None,
+    of: Annotated[int, typer.Option(help="Steps from the worst corner to the front.")] = STEPS,
+    split: PromptSplit = None,
+    output_format: Annotated[TextOrJson, typer.Option("--format", help="How to write it.")] = "table",
+) -> None:
+    """Walk from the worst of the front to one of its models, and never give anything up (E-NAUTILUS)."""
+    show(find_steps(run, names_in(towards), of, split), output_format, sys.stdout)
 
 
 @app.command()

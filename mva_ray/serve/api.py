@@ -24,6 +24,7 @@ from mva_ray.service.query import Query, Split, ask
 from mva_ray.service.render import notes, records
 from mva_ray.service.select import select
 from mva_ray.service.status import status
+from mva_ray.service.steps import MOST_STEPS, STEPS, Steps, names_in, steps
 from mva_ray.service.tradeoffs import Tradeoffs, tradeoffs
 from mva_ray.service.wish_text import WishText
 from mva_ray.table.pareto_table import ParetoTable
@@ -99,6 +100,17 @@ def selected(found: Known, wish: Wish, candidate: Text = None, preset: Text = No
 def of_neighbours(found: Known, split: Split | None = None, start: From = None) -> Tradeoffs:
     """What a step along the front costs, how sure its members are of their places, and who is alike."""
     return tradeoffs(found.place, split, start)
+
+
+@api.get("/runs/{run}/steps")
+def on_the_way(
+    found: Known,
+    towards: Text = None,
+    of: Annotated[int, Parameter(ge=1, le=MOST_STEPS)] = STEPS,
+    split: Split | None = None,
+) -> Steps:
+    """Where steps from the worst corner towards these candidates lead, and where the next one may go (E-NAUTILUS)."""
+    return steps(found.place, names_in(towards), of, split)
 
 
 @api.get("/runs/{run}/diff")
