@@ -284,6 +284,24 @@ def report(run: Run) -> None:
     typer.echo(write_report(run))
 
 
+@app.command()
+def page(
+    run: Run,
+    out: Annotated[Path, typer.Option(help="An HTML file, made by the command.")],
+) -> None:
+    """Write the page of a run as one file that needs no server: everything but talking to the models."""
+    if out.exists():
+        raise ConfigError("--out", [f"{out} is there already: give another name, or delete it first"])
+    from mva_ray.serve.bundle import bundle_at
+
+    content = bundle_at(run)
+    try:
+        out.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError("--out", [f"{out} cannot be written: {error.strerror or error}"]) from None
+    typer.echo(f"{out}: {out.stat().st_size / 2**20:.1f} MB")
+
+
 @data.command()
 def check(config: Config) -> None:
     """Count pairs, bad rows, lengths, prompts in two places, and how often values prefer opposite answers."""

@@ -13,6 +13,7 @@ from mva_ray.errors import ConfigError, MvaError
 from mva_ray.evaluation.shared_engine import EngineThread
 from mva_ray.serve.admission import WAITING_PER_ROW, Admission
 from mva_ray.serve.api import api
+from mva_ray.serve.bundle import saved
 from mva_ray.serve.calls import calls
 from mva_ray.serve.catalogue import Catalogue
 from mva_ray.serve.errors import Refused, error_body
@@ -53,7 +54,7 @@ def make_app(
         Guard, token=token, loopback=loopback, count=lambda status: meters.answers.labels(str(status)).inc()
     )
     _say_what_is_wrong(app)
-    for router in (calls, api, watch, page):
+    for router in (calls, api, watch, saved, page):
         app.include_router(router)
     return app
 

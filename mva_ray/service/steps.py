@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-OFFERED, STEPS, MOST_STEPS = 4, 5, 20
+OFFERED, STEPS, MOST_STEPS = 4, 4, 20
 """Points to choose from, steps of a way where nothing else is said, and at most."""
 
 
