@@ -12,7 +12,6 @@ from starlette.responses import HTMLResponse
 
 from mva_ray.errors import ConfigError
 from mva_ray.run_dir.layout import RunDirectory
-from mva_ray.run_dir.place import name_of
 from mva_ray.run_dir.run_state import RunState
 from mva_ray.serve import api
 from mva_ray.serve.page import SCRIPTS, plotly_source, source
@@ -44,8 +43,7 @@ def bundle_at(place: str) -> str:
     Raises:
         ConfigError: no run there, or nothing in it yet.
     """
-    directory = RunDirectory(place)
-    return bundle(KnownRun(RunState.load(place).name or name_of(directory.place), directory.place))
+    return bundle(KnownRun(RunState.load(place).name, RunDirectory(place).place))
 
 
 def bundle(run: KnownRun) -> str:

@@ -16,7 +16,7 @@ function draw() {
   const plot = $("plot");
   for (const event of ["plotly_click", "plotly_selected", "plotly_deselect"]) plot.removeAllListeners?.(event);
   plot.on?.("plotly_click", safely(async (event) => { if (event.points[0].customdata) await choose(event.points[0].customdata); }));
-  plot.on?.("plotly_selected", (event) => { if (event) selected(event, values); });
+  plot.on?.("plotly_selected", (event) => { if (event?.range || event?.lassoPoints) selected(event, values); });
   plot.on?.("plotly_deselect", () => brushed(null, {}));
   $("unbrush").hidden = !state.brush;
   $("hint").textContent = state.brush ? `${within().length} of ${shown().length} are selected.`
