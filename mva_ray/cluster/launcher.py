@@ -20,7 +20,8 @@ from mva_ray.run_dir.place import name_of
 CHECK_S = 600.0
 LAST_BYTES = 20_000
 """Of a log, at most."""
-PLAIN = {"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
+PLAIN = {"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb", "PYTHONUNBUFFERED": "1"}
+"""So that what is printed is read as it comes, and without colours."""
 
 
 class Launcher(Protocol):

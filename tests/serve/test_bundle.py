@@ -40,7 +40,7 @@ def many_valued(run: Path, n: int) -> Path:
     rows = [row(f"best-{value}", [1.0 if one == value else 0.1 for one in names]) for value in names]
     rows += [row("middle", [0.6] * n), row("behind", [0.0] * n)]
     make_run(run, rows, names)
-    settings = {"base_model": "org/tiny", "name": "demo", "search": {"candidates": 9}}
+    settings: dict[str, Any] = {"base_model": "org/tiny", "name": "demo", "search": {"candidates": 9}}
     settings |= {"values": [{"name": value, "pairs": None, "adapter": None} for value in names]}
     for value in names:
         (run / "adapters" / f"{value}-key").mkdir(parents=True)

@@ -11,9 +11,10 @@ import httpx2
 import pytest
 
 from mva_ray.errors import ConfigError
-from mva_ray.serve.explorations import Explorations
+from mva_ray.serve.explorations import Explorations, explorations
 from tests.support.runs import add_candidates
 from tests.support.served import Served, serving
+from tests.test_pipeline import write_config
 
 CONFIG = "name: fresh\nvalues: []\n"
 
@@ -67,7 +68,7 @@ def started(tiny_model: Path, tmp_path: Path) -> Iterator[Started]:
 
 
 def watched(served: Served, run: str) -> Iterator[dict[str, Any]]:
-    with httpx2.stream("GET", f"{served.url}/api/v1/runs/{run}/events", timeout=60) as stream:
+    with httpx2.stream("GET", f"{served.url}/api/v1/runs/{run}/events", timeout=300) as stream:
         for line in stream.iter_lines():
             if line.startswith("data: "):
                 yield json.loads(line.removeprefix("data: "))
@@ -147,3 +148,30 @@ def test_a_server_with_a_token_starts_nothing_without_it(tiny_model: Path, tmp_p
     found = Explorations(tmp_path, str(tmp_path / "runs"), FakeLauncher(tmp_path / "run"))
     with serving(tmp_path, tiny_model, explorations=found, token="secret") as served:
         assert served.post("/api/v1/explorations", config=CONFIG).status_code == 401
+
+
+@pytest.mark.timeout(600)
+def test_an_exploration_outlives_the_server(tiny_model: Path, tmp_path: Path) -> None:
+    """A real one, as a process: a later server finds it at work, and ends it."""
+    (tmp_path / "configs").mkdir()
+    config = write_config(tmp_path / "configs", tiny_model).read_text()
+    with serving(tmp_path / "first", tiny_model, explorations=processes(tmp_path)) as served:
+        answer = served.post("/api/v1/explorations", config=config)
+        assert answer.status_code == 201, answer.text
+        assert "nothing was computed" in answer.json()["plan"]
+    with serving(tmp_path / "second", tiny_model, explorations=processes(tmp_path)) as served:
+        for event in watched(served, "tiny"):
+            assert event["state"] == "running"
+            if event["status"] and event["status"]["stage"] != "preference pairs":
+                break
+        assert served.post("/api/v1/explorations", config=config).status_code == 409
+        httpx2.delete(f"{served.url}/api/v1/explorations/tiny")
+        assert [event["state"] for event in watched(served, "tiny")][-1] == "stopped"
+        log = httpx2.get(f"{served.url}/api/v1/explorations/tiny").json()["log"]
+        assert "the same command goes on from here" in log
+    assert sorted(path.name for path in (tmp_path / "configs").glob("*.yaml")) == ["explored-tiny.yaml", "tiny.yaml"]
+
+
+def processes(directory: Path) -> Explorations:
+    """As each server makes its own."""
+    return explorations(str(directory / "configs"), str(directory / "runs"), None)
