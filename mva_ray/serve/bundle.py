@@ -3,6 +3,7 @@
 import json
 import secrets
 from collections.abc import Iterator
+from itertools import combinations
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -23,7 +24,7 @@ from mva_ray.service.steps import steps
 from mva_ray.service.tradeoffs import Tradeoffs, tradeoffs
 from mva_ray.service.wish_text import WishText
 
-MOST_TEXTS, MOST_PAIRS, PROMPTS = 100, 600, 10
+MOST_TEXTS, MOST_PAIRS, PROMPTS = 100, 300, 10
 """Candidates whose completions are in the file, pairs whose differences are, and prompts of each that are shown."""
 Answers = dict[str, Any]
 
@@ -76,9 +77,13 @@ def recorded(run: KnownRun) -> Answers:
     names, split = [row["candidate"] for row in front["rows"]], front["split"]
     rows = api.evaluations(run, WishText(), everything=True)
     costs = tradeoffs(run.place)
-    pairs = [*_pairs(names, costs)]
+    pairs = sorted({(min(pair), max(pair)) for pair in _pairs(names, costs)})
     described = api.described(run, served=False)
-    described |= {"differences": {name: [other for one, other in pairs if one == name] for name in names}}
+    described |= {
+        "differences": {
+            name: [other for pair in pairs for other in pair if name in pair and other != name] for name in names
+        }
+    }
     known = dict.fromkeys([*names, *(row["candidate"] for row in rows["rows"] if row["status"] != "failed")])
     found: Answers = {"/api/v1/runs?": [described]}
     base = f"/api/v1/runs/{quote(run.name, safe='')}"
@@ -100,12 +105,11 @@ def recorded(run: KnownRun) -> Answers:
 
 
 def _pairs(names: list[str], costs: Tradeoffs) -> Iterator[tuple[str, str]]:
-    """Both ways: all of the front, or neighbours where there are too many."""
-    if len(names) * (len(names) - 1) <= MOST_PAIRS:
-        yield from ((one, other) for one in names for other in names if one != other)
-        return
-    for step in costs.steps:
-        yield from ((step.start, step.to), (step.to, step.start))
+    """All of the front, or neighbours where there are too many."""
+    if len(names) * (len(names) - 1) <= 2 * MOST_PAIRS:
+        yield from combinations(names, 2)
+    else:
+        yield from ((step.start, step.to) for step in costs.steps)
 
 
 def _ways(place: str) -> Iterator[tuple[tuple[str, ...], Any]]:

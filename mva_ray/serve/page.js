@@ -374,11 +374,12 @@ async function completions() {
 }
 
 async function differences(other) {
-  const found = await ofRun("/diff", { first: state.chosen, second: other, prompts: PROMPTS });
+  const [first, second] = recording ? [state.chosen, other].sort() : [state.chosen, other];  // recorded one way
+  const found = await ofRun("/diff", { first, second, prompts: PROMPTS });
   const values = Object.entries(found.values).map(([value, { difference, p }]) =>
     `${value} ${number(difference.estimate)} (95 %: ${number(difference.low)} to ${number(difference.high)}, p ${number(p)})`);
-  texts(`${state.chosen} minus ${other} on ${found.n_prompts} prompts: ${values.join("; ")}. ${found.same} answered alike. ` +
-    "Where they differ most:", ["prompt", state.chosen, other], found.prompts.map((one) => [one.prompt, one.first, one.second]));
+  texts(`${first} minus ${second} on ${found.n_prompts} prompts: ${values.join("; ")}. ${found.same} answered alike. ` +
+    "Where they differ most:", ["prompt", first, second], found.prompts.map((one) => [one.prompt, one.first, one.second]));
 }
 
 function texts(caption, head, rows) {

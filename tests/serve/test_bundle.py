@@ -82,7 +82,7 @@ def test_two_values_without_a_server(browser: Any, tmp_path: Path) -> None:
         page.get_by_placeholder("a word").fill("said this")
         page.get_by_text("1 completions of middle").wait_for()
         page.get_by_label("against").select_option("best-brief")
-        page.get_by_text("middle minus best-brief on 3 prompts").wait_for()
+        page.get_by_text("best-brief minus middle on 3 prompts").wait_for()
         page.get_by_text("I do not know").click()
         for _ in range(4):
             page.get_by_role("button", name="Towards best-positive").click()

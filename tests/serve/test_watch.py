@@ -104,6 +104,17 @@ def test_rows_are_seen_as_they_arrive(started: Started, tmp_path: Path) -> None:
     assert [event["state"] for event in events] == ["stopped"]
 
 
+def test_a_run_that_is_served_may_grow(started: Started) -> None:
+    """As while its search goes on: a new candidate is seen, has a name, and answers."""
+    events = watched(started.served, "demo")
+    before = next(events)["status"]["searched"]
+    add_candidates(started.served.run, {"newest": ((0.5, 1.0), (2.0, 2.0))}, split="search")
+    assert next(events)["status"]["searched"] == before + 1
+    asked: dict[str, Any] = {"messages": [{"role": "user", "content": "Bread?"}], "max_tokens": 2}
+    said = started.served.post("/v1/chat/completions", model="demo:newest", **asked).json()
+    assert said["mva_ray"]["mixture"] == {"positive": 0.5, "brief": 1.0}
+
+
 def test_what_was_started_is_listed_and_says_what_it_printed(started: Started) -> None:
     started.new(CONFIG)
     [one] = started.call("GET").json()["explorations"]
