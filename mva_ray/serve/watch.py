@@ -92,7 +92,9 @@ async def _events(name: str, shared: Shared, request: Request) -> AsyncGenerator
 
 def _seen(name: str, shared: Shared) -> dict[str, Any]:
     """A run by its name: its state, and its status where it has come so far."""
-    place = shared.place(name)
+    started = shared.explorations.places() if shared.explorations else {}
+    served = shared.catalogue.runs.get(name)
+    place = served.place if served else next((place for place in started if name_of(place) == name), None)
     if place is None:
         raise Refused(f"there is no run '{name}'", "name", 404)
     try:
@@ -102,17 +104,21 @@ def _seen(name: str, shared: Shared) -> dict[str, Any]:
     return {
         "name": name,
         "place": place,
-        "state": _state(name, found, shared.explorations),
+        "state": _state(started.get(place), found),
         "status": dataclasses.asdict(found) if found else None,
     }
 
 
-def _state(name: str, found: Status | None, started: Explorations | None) -> State:
-    if started and started.at_work(name):
+def _state(at_work: bool | None, found: Status | None) -> State:
+    """
+    Args:
+        at_work: whether the process or job of a run is; None where it was not started here.
+    """
+    if at_work:
         return "running"
     if found and found.stage == "finished":
         return "finished"
-    return "stopped" if started and started.place(name) else "elsewhere"
+    return "elsewhere" if at_work is None else "stopped"
 
 
 def _allowed(shared: Shared) -> Explorations:
