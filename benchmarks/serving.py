@@ -45,7 +45,11 @@ def main() -> None:
     parser.add_argument("--soak", type=float, default=0.0)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--screenshot", type=Path, help="of the page, and nothing else is done; needs playwright")
+    parser.add_argument("--walk", action="store_true", help="only the walk of docs/serving.md, in a browser")
     arguments = parser.parse_args()
+    if arguments.walk:
+        print(json.dumps(walk(arguments.run), indent=2))
+        return
     with served(arguments.run) as (url, process):
         if arguments.screenshot:
             screenshot(url, arguments.screenshot)
@@ -216,8 +220,9 @@ async def ticks(end: float) -> AsyncIterator[None]:
         await asyncio.sleep(1)
 
 
-def screenshot(url: str, file: Path) -> None:
-    """The page with an answer of the base, of the chosen one and of a mixture of one's own, side by side."""
+@contextlib.contextmanager
+def opened(url: str) -> Iterator[Any]:
+    """The page in a browser; needs playwright."""
     from playwright.sync_api import sync_playwright
 
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
@@ -227,6 +232,44 @@ def screenshot(url: str, file: Path) -> None:
         )
         page.set_default_timeout(60_000)
         page.goto(url)
+        yield page
+
+
+def walk(run: str) -> dict[str, Any]:
+    """The clicks of docs/serving.md on a finished run, from the command to an answer and a file: seconds until each."""
+    started, seconds = time.perf_counter(), {}
+
+    def done(what: str) -> None:
+        seconds[what] = round(time.perf_counter() - started, 1)
+
+    with served(run) as (url, _):
+        done("the server answers")
+        with opened(url) as page:
+            page.locator("#export[href]").wait_for()
+            done("the page shows the front")
+            first = page.locator("#chosen").inner_text()
+            page.locator("#wishes input").first.focus()
+            page.keyboard.press("End")
+            page.wait_for_function("first => document.getElementById('chosen').textContent !== first", arg=first)
+            chosen = page.locator("#chosen").inner_text()
+            done("a model is chosen")
+            page.get_by_role("button", name="Put beside the others").click()
+            page.get_by_label("Your prompt").fill(PROMPTS[1])
+            page.get_by_role("button", name="Answer").click()
+            for column in range(page.locator("#answers article").count()):
+                page.locator("#answers .told").nth(column).get_by_text("tokens").wait_for()
+            said = page.locator("#answers article").filter(has_text=chosen).locator(".text").inner_text()
+            done("it has answered")
+            with page.expect_download() as loading:
+                page.get_by_role("link", name="Download as a PEFT adapter").click()
+            size = loading.value.path().stat().st_size
+            done("its adapter is on disk")
+    return {"cpu": cpu(), "chosen": chosen, "said": said, "adapter_bytes": size, "seconds": seconds}
+
+
+def screenshot(url: str, file: Path) -> None:
+    """The page with an answer of the base, of the chosen one and of a mixture of one's own, side by side."""
+    with opened(url) as page:
         page.locator("#export[href]").wait_for()
         page.get_by_text("A mixture of your own").click()
         page.locator("#mixture input").last.fill("1.8")

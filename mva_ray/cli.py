@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
-from mva_ray.errors import Interrupted, MvaError, told
+from mva_ray.errors import ConfigError, Interrupted, MvaError, told
 from mva_ray.export import Form
 from mva_ray.service.query import Query, Split, ask
 from mva_ray.service.render import Format, ranking, write
 from mva_ray.service.select import select
 from mva_ray.service.show import TextOrJson, show
+from mva_ray.service.steps import STEPS, names_in
+from mva_ray.service.steps import steps as find_steps
 from mva_ray.service.wish_text import WishText
 from mva_ray.service.wishes import WITHIN
 from mva_ray.signals import interruptible
@@ -124,6 +126,18 @@ def history(
 
 
 @app.command()
+def steps(
+    run: Run,
+    towards: Annotated[str | None, typer.Option(help="Candidates you have walked towards: 9745dd27,2d65.")] = None,
+    of: Annotated[int, typer.Option(help="Steps from the worst corner to the front.")] = STEPS,
+    split: PromptSplit = None,
+    output_format: Annotated[TextOrJson, typer.Option("--format", help="How to write it.")] = "table",
+) -> None:
+    """Walk from the worst of the front to one of its models, and never give anything up (E-NAUTILUS)."""
+    show(find_steps(run, names_in(towards), of, split), output_format, sys.stdout)
+
+
+@app.command()
 def explore(
     config: Config,
     run: Annotated[
@@ -206,11 +220,30 @@ def serve(
     context: Annotated[int | None, typer.Option(min=2, help="Most tokens of prompt and answer.")] = None,
     rows: Annotated[int | None, typer.Option(min=1, help="Answers given at once; what fits, if left out.")] = None,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds that one answer may take.")] = 600.0,
+    explore: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Let those who may ask start explorations: configs are kept here, and may run any Python.",
+        ),
+    ] = None,
+    explored: Annotated[
+        str | None, typer.Option("--runs", metavar="PLACE", help="Path or URL below which these go; runs if left out.")
+    ] = None,
+    cluster: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Run them as jobs of the Ray cluster with this head.")
+    ] = None,
 ) -> None:
-    """Answer by any mixture of a run's values, over OpenAI's protocol."""
+    """Answer by any mixture of a run's values, over OpenAI's protocol; look at runs and choose from them in a page."""
+    from mva_ray.serve.explorations import explorations
     from mva_ray.serve.run import serve as serve_runs
 
-    serve_runs(runs, host, port, token, context, rows, timeout)
+    others = {"--runs": explored, "--cluster": cluster}
+    if explore is None and any(others.values()):
+        problem = "is about explorations that are started here, which --explore FOLDER allows"
+        raise ConfigError("mva-ray serve", [f"{name}: {problem}" for name, given in others.items() if given])
+    started = explorations(explore, explored or "runs", cluster) if explore is not None else None
+    serve_runs(runs, host, port, token, context, rows, timeout, started)
 
 
 @app.command()
@@ -252,6 +285,24 @@ def report(run: Run) -> None:
     from mva_ray.report import write_report
 
     typer.echo(write_report(run))
+
+
+@app.command()
+def page(
+    run: Run,
+    out: Annotated[Path, typer.Option(help="An HTML file, made by the command.")],
+) -> None:
+    """Write the page of a run as one file that needs no server: everything but talking to the models."""
+    if out.exists():
+        raise ConfigError("--out", [f"{out} is there already: give another name, or delete it first"])
+    from mva_ray.serve.bundle import bundle_at
+
+    content = bundle_at(run)
+    try:
+        out.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError("--out", [f"{out} cannot be written: {error.strerror or error}"]) from None
+    typer.echo(f"{out}: {out.stat().st_size / 2**20:.1f} MB")
 
 
 @data.command()

@@ -42,7 +42,7 @@ ARROWS: dict[str, set[str]] = {
     "report": EVERYONE | {"table"},
     "service": EVERYONE | {"table", "maths"},
     "export": EVERYONE | {"table", "adapters"},
-    "serve": EVERYONE | {"adapters", "table", "evaluation", "service", "export"},
+    "serve": EVERYONE | {"adapters", "table", "evaluation", "service", "export", "cluster"},
     "pipeline": EVERYONE | {"checks", "plan", "stages", "report"},
     "explore": EVERYONE | {"plan", "pipeline", "service", "signals"},
     "compare": EVERYONE

@@ -44,12 +44,13 @@ class Known(Protocol):
     def start_time(self) -> int | None: ...
 
 
-def exploration(config: Path, run: str) -> Job:
+def exploration(config: Path, run: str, dry_run: bool = False) -> Job:
     """The exploration of a config as a job, whose driver may start on any head and goes on where the run stands.
 
     Args:
         config: a YAML file; a path in it is relative to its folder, or absolute and then one of the cluster's.
         run: the URL of the run, or a path that all nodes share.
+        dry_run: only say what it would do; the job is none of the run's then.
 
     Raises:
         ConfigError: every problem of the config that shows without its data, or what the job would not find.
@@ -61,6 +62,8 @@ def exploration(config: Path, run: str) -> Job:
     if not ("://" in run or Path(run).is_absolute()):
         raise ConfigError("--run", [f"{run} is relative, and would be lost with the job: give a URL or a shared path"])
     command = ["python", "-m", "mva_ray.explore", "--config", config.name, "--run", run]
+    if dry_run:
+        return Job(shlex.join([*command, "--dry-run"]), folder, {})
     return Job(shlex.join(command), folder, {RUN: run})
 
 

@@ -3,16 +3,19 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
 from typing import TextIO
 
-from mva_ray.cluster.job import NOT_SENT, Job, newest
+from mva_ray.cluster.job import NOT_SENT, RUN, Job, exploration, newest
+from mva_ray.cluster.launcher import LAST_BYTES, problems
 from mva_ray.errors import ConfigError, RunError, last_line
 
 TUNNEL = "run `ray dashboard cluster.yaml` beside this, which brings the head's port here, or give --address"
 
 
 class Jobs:
-    """The jobs of one cluster.
+    """The jobs of one cluster; a `Launcher` whose runs are at URLs, or paths that all nodes share.
 
     Args:
         address: of the head's dashboard, such as `http://10.0.0.1:8265`.
@@ -28,6 +31,32 @@ class Jobs:
         self._address = address
         with self._speaking_plainly():
             self._client = JobSubmissionClient(address)
+
+    def check(self, config: Path, run: str) -> str:
+        """See `Launcher.check`: a job of its own, which is waited for."""
+        printed = StringIO()
+        job = self.submit(exploration(config, run, dry_run=True))
+        with self._speaking_plainly():
+            asyncio.run(self._write(job, printed))
+            ended = str(self._client.get_job_status(job).value)
+        if ended != "SUCCEEDED":
+            raise ConfigError("config", problems(printed.getvalue(), Path(config.name)))
+        return printed.getvalue()
+
+    def start(self, config: Path, run: str) -> None:
+        """See `Launcher.start`."""
+        self.submit(exploration(config, run))
+
+    def runs(self) -> dict[str, bool]:
+        """See `Launcher.runs`."""
+        with self._speaking_plainly():
+            jobs = sorted(self._client.list_jobs(), key=lambda job: job.start_time or 0)
+        return {job.metadata[RUN]: not job.status.is_terminal() for job in jobs if RUN in (job.metadata or {})}
+
+    def log(self, run: str) -> str:
+        """See `Launcher.log`."""
+        with self._speaking_plainly():
+            return str(self._client.get_job_logs(self._job_of(run)))[-LAST_BYTES:]
 
     def submit(self, job: Job) -> str:
         """Send and start a job; its id. It goes on when this process ends."""

@@ -14,15 +14,17 @@ from starlette.responses import FileResponse
 from mva_ray.export import Form
 from mva_ray.export.candidate import find
 from mva_ray.export.write import write
-from mva_ray.serve.catalogue import ServedRun
+from mva_ray.run_dir.layout import RunDirectory
+from mva_ray.run_dir.run_state import RunState
 from mva_ray.serve.errors import Refused
-from mva_ray.serve.shared import Everything, Known
+from mva_ray.serve.shared import Everything, Known, KnownRun
 from mva_ray.service.diff import Diff, diff
 from mva_ray.service.history import History, history
 from mva_ray.service.query import Query, Split, ask
 from mva_ray.service.render import notes, records
 from mva_ray.service.select import select
 from mva_ray.service.status import status
+from mva_ray.service.steps import MOST_STEPS, STEPS, Steps, names_in, steps
 from mva_ray.service.tradeoffs import Tradeoffs, tradeoffs
 from mva_ray.service.wish_text import WishText
 from mva_ray.table.pareto_table import ParetoTable
@@ -51,14 +53,16 @@ Wish = Annotated[WishText, Depends(_wish)]
 
 @api.get("/runs")
 def runs(shared: Everything) -> list[dict[str, Any]]:
-    """The runs of this server, with their values and coefficients."""
-    return [_described(run) for run in shared.catalogue.runs.values()]
+    """The runs that are served, and those that were started here, with their values and coefficients."""
+    places = {name: shared.place(name) for name in shared.names}
+    return [described(KnownRun(name, place), name in shared.catalogue.runs) for name, place in places.items() if place]
 
 
 @api.get("/runs/{run}")
-def one_run(found: Known) -> dict[str, Any]:
+def one_run(found: Known, shared: Everything) -> dict[str, Any]:
     """One run, and how far it is."""
-    return _described(found) | {"status": dataclasses.asdict(status(found.place))}
+    told = described(found, found.name in shared.catalogue.runs)
+    return told | {"status": dataclasses.asdict(status(found.place))}
 
 
 @api.get("/runs/{run}/evaluations")
@@ -96,6 +100,17 @@ def selected(found: Known, wish: Wish, candidate: Text = None, preset: Text = No
 def of_neighbours(found: Known, split: Split | None = None, start: From = None) -> Tradeoffs:
     """What a step along the front costs, how sure its members are of their places, and who is alike."""
     return tradeoffs(found.place, split, start)
+
+
+@api.get("/runs/{run}/steps")
+def on_the_way(
+    found: Known,
+    towards: Text = None,
+    of: Annotated[int, Parameter(ge=1, le=MOST_STEPS)] = STEPS,
+    split: Split | None = None,
+) -> Steps:
+    """Where steps from the worst corner towards these candidates lead, and where the next one may go (E-NAUTILUS)."""
+    return steps(found.place, names_in(towards), of, split)
 
 
 @api.get("/runs/{run}/diff")
@@ -151,11 +166,20 @@ def export(
     return FileResponse(archive, media_type="application/zip", filename=f"{name}.zip", background=gone)
 
 
-def _described(run: ServedRun) -> dict[str, Any]:
+def described(run: KnownRun, served: bool) -> dict[str, Any]:
+    """A run in words; one that has only begun may have no values yet, and no coefficients before its search.
+
+    Args:
+        served: whether its models answer here.
+    """
+    directory = RunDirectory(run.place)
+    settings = (directory.plan.read_object() or {}).get("settings", {})
+    names = RunState.load(run.place).coefficients if directory.state.read() is not None else {}
     return {
         "name": run.name,
         "place": run.place,
-        "base_model": run.settings["base_model"],
-        "values": list(run.values),
-        "coefficients": {value: list(names) for value, names in run.names.items()},
+        "base_model": settings.get("base_model"),
+        "values": [value["name"] for value in settings.get("values", ())],
+        "coefficients": {value: list(of_value) for value, of_value in names.items()},
+        "served": served,
     }

@@ -13,15 +13,18 @@ from mva_ray.errors import ConfigError, MvaError
 from mva_ray.evaluation.shared_engine import EngineThread
 from mva_ray.serve.admission import WAITING_PER_ROW, Admission
 from mva_ray.serve.api import api
+from mva_ray.serve.bundle import saved
 from mva_ray.serve.calls import calls
 from mva_ray.serve.catalogue import Catalogue
 from mva_ray.serve.errors import Refused, error_body
+from mva_ray.serve.explorations import Explorations
 from mva_ray.serve.guard import Guard
 from mva_ray.serve.meters import Meters
 from mva_ray.serve.model import ServedModel
 from mva_ray.serve.page import page
 from mva_ray.serve.responses import Responses
 from mva_ray.serve.shared import Shared
+from mva_ray.serve.watch import watch
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +35,7 @@ def make_app(
     token: str | None = None,
     loopback: bool = True,
     seconds: float = 600.0,
+    explorations: Explorations | None = None,
 ) -> FastAPI:
     """The server as an ASGI application.
 
@@ -39,16 +43,18 @@ def make_app(
         token: that every request must carry; None for none.
         loopback: whether it is asked for by names of this machine only.
         seconds: that one answer may take.
+        explorations: None where it starts none.
     """
     admission = Admission((1 + WAITING_PER_ROW) * engine.generator.rows)
     meters = Meters(admission)
     app = FastAPI(title="mva_ray", description=__doc__, docs_url=None, redoc_url=None)
-    app.state.shared = Shared(catalogue, engine, Responses(engine, admission, meters, seconds), meters)
+    app.state.shared = Shared(catalogue, engine, Responses(engine, admission, meters, seconds), meters, explorations)
+    app.state.ending = lambda: False
     app.add_middleware(
         Guard, token=token, loopback=loopback, count=lambda status: meters.answers.labels(str(status)).inc()
     )
     _say_what_is_wrong(app)
-    for router in (calls, api, page):
+    for router in (calls, api, watch, saved, page):
         app.include_router(router)
     return app
 

@@ -9,6 +9,7 @@ KINDS = {
     404: "NotFoundError",
     405: "MethodNotAllowedError",
     408: "TimeoutError",
+    409: "ConflictError",
     413: "RequestTooLargeError",
     429: "RateLimitError",
     500: "InternalServerError",

@@ -10,12 +10,13 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mva_ray.serve.errors import error_body
+from mva_ray.serve.page import ASSETS
 
 LARGEST_BODY = 4 * 2**20
 BODY_SECONDS = 30.0
 """In which a request's body has to arrive."""
 
-OPEN_PATHS = ("/health", "/ready", "/", "/assets/page.js", "/assets/page.css", "/assets/plotly.js")
+OPEN_PATHS = ("/health", "/ready", "/", *(f"/assets/{name}" for name in ("plotly.js", *ASSETS)))
 """Asked by machines and browsers that have no token yet; they tell nothing of the runs."""
 
 

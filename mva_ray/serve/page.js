@@ -1,12 +1,18 @@
 "use strict";
 
-// The page of a served run: the front as a plot, wishes as sliders, and several mixtures side by side.
+// The page of a run: wishes as sliders, a way for those who have none, several mixtures side by side. Beside it are
+// plots.js, the front as plots and a table, and watch.js, runs that are at work. In a file that was saved
+// (serve/bundle.py) the server's answers are recorded, and nothing is asked.
 
 const $ = (id) => document.getElementById(id);
-const MOST_BESIDE = 4, REFRESH_MS = 5000, WAIT_MS = 150;
+const recording = $("recording") ? JSON.parse($("recording").textContent) : null;
+const MOST_BESIDE = 4, WAIT_MS = 150, PROMPTS = 10, MOVING = "as you move";
 const DASHES = "\u2013";
-const state = { run: null, rows: [], front: [], everything: false, chosen: null, wishes: {}, beside: [], asking: null };
-let token = sessionStorage.getItem("token");
+const state = {
+  runs: [], run: null, rows: [], front: [], everything: false, chosen: null, wishes: {}, beside: [], asking: null,
+  brush: null, ranges: {}, way: [], walk: null,
+};
+let token = recording ? null : sessionStorage.getItem("token");
 
 // ---- asking the server
 
@@ -21,8 +27,14 @@ async function fetched(path, options = {}) {
   return answer;
 }
 
-const asked = async (path, parameters = {}) =>
-  (await fetched(`${path}?${new URLSearchParams(parameters)}`)).json();
+async function asked(path, parameters = {}) {
+  const query = new URLSearchParams(parameters);
+  query.sort();
+  if (!recording) return (await fetched(`${path}?${query}`)).json();
+  const answer = recording[`${path}?${query}`];
+  if (answer === undefined) throw new Error("that is not in this file: ask the server it was saved from");
+  return answer;
+}
 
 const ofRun = (path, parameters) => asked(`/api/v1/runs/${encodeURIComponent(state.run.name)}${path}`, parameters);
 
@@ -74,6 +86,7 @@ function remember() {
   if (state.everything) kept.set("all", "1");
   if (state.chosen) kept.set("chosen", state.chosen);
   if (Object.keys(state.wishes).length) kept.set("at", wishText());
+  if (state.way.length) kept.set("way", state.way.join(","));
   if (state.beside.length) kept.set("beside", JSON.stringify(state.beside));
   history.replaceState(null, "", `#${kept}`);
 }
@@ -82,6 +95,7 @@ function recall() {
   const kept = new URLSearchParams(location.hash.slice(1));
   state.everything = kept.has("all");
   state.chosen = kept.get("chosen");
+  state.way = (kept.get("way") ?? "").split(",").filter(Boolean);
   for (const part of (kept.get("at") ?? "").split(",").filter(Boolean)) {
     const [value, level] = part.split("=");
     state.wishes[value] = Number(level);
@@ -95,128 +109,55 @@ const wishText = () => Object.entries(state.wishes).map(([value, level]) => `${v
 // ---- the run
 
 async function begin() {
-  const runs = await asked("/api/v1/runs");
-  $("run").replaceChildren(...runs.map((run) => element("option", { value: run.name, textContent: run.name })));
+  if (recording) for (const one of document.querySelectorAll(".online")) one.hidden = true;
   const wanted = recall();
-  state.run = runs.find((run) => run.name === wanted) ?? runs[0];
-  $("run").value = state.run.name;
-  $("run").onchange = safely(async () => {
-    Object.assign(state, { run: runs.find((run) => run.name === $("run").value), chosen: null, wishes: {}, beside: [] });
-    await show();
-  });
   $("everything").checked = state.everything;
+  $("run").onchange = safely(() => turnTo($("run").value));
+  await listRuns();
+  state.run = state.runs.find((run) => run.name === wanted) ?? state.runs[0];
   await show();
-  setInterval(safely(refresh), REFRESH_MS);
+  if (!recording) await explorations();
+}
+
+async function listRuns() {
+  state.runs = await asked("/api/v1/runs");
+  $("run").replaceChildren(...state.runs.map((run) => element("option", { value: run.name, textContent: run.name })));
+  if (state.run) {
+    state.run = state.runs.find((run) => run.name === state.run.name) ?? state.runs[0];
+    $("run").value = state.run.name;
+  }
+}
+
+async function turnTo(name) {
+  const run = state.runs.find((one) => one.name === name);
+  Object.assign(state, { run, chosen: null, wishes: {}, beside: [], brush: null, ranges: {}, way: [], walk: null, rows: [], front: [] });
+  await show();
 }
 
 async function show() {
+  const { run } = state;
+  $("run").value = run.name;
+  $("unserved").textContent = `The models of ${run.name} answer when it is served: mva-ray serve ${run.place}`;
+  $("unserved").hidden = run.served;
+  for (const one of document.querySelectorAll(".talk")) one.hidden = !run.served;
+  $("bundle").dataset.name = `${run.name}.html`;
+  $("bundle").href = `/api/v1/runs/${encodeURIComponent(run.name)}/page`;
+  $("unsure").open = state.way.length > 0;
   await read();
   sliders();
   mixers();
   await (state.chosen ? choose(state.chosen) : nearest());
-  columns();
+  if (run.served) columns();
+  await grow();
+  follow();
 }
 
-async function refresh() {
-  const before = state.rows.length;
-  await progress();
-  if (document.hidden) return;
-  await read();
-  if (state.rows.length !== before) draw();
-}
-
-async function progress() {
-  const { status } = await ofRun("");
-  const failed = status.failures.reduce((sum, failure) => sum + failure.count, 0);
-  $("status").textContent = `${status.stage}: ${status.searched} of ${status.budget} candidates, ` +
-    `${status.answers.toLocaleString()} answers` + (failed ? `, ${failed} failed` : "");
-  return status;
-}
+const isSearched = () => Object.keys(state.run.coefficients).length > 0;
 
 async function read() {
-  await progress();
-  const { rows } = await ofRun("/evaluations", { all: true });
+  const { rows } = isSearched() ? await ofRun("/evaluations", { all: true }) : { rows: [] };
   state.rows = rows.filter((row) => row.status !== "failed");
   state.front = state.rows.filter((row) => row.on_front);
-}
-
-// ---- the plot, and the same as a table
-
-const shown = () => (state.everything ? state.rows : state.front);
-
-function draw() {
-  const values = state.run.values;
-  const style = getComputedStyle(document.body);
-  const layout = {
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: style.color },
-    margin: { l: 55, r: 15, t: 15, b: 45 }, showlegend: false, hovermode: "closest",
-  };
-  const figure = values.length <= 3 ? scatters(values, layout) : parallel(values, layout);
-  Plotly.react("plot", figure, layout, { responsive: true, displaylogo: false });
-  $("plot").removeAllListeners?.("plotly_click");
-  $("plot").on?.("plotly_click", safely(async (event) => choose(event.points[0].customdata)));
-  table(values);
-}
-
-function scatters(values, layout) {
-  const pairs = values.length === 2 ? [[0, 1]] : [[0, 1], [0, 2], [1, 2]];
-  if (pairs.length > 1) layout.grid = { rows: 1, columns: pairs.length, pattern: "independent" };
-  return pairs.map(([x, y], place) => {
-    const axis = place ? String(place + 1) : "";
-    layout[`xaxis${axis}`] = { title: { text: values[x] }, zeroline: false };
-    layout[`yaxis${axis}`] = { title: { text: values[y] }, zeroline: false };
-    const rows = shown();
-    const errors = (value) => ({ type: "data", array: rows.map((row) => row.rewards[value].se), thickness: 0.7, width: 0, color: "#8a8f98" });
-    return {
-      type: "scatter", mode: "markers", xaxis: `x${axis}`, yaxis: `y${axis}`,
-      x: rows.map((row) => mean(row, values[x])), y: rows.map((row) => mean(row, values[y])),
-      error_x: errors(values[x]), error_y: errors(values[y]),
-      customdata: rows.map((row) => row.candidate),
-      text: rows.map((row) => `${row.candidate}<br>${mixture(row.coefficients)}`), hoverinfo: "text+x+y",
-      marker: {
-        size: rows.map((row) => (row.candidate === state.chosen ? 17 : 9)),
-        symbol: rows.map((row) => (row.knee ? "diamond" : row.on_front ? "circle" : row.feasible ? "circle-open" : "x")),
-        color: rows.map((row) => (row.candidate === state.chosen ? "#d1495b" : row.on_front ? "#2563c9" : "#8a8f98")),
-      },
-    };
-  });
-}
-
-function parallel(values, layout) {
-  const rows = shown();
-  const chosen = rows.map((row) => (row.candidate === state.chosen ? 1 : 0));
-  layout.margin.t = 45;
-  return [{
-    type: "parcoords", customdata: rows.map((row) => row.candidate),
-    line: { color: chosen, colorscale: [[0, "#8a8f98"], [1, "#d1495b"]], cmin: 0, cmax: 1 },
-    dimensions: values.map((value) => ({ label: value, values: rows.map((row) => mean(row, value)) })),
-  }];
-}
-
-function table(values) {
-  const head = ["candidate", ...values, "coefficients"];
-  $("rows").tHead.replaceChildren(element("tr", {}, ...head.map((text) => element("th", { textContent: text, scope: "col" }))));
-  $("rows").tBodies[0].replaceChildren(...shown().map((row) => {
-    const pick = element("button", { type: "button", textContent: row.candidate, onclick: safely(() => choose(row.candidate)) });
-    const cells = values.map((value) => element("td", {
-      className: "number", textContent: `${number(mean(row, value))} \u00b1 ${number(row.rewards[value]?.se)}`,
-    }));
-    const line = element("tr", {}, element("td", {}, pick), ...cells, element("td", { textContent: mixture(row.coefficients) }));
-    line.setAttribute("aria-selected", String(row.candidate === state.chosen));
-    return line;
-  }));
-}
-
-function csv() {
-  const values = state.run.values, names = values.flatMap((value) => state.run.coefficients[value]);
-  const cells = (row) => [row.candidate, row.on_front, ...values.flatMap((value) => [mean(row, value), row.rewards[value]?.se]),
-    ...names.map((name) => row.coefficients[name])];
-  const head = ["candidate", "on_front", ...values.flatMap((value) => [value, `${value}_se`]), ...names.map((name) => `w_${name}`)];
-  const quoted = (cell) => (/[",\n]/.test(String(cell)) ? `"${String(cell).replaceAll('"', '""')}"` : String(cell ?? ""));
-  const text = [head, ...shown().map(cells)].map((line) => line.map(quoted).join(",")).join("\n");
-  const link = element("a", { href: URL.createObjectURL(new Blob([`${text}\n`], { type: "text/csv" })), download: `${state.run.name}.csv` });
-  link.click();
-  URL.revokeObjectURL(link.href);
 }
 
 // ---- wishes and mixtures
@@ -232,7 +173,7 @@ function slider(name, low, high, given, moved) {
 function sliders() {
   const wished = soon(safely(nearest));
   function wish(value, level) { state.wishes[value] = level; wished(); }
-  $("wishes").replaceChildren(...state.run.values.map((value) => {
+  $("wishes").replaceChildren(...(state.front.length ? state.run.values : []).map((value) => {
     const means = state.front.map((row) => mean(row, value));
     const low = Math.min(...means), high = Math.max(...means);
     state.wishes[value] ??= (low + high) / 2;
@@ -243,16 +184,38 @@ function sliders() {
 const own = {};
 
 function mixers() {
-  function weigh(name, weight) { own[name] = weight; }
-  const names = state.run.values.flatMap((value) => state.run.coefficients[value]);
+  function weigh(name, weight) { own[name] = weight; if ($("live").checked) moved(); }
+  const names = Object.values(state.run.coefficients).flat();
   for (const name of Object.keys(own)) delete own[name];
   $("mixture").replaceChildren(...names.map((name) => { own[name] = 0; return slider(name, -1, 2, 0, weigh); }));
 }
 
 async function nearest() {
-  if (!state.front.length) { $("facts").textContent = "There is no candidate on the front yet."; draw(); return; }
-  const { best, alternatives } = await ofRun("/evaluations", { at: wishText(), limit: 1 });
-  await choose(best, alternatives);
+  if (!state.front.length) {
+    $("facts").textContent = "There is no candidate on the front yet.";
+    $("chosen").textContent = "none";
+    $("recorded").replaceChildren();
+    $("steps").replaceChildren();
+    draw();
+    remember();
+    return;
+  }
+  if (recording) return choose(best());
+  const { best: found, alternatives } = await ofRun("/evaluations", { at: wishText(), limit: 1 });
+  return choose(found, alternatives);
+}
+
+// As `achievement` of maths/choice.py, which the server asks.
+function best() {
+  const spans = state.run.values.map((value) => {
+    const means = state.front.map((row) => mean(row, value));
+    return [value, Math.max(...means) - Math.min(...means)];
+  }).filter(([, span]) => span > 0);
+  const score = (row) => {
+    const beyond = spans.map(([value, span]) => (mean(row, value) - state.wishes[value]) / span);
+    return (beyond.length ? Math.min(...beyond) : 0) + 1e-6 * beyond.reduce((sum, one) => sum + one, 0);
+  };
+  return state.front.map((row) => [score(row), row]).reduce((one, other) => (other[0] > one[0] ? other : one))[1].candidate;
 }
 
 async function choose(candidate, alternatives = {}) {
@@ -265,10 +228,38 @@ async function choose(candidate, alternatives = {}) {
     .map(([value, other]) => `${other} for more ${value}`);
   $("facts").textContent = `${means.join(", ")}. Mixture: ${mixture(row.coefficients)}.` +
     (row.knee ? " A knee: every move from here costs much." : "") + (near.length ? ` Near it: ${near.join(", ")}.` : "");
+  $("export").dataset.name = `${state.run.name}-${candidate}.zip`;
   $("export").href = `/api/v1/runs/${encodeURIComponent(state.run.name)}/candidates/${encodeURIComponent(candidate)}/export`;
+  await walk();
   draw();
   remember();
   await Promise.all([recorded(), steps(candidate)]);
+}
+
+// ---- a way for those who do not know what they want
+
+async function walk() {
+  state.walk = $("unsure").open && state.front.length ? await ofRun("/steps", { towards: state.way.join(",") }) : null;
+  if (!state.walk) { $("way").replaceChildren(); return; }
+  const { here, offered, left, taken, chosen } = state.walk;
+  const head = ["", ...state.run.values.map((value) => `${value} (at best)`), "models in reach"];
+  const line = (point, first) => element("tr", {}, element("td", {}, first), ...state.run.values.map((value) => element("td", {
+    className: "number", textContent: `${number(point.means[value])} (${number(point.best[value])})`,
+  })), element("td", { className: "number", textContent: point.reachable.length }));
+  const first = line(here, chosen ? `arrived at ${chosen}` : "you are here");
+  first.className = "here";
+  const take = (point) => element("button", { type: "button", textContent: `Towards ${point.towards}`, onclick: safely(() => stepTo([...taken, point.towards])) });
+  const back = element("button", { type: "button", textContent: "One step back", disabled: !taken.length, onclick: safely(() => stepTo(taken.slice(0, -1))) });
+  $("way").replaceChildren(element("p", { textContent: left ? `Step ${taken.length + 1} of ${taken.length + left}` : "The end of the way" }),
+    element("div", { className: "scroll" }, element("table", {}, element("thead", {}, element("tr", {}, ...head.map((text) => element("th", { textContent: text, scope: "col" })))),
+      element("tbody", {}, first, ...offered.map((point) => line(point, take(point)))))), element("p", {}, back));
+}
+
+async function stepTo(way) {
+  state.way = way;
+  await walk();
+  if (state.walk.chosen) await choose(state.walk.chosen); else { draw(); remember(); }
+  $("way").querySelector("button:enabled")?.focus();
 }
 
 // ---- talking
@@ -308,6 +299,22 @@ async function answer() {
   if (state.asking === asking) $("stop").disabled = true;
 }
 
+// The mixture of the sliders in a column of its own, which answers again after each move.
+const moved = soon(safely(async () => {
+  const column = { title: MOVING, model: state.run.name, mixture: { ...own } };
+  if (!state.beside.some((one) => one.title === MOVING)) put(column);
+  const at = state.beside.findIndex((one) => one.title === MOVING);
+  state.beside[at] = column;
+  remember();
+  const place = $("answers").children[at];
+  place.querySelector("small").textContent = mixture(own);
+  place.querySelector(".text").textContent = "";
+  state.moving?.abort();
+  const moving = state.moving = new AbortController();
+  $("stop").disabled = false;
+  try { await stream(column, place, moving.signal); } catch (problem) { if (problem.name !== "AbortError") throw problem; }
+}));
+
 async function stream(column, place, signal) {
   const body = {
     model: column.model, stream: true, stream_options: { include_usage: true }, max_tokens: Number($("tokens").value),
@@ -316,13 +323,18 @@ async function stream(column, place, signal) {
   const answer = await fetched("/v1/chat/completions", {
     method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body), signal,
   });
+  await events(answer, (text) => heard(text, place));
+}
+
+// The data of server-sent events, one at a time.
+async function events(answer, heed) {
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   for (let held = ""; ;) {
     const { value, done } = await reader.read();
     if (done) return;
-    const events = (held + value).split("\n\n");
-    held = events.pop();
-    for (const event of events) heard(event.slice("data: ".length), place);
+    const whole = (held + value).split("\n\n");
+    held = whole.pop();
+    for (const event of whole) if (event.startsWith("data: ")) await heed(event.slice("data: ".length));
   }
 }
 
@@ -345,7 +357,8 @@ async function recorded() {
 
 function others() {
   const kept = $("other").value;
-  const names = state.rows.map((row) => row.candidate).filter((name) => name !== state.chosen);
+  const isThere = (name) => !recording || state.run.differences[state.chosen]?.includes(name);
+  const names = state.rows.map((row) => row.candidate).filter((name) => name !== state.chosen && isThere(name));
   $("other").replaceChildren(element("option", { value: "", textContent: "nobody" }),
     ...names.map((name) => element("option", { value: name, textContent: name })));
   $("other").value = names.includes(kept) ? kept : "";
@@ -353,19 +366,20 @@ function others() {
 
 async function completions() {
   const row = state.rows.find((one) => one.candidate === state.chosen);
-  const found = await ofRun(`/candidates/${encodeURIComponent(state.chosen)}/completions`, {
-    split: row.split, contains: $("contains").value,
-  });
+  const all = await ofRun(`/candidates/${encodeURIComponent(state.chosen)}/completions`, { split: row.split });
+  const wanted = $("contains").value.toLowerCase();
+  const found = all.filter((one) => `${one.prompt}\n${one.completion}`.toLowerCase().includes(wanted));
   texts(`${found.length} completions of ${state.chosen}`, ["prompt", "completion", ...state.run.values],
     found.map((one) => [one.prompt, one.completion, ...state.run.values.map((value) => one.rewards[value])]));
 }
 
 async function differences(other) {
-  const found = await ofRun("/diff", { first: state.chosen, second: other, prompts: 20 });
+  const [first, second] = recording ? [state.chosen, other].sort() : [state.chosen, other];  // recorded one way
+  const found = await ofRun("/diff", { first, second, prompts: PROMPTS });
   const values = Object.entries(found.values).map(([value, { difference, p }]) =>
     `${value} ${number(difference.estimate)} (95 %: ${number(difference.low)} to ${number(difference.high)}, p ${number(p)})`);
-  texts(`${state.chosen} minus ${other} on ${found.n_prompts} prompts: ${values.join("; ")}. ${found.same} answered alike. ` +
-    "Where they differ most:", ["prompt", state.chosen, other], found.prompts.map((one) => [one.prompt, one.first, one.second]));
+  texts(`${first} minus ${second} on ${found.n_prompts} prompts: ${values.join("; ")}. ${found.same} answered alike. ` +
+    "Where they differ most:", ["prompt", first, second], found.prompts.map((one) => [one.prompt, one.first, one.second]));
 }
 
 function texts(caption, head, rows) {
@@ -397,20 +411,34 @@ function inWords(step, candidate) {
 addEventListener("DOMContentLoaded", () => {
   $("everything").onchange = () => { state.everything = $("everything").checked; draw(); remember(); };
   $("csv").onclick = csv;
+  $("png").onclick = safely(png);
+  $("unbrush").onclick = () => brushed(null, {});
+  $("unsure").ontoggle = safely(async () => { await walk(); draw(); });
+  $("growth").ontoggle = safely(grow);
   $("compare").onclick = () => put({ title: state.chosen, model: `${state.run.name}:${state.chosen}` });
   $("mix").onclick = () => put({ title: `mixture ${mixture(own)}`, model: state.run.name, mixture: { ...own } });
+  $("live").onchange = () => { if ($("live").checked) moved(); };
   $("ask").onsubmit = (event) => { event.preventDefault(); safely(answer)(); };
-  $("stop").onclick = () => { state.asking?.abort(); $("stop").disabled = true; };
+  $("stop").onclick = () => { state.asking?.abort(); state.moving?.abort(); $("stop").disabled = true; };
   $("other").onchange = safely(recorded);
   $("contains").oninput = soon(safely(recorded));
-  $("export").onclick = (event) => { if (token) { event.preventDefault(); safely(save)($("export").href); } };
+  for (const id of ["export", "bundle"]) {
+    $(id).onclick = (event) => { if (token) { event.preventDefault(); safely(save)($(id).href, event.target.dataset.name); } };
+  }
+  $("dry").onclick = safely(() => begun(true));
+  $("start").onclick = safely(() => begun(false));
+  $("file").onchange = safely(async () => { $("config").value = await $("file").files[0].text(); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   safely(begin)();
 });
 
-async function save(place) {
-  const blob = await (await fetched(place)).blob();
-  const link = element("a", { href: URL.createObjectURL(blob), download: `${state.run.name}-${state.chosen}.zip` });
+function download(blob, name) {
+  const link = element("a", { href: URL.createObjectURL(blob), download: name });
   link.click();
   URL.revokeObjectURL(link.href);
+}
+
+// What a link would load, where the server wants its token with it.
+async function save(place, name) {
+  download(await (await fetched(place)).blob(), name);
 }

@@ -7,9 +7,13 @@ from fastapi import APIRouter
 from plotly.offline import get_plotlyjs
 from starlette.responses import Response
 
+from mva_ray.serve.errors import Refused
+
 POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; frame-ancestors 'none'"
 """plotly writes styles into the page; scripts and everything else come from this server alone."""
 
+SCRIPTS = ("page.js", "plots.js", "watch.js")
+ASSETS = ("page.css", *SCRIPTS)
 KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 
 
@@ -21,26 +25,28 @@ def index() -> Response:
     return _file("page.html")
 
 
-@page.get("/assets/page.css")
-def css() -> Response:
-    return _file("page.css")
-
-
-@page.get("/assets/page.js")
-def script() -> Response:
-    return _file("page.js")
-
-
 @page.get("/assets/plotly.js")
 def plotly() -> Response:
-    return Response(_plotly(), media_type=KINDS["js"], headers={"cache-control": "max-age=86400"})
+    return Response(plotly_source(), media_type=KINDS["js"], headers={"cache-control": "max-age=86400"})
 
 
-def _file(name: str) -> Response:
-    content = files("mva_ray.serve").joinpath(name).read_text(encoding="utf-8")
-    return Response(content, media_type=KINDS[name.rpartition(".")[2]], headers={"content-security-policy": POLICY})
+@page.get("/assets/{name}")
+def asset(name: str) -> Response:
+    if name not in ASSETS:
+        raise Refused(f"there is no '{name}'", None, 404)
+    return _file(name)
+
+
+def source(name: str) -> str:
+    """The text of the page, or of a file beside it."""
+    return files("mva_ray.serve").joinpath(name).read_text(encoding="utf-8")
 
 
 @cache
-def _plotly() -> str:
+def plotly_source() -> str:
     return str(get_plotlyjs())
+
+
+def _file(name: str) -> Response:
+    kind = KINDS[name.rpartition(".")[2]]
+    return Response(source(name), media_type=kind, headers={"content-security-policy": POLICY})

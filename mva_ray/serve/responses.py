@@ -77,7 +77,7 @@ class Responses:
         if first is None:
             await stream.aclose()
             return Response(status_code=CLIENT_CLOSED)
-        return _Events(self._events(completion, first, stream))
+        return Events(self._events(completion, first, stream))
 
     async def _events(
         self, completion: Completion, first: list[Choice], stream: AsyncGenerator[list[Choice], None]
@@ -89,15 +89,15 @@ class Responses:
                 while more is not None:
                     count += sum(part.count for part in more)
                     for chunk in body.chunks(more):
-                        yield _event(chunk)
+                        yield event(chunk)
                     more = await anext(stream, None)
                 if completion.asked.counts_usage:
-                    yield _event(body.last_chunk(count))
+                    yield event(body.last_chunk(count))
             except Refused as refused:
-                yield _event(refused.body())
+                yield event(refused.body())
             except Exception:
                 log.exception("an answer ended")
-                yield _event(error_body("the server failed while it answered", None, 500))
+                yield event(error_body("the server failed while it answered", None, 500))
             yield "data: [DONE]\n\n"
 
     async def _parts(self, completion: Completion) -> AsyncGenerator[list[Choice], None]:
@@ -121,7 +121,7 @@ class Responses:
         self.meters.seconds.observe(time.monotonic() - started)
 
 
-class _Events(StreamingResponse):
+class Events(StreamingResponse):
     """Server-sent events, whose source is closed at once where the client goes away."""
 
     def __init__(self, events: AsyncGenerator[str, None]) -> None:
@@ -152,5 +152,5 @@ async def _left(request: Request) -> None:
         pass
 
 
-def _event(content: dict[str, Any]) -> str:
+def event(content: dict[str, Any]) -> str:
     return f"data: {json.dumps(content, ensure_ascii=False)}\n\n"

@@ -14,10 +14,11 @@ from mva_ray.service.diff import Diff, PromptDifference
 from mva_ray.service.estimate import Estimate
 from mva_ray.service.history import History
 from mva_ray.service.render import SPLIT_TITLES
+from mva_ray.service.steps import Point, Steps
 from mva_ray.service.tradeoffs import Member, Step, Tradeoffs
 
 TextOrJson = Literal["table", "json"]
-Facts = Tradeoffs | Diff | History
+Facts = Tradeoffs | Diff | History | Steps
 
 
 def show(found: Facts, output_format: TextOrJson, stdout: TextIO) -> None:
@@ -29,6 +30,7 @@ def show(found: Facts, output_format: TextOrJson, stdout: TextIO) -> None:
         Tradeoffs: _show_tradeoffs,
         Diff: _show_diff,
         History: _show_history,
+        Steps: _show_steps,
     }
     writers[type(found)](found, Console(file=stdout, highlight=False))
 
@@ -105,6 +107,26 @@ def _harmless(text: str) -> Text:
     return Text(
         "".join(letter if letter in "\n\t" or letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
     )
+
+
+def _show_steps(found: Steps, console: Console) -> None:
+    title = f"Step {len(found.taken) + 1} of {len(found.taken) + found.left}" if found.left else "The end of the way"
+    _say(console, f"{title}, on the {SPLIT_TITLES[found.split]}", bold=True)
+    table = _table("towards", *found.values, *(f"best {value}" for value in found.values), "in reach")
+    table.add_row("(you are here)", *_numbers(found.here), style="bold")
+    for point in found.offered:
+        table.add_row(point.towards, *_numbers(point))
+    console.print(table)
+    if found.chosen:
+        _say(console, f"you have arrived at {found.chosen}")
+    else:
+        before = "".join(f"{name}," for name in found.taken)
+        _say(console, f"whichever you take, nothing gets worse: --towards {before}CANDIDATE, of these or any in reach")
+
+
+def _numbers(point: Point) -> list[str]:
+    numbers = [*point.means.values(), *point.best.values()]
+    return [*(f"{number:.3f}" for number in numbers), str(len(point.reachable))]
 
 
 def _show_history(found: History, console: Console) -> None:

@@ -84,7 +84,7 @@ class Snapshot:
         return ParetoTable(self.place).answers(candidate, split, file, self.state)
 
     def _row(self, name: str, split: str | None) -> int:
-        frame = self.frame
+        frame = self.frame[["candidate", "split", "status"]]
         known = frame[(frame["status"] != "failed") & ((frame["split"] == split) if split else True)]
         rows = known[known["candidate"] == only(name, known["candidate"].unique().tolist())]
         return int(rows.sort_values("split").index[0])

@@ -21,6 +21,7 @@ from mva_ray.service.diff import diff
 from mva_ray.service.history import history
 from mva_ray.service.query import Query, ask
 from mva_ray.service.render import records
+from mva_ray.service.steps import steps
 from mva_ray.service.tradeoffs import tradeoffs
 from mva_ray.service.wish_text import WishText
 from tests.support.served import CANDIDATES, Served, serving
@@ -118,6 +119,7 @@ def test_what_is_known_of_a_front_is_what_the_functions_say(served: Served) -> N
     assert get(served, "/tradeoffs").json() == as_json(tradeoffs(served.run))
     assert get(served, "/tradeoffs", **{"from": "left"}).json() == as_json(tradeoffs(served.run, start="left"))
     assert get(served, "/diff", first="left", second="right").json() == as_json(diff(served.run, "left", "right"))
+    assert get(served, "/steps", towards="left", of=3).json() == as_json(steps(served.run, ["left"], 3))
     assert get(served, "/history", split="held_out").json() == as_json(history(served.run, "held_out"))
 
 
@@ -156,6 +158,8 @@ def test_an_export_is_what_the_command_writes(served: Served, tmp_path: Path) ->
         ("/select", {"candidate": "nothing"}, 400, "no such candidate"),
         ("/candidates/nothing/completions", {}, 404, "no completions"),
         ("/candidates/..%2F..%2Frun.json/completions", {}, 404, ""),
+        ("/steps", {"towards": "nothing"}, 400, "within reach"),
+        ("/steps", {"of": 0}, 400, "of"),
         ("/diff", {"first": "left"}, 400, "second"),
         ("/diff", {"first": "left", "second": "nothing"}, 400, "no such candidate"),
         ("/candidates/left/export", {"as": "pickle"}, 400, "as"),

@@ -1,7 +1,6 @@
 """The page in a real browser, as a user would use it; skipped where there is no Chromium or no playwright."""
 
 import csv
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,14 +8,13 @@ from typing import Any
 import httpx2
 import pytest
 
+from mva_ray.serve.explorations import Explorations
+from tests.serve.test_watch import CONFIG, FakeLauncher
+from tests.support.browsers import chromium, drag, needs_chromium, watched_page
+from tests.support.runs import add_candidates
 from tests.support.served import Served, serving
 
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
-SECONDS = 30_000
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
@@ -27,28 +25,16 @@ def served(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def page(browser: Any, served: Served) -> Iterator[Any]:
-    """Nothing may go wrong in the page, and nothing may come from another address."""
-    page = browser.new_page(accept_downloads=True)
-    page.set_default_timeout(SECONDS)
-    wrong: list[str] = []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-    page.on(
-        "request", lambda one: None if one.url.startswith((served.url, "data:", "blob:")) else wrong.append(one.url)
-    )
-    page.goto(served.url)
-    page.get_by_text("Chosen: middle").wait_for()
-    yield page
-    page.close()
-    assert wrong == []
+    with watched_page(browser, served.url) as page:
+        page.goto(served.url)
+        page.get_by_text("Chosen: middle").wait_for()
+        yield page
 
 
 def test_wishes_choose_the_nearest_model(page: Any) -> None:
@@ -124,6 +110,91 @@ def test_what_is_shown_is_saved(page: Any, tmp_path: Path) -> None:
     with page.expect_download() as loading:
         page.get_by_role("link", name="Download as a PEFT adapter").click()
     assert loading.value.suggested_filename == "demo-middle.zip"
+
+
+def test_a_part_is_selected_everywhere(page: Any, tmp_path: Path) -> None:
+    """What is dragged over is what the table shows, and what is saved; then all is again."""
+    drag(page, (0.3, 0.7), (0.05, 0.95))
+    page.get_by_text("1 of 3 are selected").wait_for()
+    page.get_by_text("The same as a table").click()
+    assert page.locator("#rows tbody button").all_inner_texts() == ["middle"]
+    with page.expect_download() as loading:
+        page.get_by_role("button", name="Save as CSV").click()
+    loading.value.save_as(tmp_path / "part.csv")
+    assert len((tmp_path / "part.csv").read_text().splitlines()) == 2
+    page.get_by_role("button", name="Show all again").click()
+    assert page.locator("#rows tbody tr").count() == 3
+
+
+def test_the_plot_is_saved_as_an_image(page: Any, tmp_path: Path) -> None:
+    with page.expect_download() as loading:
+        page.get_by_role("button", name="Save as PNG").click()
+    assert loading.value.suggested_filename == "demo.png"
+    loading.value.save_as(tmp_path / "demo.png")
+    assert (tmp_path / "demo.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_step_by_step_to_a_model(page: Any, browser: Any) -> None:
+    """By the keyboard: each step has focus on the next choice; the address keeps the way."""
+    page.get_by_text("I do not know").focus()
+    page.keyboard.press("Enter")
+    page.get_by_text("Step 1 of 4").wait_for()
+    page.get_by_role("button", name="Towards left").focus()
+    for step in ("Step 2 of 4", "Step 3 of 4", "Step 4 of 4"):
+        page.keyboard.press("Enter")
+        page.get_by_text(step).wait_for()
+        page.get_by_role("button", name="Towards left").focus()
+    page.keyboard.press("Enter")
+    page.get_by_text("arrived at left").wait_for()
+    page.get_by_text("Chosen: left").wait_for()
+    with watched_page(browser, page.url.partition("#")[0]) as other:
+        other.goto(page.url)
+        other.get_by_text("arrived at left").wait_for()
+        other.get_by_role("button", name="One step back").click()
+        other.get_by_text("Step 4 of 4").wait_for()
+
+
+def test_a_mixture_answers_as_it_moves(page: Any, served: Served) -> None:
+    page.get_by_text("A mixture of your own").click()
+    page.get_by_label("Your prompt").fill("Bread?")
+    page.get_by_label("at most").fill("8")
+    page.get_by_label("answer as I move").check()
+    asked: dict[str, Any] = {"messages": [{"role": "user", "content": "Bread?"}], "max_tokens": 8, "model": "demo"}
+    for weight in (0.5, 2.0):
+        page.locator("#mixture input").nth(1).fill(str(weight))
+        column = page.get_by_role("article", name="as you move")
+        column.get_by_text(f"tokens; positive 0.00, brief {weight:.2f}").wait_for()
+        body = served.post("/v1/chat/completions", **asked, mixture={"brief": weight}).json()
+        said = body["choices"][0]["message"]["content"]
+        assert _printable(column.locator(".text").inner_text()) == _printable(said)
+
+
+def test_an_exploration_is_started_watched_and_ended(browser: Any, tiny_model: Path, tmp_path: Path) -> None:
+    """A dry run first; then a row that arrives is seen without a reload, and is chosen."""
+    launcher = FakeLauncher(tmp_path / "run")
+    started = Explorations(tmp_path, str(tmp_path / "runs"), launcher)
+    with (
+        serving(tmp_path, tiny_model, explorations=started) as served,
+        watched_page(browser, served.url) as page,
+    ):
+        page.goto(served.url)
+        page.get_by_label("The config of a new one").fill(CONFIG)
+        page.get_by_role("button", name="What would it do?").click()
+        page.get_by_text(f"run: {tmp_path}/runs/fresh").wait_for()
+        assert launcher.at_work == {}
+        page.get_by_role("button", name="Start").click()
+        page.locator("#explorations").get_by_text("fresh: running").wait_for()
+        assert page.locator("#run").input_value() == "fresh"
+        page.get_by_text("answer when it is served: mva-ray serve").wait_for()
+        assert not page.get_by_label("Your prompt").is_visible()
+        before = page.locator("#rows tbody tr").count()
+        add_candidates(tmp_path / "runs" / "fresh", {"newest": ((0.5, 1.0), (0.3, 0.8))})
+        page.locator("#rows tbody button", has_text="newest").wait_for(state="attached")
+        assert page.locator("#rows tbody tr").count() == before + 1
+        page.get_by_role("button", name="Cancel fresh").click()
+        page.locator("#explorations").get_by_text("fresh: stopped").wait_for()
+        page.get_by_role("button", name="What it printed").click()
+        page.get_by_text("what it printed", exact=True).wait_for()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
