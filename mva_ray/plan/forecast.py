@@ -22,6 +22,7 @@ from mva_ray.evaluation.evaluate import hash_prompts
 from mva_ray.plan.keys import make_plan
 from mva_ray.records import SPLITS, PreferencePair, Prompt
 from mva_ray.run_dir.layout import TABLE, RunDirectory
+from mva_ray.run_dir.spending import Spending, read_phases, spending
 
 TOKENS_A_WORD = 4 / 3
 """Where there is no tokenizer: English prose has about three words in four tokens."""
@@ -114,6 +115,15 @@ class Forecast:
         most, singles = searched // prompts["search"], len(self.config.values) + 1
         held_out = max(singles, min(search.candidates, most + singles))
         return {"search": searched, "held_out": held_out * prompts["held_out"]}
+
+    @cached_property
+    def spending(self) -> Spending:
+        """What was spent in this directory so far."""
+        from mva_ray.table import ParetoTable
+
+        rows = ParetoTable(self.run_dir).evaluations() if self._directory.store.names(TABLE) else []
+        settings = self.config.model_dump(include={"prices"})
+        return spending(rows, read_phases(self._directory.spent), settings)
 
     def stages(self) -> list[Stage]:
         """Every stage, in the order of a run."""
