@@ -44,12 +44,13 @@ class Known(Protocol):
     def start_time(self) -> int | None: ...
 
 
-def exploration(config: Path, run: str) -> Job:
+def exploration(config: Path, run: str, log_json: bool = False) -> Job:
     """The exploration of a config as a job, whose driver may start on any head and goes on where the run stands.
 
     Args:
         config: a YAML file; a path in it is relative to its folder, or absolute and then one of the cluster's.
         run: the URL of the run, or a path that all nodes share.
+        log_json: whether the job says everything in JSON, an object a line.
 
     Raises:
         ConfigError: every problem of the config that shows without its data, or what the job would not find.
@@ -60,7 +61,16 @@ def exploration(config: Path, run: str) -> Job:
     draft.finish([document.problem(location, f"{file} {why}") for location, file in _outside(config, document.data)])
     if not ("://" in run or Path(run).is_absolute()):
         raise ConfigError("--run", [f"{run} is relative, and would be lost with the job: give a URL or a shared path"])
-    command = ["python", "-m", "mva_ray.explore", "--config", config.name, "--run", run]
+    command = [
+        "python",
+        "-m",
+        "mva_ray.explore",
+        "--config",
+        config.name,
+        "--run",
+        run,
+        *(["--log-json"] if log_json else []),
+    ]
     return Job(shlex.join(command), folder, {RUN: run})
 
 
