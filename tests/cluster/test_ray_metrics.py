@@ -93,7 +93,7 @@ def exported(port: int, enough: Callable[[str], bool]) -> str:
     while time.monotonic() < deadline:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-                text = answer.read().decode()
+                text: str = answer.read().decode()
             if enough(text):
                 return text
         except OSError:
