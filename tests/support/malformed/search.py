@@ -41,6 +41,7 @@ SEARCH = {
         "budget: {answers: 400}\nsearch:\n  answers: 401\n",
         "search.answers plans for 401 answers, and budget.answers ends the search before as many (400): give "
         "search.answers less, with room for samples and the held-out front",
+        "line 16, search.answers: 16 candidates that answer all 2 search prompts need 32: leave it out",
     ),
     "a budget of nothing": (
         "search:\n",
