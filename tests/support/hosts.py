@@ -64,9 +64,9 @@ class Host:
             ["unshare", "-mpn", "--fork", "--kill-child", "--mount-proc", "sleep", "infinity"]
         )
         self._pid = self._child()
-        outside = f"{BRIDGE}v{number}"
-        _do("ip", "link", "add", outside, "type", "veth", "peer", "name", "eth0", "netns", str(self._pid))
-        _do("ip", "link", "set", outside, "master", BRIDGE, "up")
+        self._outside = f"{BRIDGE}v{number}"
+        _do("ip", "link", "add", self._outside, "type", "veth", "peer", "name", "eth0", "netns", str(self._pid))
+        _do("ip", "link", "set", self._outside, "master", BRIDGE, "up")
         mnt = f"mount --bind {files} /mnt" if files else "mount -t tmpfs none /mnt"
         network = f"ip addr add {self.address}/24 dev eth0 && ip link set eth0 up && ip link set lo up"
         self.run(["sh", "-c", f"{mnt} && mount -t tmpfs none /tmp && {network}"])
@@ -102,6 +102,7 @@ class Host:
         self.run(["sh", "-c", with_output_of_its_own], environment)
 
     def close(self) -> None:
-        """Power off: every process of the host ends."""
+        """Power off: every process of the host ends; Linux may take its time over the network of those."""
+        _do("ip", "link", "del", self._outside)
         self._unshare.kill()
         self._unshare.wait()
