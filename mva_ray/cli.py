@@ -251,12 +251,13 @@ def submit(
     config: Config,
     run: Annotated[str, typer.Option(help="URL of the run, or a path that all nodes share.")],
     address: Address = ADDRESS,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Have the job say everything in JSON lines.")] = False,
 ) -> None:
     """Start an exploration as a job of a Ray cluster, where it goes on by itself."""
     from mva_ray.cluster.job import exploration
     from mva_ray.cluster.ray_jobs import Jobs
 
-    job = exploration(config, run)
+    job = exploration(config, run, log_json)
     typer.echo(f"submitted {Jobs(address).submit(job)}: mva-ray logs {run}, or mva-ray status {run}")
 
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from mva_ray.errors import Interrupted, MvaError, told
+from mva_ray.logs import json_lines
 from mva_ray.signals import interruptible
 
 
@@ -14,9 +15,13 @@ def explore_and_show(config: Path, run_dir: Path | str | None = None) -> None:
     from mva_ray.run_dir.layout import RunDirectory
     from mva_ray.service.query import Query, ask
     from mva_ray.service.render import write
+    from mva_ray.service.status import status
 
     run = RunDirectory(explore(config, run_dir))
     write(ask(run.place, Query()), "table", None, sys.stdout)
+    found = status(run.place)
+    for name, line in found.spent.lines(found.limits).items():
+        print(f"{name}: {line}")
     print(f"plot:   {run.plot.place}\nreport: {run.report.place}\ntable:  {run.table}")
     print(f"talk:   mva-ray serve {run.place}")
 
@@ -33,13 +38,15 @@ def main() -> int:
     parser.add_argument("--config", type=Path, required=True, help="a YAML file, see tune_configs/")
     parser.add_argument("--run", help="run directory, a path or a URL; runs/<name of the config> unless given")
     parser.add_argument("--dry-run", action="store_true", help="check everything and print the plan only")
+    parser.add_argument("--log-json", action="store_true", help="say everything in JSON, an object a line")
     arguments = parser.parse_args()
-    try:
-        with interruptible():
-            (show_plan if arguments.dry_run else explore_and_show)(arguments.config, arguments.run)
-    except (MvaError, Interrupted) as error:
-        print(told(error), file=sys.stderr)
-        return error.exit_code
+    with json_lines(arguments.log_json):
+        try:
+            with interruptible():
+                (show_plan if arguments.dry_run else explore_and_show)(arguments.config, arguments.run)
+        except (MvaError, Interrupted) as error:
+            print(told(error), file=sys.stderr)
+            return error.exit_code
     return 0
 
 

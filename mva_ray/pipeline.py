@@ -1,6 +1,7 @@
 """The whole job, top to bottom: preference pairs, value adapters, search, held-out front, report."""
 
 import logging
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from mva_ray.checks.check import check
@@ -39,7 +40,7 @@ def explore(config_path: Path, run_dir: Path | str | None = None) -> str:
         log.warning(line)
     directory = RunDirectory(run_dir or config.own_run)
     directory.store.check_usable()
-    with directory.store.locked(), RaySession(directory.store) as session:
+    with directory.store.locked(), RaySession(directory.store, lambda: _metrics(directory)) as session:
         run = Run(config, make_plan(config), directory, session.start)
         run.announce_changes()
         for line in take_over(run):
@@ -53,3 +54,9 @@ def explore(config_path: Path, run_dir: Path | str | None = None) -> str:
             with run.timed("report"):
                 write_report(directory.place)
     return directory.place
+
+
+def _metrics(directory: RunDirectory) -> AbstractContextManager[object]:
+    from mva_ray.cluster.ray_metrics import RunMetrics  # Ray takes seconds to import, and may not be needed
+
+    return RunMetrics(directory.place)

@@ -1,7 +1,7 @@
 """The records that travel between the stages: immutable and plain."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
@@ -26,6 +26,7 @@ RESERVED_COLUMNS = frozenset(
         "status",
         "n_prompts",
         "seconds",
+        *(f"spent_{name}" for name in ("answers", "tokens", "gpu_seconds", "cpu_seconds")),
         "failure",
         "error",
         "violation",
@@ -69,6 +70,29 @@ def in_order(numbers: Mapping[str, float], names: Iterable[str]) -> tuple[float,
 def rounded(coefficients: Iterable[float]) -> Coefficients:
     """Coefficients as candidates carry them everywhere: four decimals, no negative zero."""
     return tuple(round(float(number), DECIMALS) + 0.0 for number in coefficients)
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What something has cost: answers that were generated for it, their tokens, and seconds of GPUs and of CPUs.
+
+    Of a phase of a run, GPUs and CPUs are those reserved, as long as they were. Of a candidate, they are its share of
+    the evaluators' work: each pass of an engine counts for all of its rows alike.
+    """
+
+    answers: float = 0
+    tokens: float = 0
+    gpu_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+
+    def __add__(self, other: "Spent") -> "Spent":
+        return Spent(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
+
+    def times(self, factor: float) -> "Spent":
+        return Spent(*(factor * getattr(self, each.name) for each in fields(self)))
+
+
+NOTHING_SPENT = Spent()
 
 
 @dataclass(frozen=True)
@@ -149,7 +173,8 @@ class Generation:
     `ids` are the tokens that the model said, its end token included unless the limit cut it off (`truncated`): they are
     what is scored and trained. None where they are not known, as in tables and samples of earlier versions.
     `completion` is their text for readers and rewards, without special tokens and outer whitespace. `tokens` counts
-    them without the end token.
+    them without the end token. `seconds` is its share of the work of the engine that has just generated it; it is not
+    kept with it.
     """
 
     prompt: str
@@ -157,6 +182,11 @@ class Generation:
     tokens: int
     truncated: bool
     ids: tuple[int, ...] | None = None
+    seconds: float = field(default=0.0, compare=False)
+
+    def content(self) -> dict[str, Any]:
+        """What is kept of it."""
+        return {name: part for name, part in asdict(self).items() if name != "seconds"}
 
 
 @dataclass(frozen=True)
@@ -180,7 +210,8 @@ class Evaluation:
     where it failed; `error` says why. `context` hashes all that makes rewards comparable (base
     model, adapters, rewards, generation settings), `generator` what makes answers so (base model and generation
     settings; "" in tables of earlier versions), `prompts_hash` the prompts of the split. `rewards` names the version
-    of every reward: those of the values, and those that are only constraints.
+    of every reward: those of the values, and those that are only constraints. `spent` is what this row has cost,
+    without answers that were known: nothing where an earlier version wrote it.
     """
 
     candidate: str
@@ -202,4 +233,5 @@ class Evaluation:
     created_at: datetime
     failure: str | None = None
     error: str | None = None
+    spent: Spent = NOTHING_SPENT
     generations: tuple[ScoredGeneration, ...] = ()

@@ -20,12 +20,13 @@ ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "rewards": set(),
     "signals": {"errors"},
+    "logs": set(),
     "maths": set(),
     "constraints": {"records"},
     "run_dir": {"records", "errors", "constraints"},
     "config": EVERYONE,
     "placement": EVERYONE | {"config"},
-    "cluster": EVERYONE | {"config"},
+    "cluster": EVERYONE | {"config", "service"},
     "endpoint": EVERYONE | {"config"},
     "data": EVERYONE | {"config"},
     "adapters": EVERYONE,
@@ -44,7 +45,7 @@ ARROWS: dict[str, set[str]] = {
     "export": EVERYONE | {"table", "adapters"},
     "serve": EVERYONE | {"adapters", "table", "evaluation", "service", "export", "cluster"},
     "pipeline": EVERYONE | {"checks", "plan", "stages", "report"},
-    "explore": EVERYONE | {"plan", "pipeline", "service", "signals"},
+    "explore": EVERYONE | {"plan", "pipeline", "service", "signals", "logs"},
     "compare": EVERYONE
     | {"config", "adapters", "table", "evaluation", "search", "training", "maths", "endpoint"}
     | {"checks", "plan", "stages", "report"},
@@ -53,6 +54,7 @@ ARROWS: dict[str, set[str]] = {
 """What each room may import of the project, besides itself; a dotted name stands for that module alone."""
 
 LAZY_ARROWS: dict[str, set[str]] = {
+    "pipeline": {"cluster"},
     "cli": {
         "adapters",
         "checks",

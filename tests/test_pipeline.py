@@ -29,6 +29,7 @@ from mva_ray.stages.ray_session import RaySession
 from mva_ray.stages.run import Run
 from mva_ray.stages.search import search
 from mva_ray.table import ParetoTable
+from mva_ray.table.frame import SPENT
 from tests.support.tiny import random_adapter
 
 VALUES = ["brief", "thorough"]
@@ -124,7 +125,7 @@ def kill_when(reached: Callable[[], bool], config: Path, run_dir: Path | str) ->
 
 def table_of(run_dir: Path | str) -> pd.DataFrame:
     """All that a table says but for when and how long."""
-    frame = ParetoTable(run_dir).frame().drop(columns=["seconds", "created_at"])
+    frame = ParetoTable(run_dir).frame().drop(columns=["seconds", *SPENT, "created_at"])
     return frame.sort_values(["split", "candidate"], ignore_index=True)
 
 
@@ -213,7 +214,7 @@ def test_at_a_url_a_killed_run_ends_with_the_same_front_to_the_bit(job: tuple[Pa
 
 
 def front_of(run_dir: Path | str) -> pd.DataFrame:
-    return ParetoTable(run_dir).front().drop(columns=["seconds", "created_at"]).reset_index(drop=True)
+    return ParetoTable(run_dir).front().drop(columns=["seconds", *SPENT, "created_at"]).reset_index(drop=True)
 
 
 def test_a_changed_config_says_what_it_invalidates(
@@ -228,6 +229,34 @@ def test_a_changed_config_says_what_it_invalidates(
     frame = ParetoTable(run_dir).frame("search")
     assert len(frame) == 12
     assert made < evaluations_made(run_dir) <= made + 8
+
+
+def test_a_budget_ends_the_search_cleanly_and_a_larger_one_goes_on(
+    job: tuple[Path, Path, str], tiny_model: Path, tmp_path: Path
+) -> None:
+    """In the end it is the table of the run without a budget, and no answer was paid for twice."""
+    undone = shutil.ignore_patterns("table", "search.json", "spent.json", "report.html")
+    run_dir = shutil.copytree(job[1], tmp_path / "run", ignore=undone)
+    config = write_config(tmp_path, tiny_model, budget={"answers": 55}, prices={"cpu_hour": 36})
+    output = finish(config, run_dir)
+    assert "the search ends: budget.answers is used up" in output
+    assert "budget: answers " in output
+    assert "in money" in output
+    assert 'id="spent"' in (run_dir / "report.html").read_text()
+    begun = evaluations_made(run_dir)
+    assert begun < evaluations_made(job[1])
+    assert 0 < answers_paid(run_dir) <= 55
+    assert (ParetoTable(run_dir).frame("held_out")["status"] == "ok").all()
+    assert "the search ends" in finish(config, run_dir)
+    assert evaluations_made(run_dir) == begun
+    finish(write_config(tmp_path, tiny_model, budget={"answers": 1000}), run_dir)
+    search = table_of(job[1]).query("split == 'search'").reset_index(drop=True)
+    pd.testing.assert_frame_equal(table_of(run_dir).query("split == 'search'").reset_index(drop=True), search)
+    assert answers_paid(run_dir, "search") == answers_paid(job[1], "search")
+
+
+def answers_paid(run_dir: Path, split: str | None = None) -> float:
+    return sum(row.spent.answers for row in ParetoTable(run_dir).evaluations(split=split))
 
 
 def scored(directory: Path) -> set[tuple[str, str]]:

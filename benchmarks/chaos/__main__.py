@@ -183,7 +183,7 @@ def explorations(options: argparse.Namespace, directory: Path, places: Mapping[s
     undisturbed: dict[bool, tuple[str, dict[str, int]]] = {}
     struck, number = 0, options.first
     while struck < options.faults:
-        exploration = draw(options.seed, number, sorted(places), options.per_run)
+        exploration = draw(options.seed, number, sorted(places), options.per_run, options.kinds)
         config, number = configs[exploration.answers], number + 1
         if exploration.answers not in undisturbed:
             calm = Local(_made(directory / f"undisturbed-{config.stem}"), config)
@@ -252,6 +252,7 @@ def main() -> None:
     parser.add_argument("--bind", type=Path, action="append", default=[], help="with --hosts: what that builds upon")
     parser.add_argument("--faults", type=int, default=50)
     parser.add_argument("--per-run", type=int, default=3, help="faults that strike one exploration")
+    parser.add_argument("--kinds", nargs="+", help="of faults, see draw.py; all unless given")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of the first exploration")
     parser.add_argument("--output", type=Path, required=True, help="JSON, written after each exploration")
@@ -272,6 +273,7 @@ def main() -> None:
 def write(options: argparse.Namespace, outcomes: Iterator[Outcome]) -> None:
     done: list[dict[str, Any]] = []
     drawn = {"seed": options.seed, "faults of each": options.per_run}
+    drawn |= {"kinds": options.kinds} if options.kinds else {}
     for outcome in outcomes:
         print(shown(outcome), flush=True)
         done.append(written(outcome))

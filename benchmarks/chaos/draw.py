@@ -1,7 +1,7 @@
 """Which faults strike which exploration: all of it drawn from a seed."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 STAGES = ("pairs", "training", "search", "held_out")
@@ -67,15 +67,21 @@ class Exploration:
     faults: tuple[Fault, ...]
 
 
-def draw(seed: int, number: int, places: Sequence[str], n_faults: int) -> Exploration:
-    """The exploration of this number, equal for equal arguments."""
+def draw(
+    seed: int, number: int, places: Sequence[str], n_faults: int, only: Collection[str] | None = None
+) -> Exploration:
+    """The exploration of this number, equal for equal arguments; with faults of some kinds only."""
     drawn = random.Random(f"{seed} {number}")
     place, answers = drawn.choice(list(places)), drawn.random() < 0.5
-    faults = [_fault(drawn, KINDS[place]) for _ in range(n_faults)]
+    faults = [_fault(drawn, _of_kinds(KINDS[place], only)) for _ in range(n_faults)]
     return Exploration(number, place, answers, tuple(sorted(faults, key=lambda f: (STAGES.index(f.stage), f.share))))
 
 
+def _of_kinds(kinds: Mapping[str, Sequence[str]], only: Collection[str] | None) -> dict[str, list[str]]:
+    return {stage: [kind for kind in some if only is None or kind in only] for stage, some in kinds.items()}
+
+
 def _fault(drawn: random.Random, kinds: Mapping[str, Sequence[str]]) -> Fault:
-    stage = drawn.choice(STAGES)
+    stage = drawn.choice([stage for stage in STAGES if kinds[stage]])
     kind = drawn.choice(kinds[stage])
     return Fault(stage, drawn.random(), kind, drawn.uniform(0, 1), drawn.random(), drawn.uniform(2, 20))

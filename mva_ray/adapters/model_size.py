@@ -8,6 +8,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+SHOWN = 3
+"""Broken files that are named."""
 CONFIG_FILE, WEIGHTS_FILE, INDEX_FILE = "config.json", "model.safetensors", "model.safetensors.index.json"
 
 PLAIN: dict[str, tuple[str, ...]] = {
@@ -194,3 +196,19 @@ def _by_skeleton(directory: Path) -> ModelSize:
         positions=positions(model.config),
         linear=linear_shapes(model),
     )
+
+
+def broken_weights(directory: Path) -> list[str]:
+    """What is wrong with weights that are there in part."""
+    try:
+        files = weight_files(directory) if has_weights(directory) else []
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return [f"{directory / INDEX_FILE} is no index of weights"]
+    problems = [f"{directory} lacks {file.name}, which its index lists" for file in files if not file.is_file()]
+    for file in filter(Path.is_file, files):
+        try:
+            if lacking := missing_bytes(file):
+                problems.append(f"{file} is cut short: {lacking:,} bytes are missing")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            problems.append(f"{file} is no safetensors file")
+    return problems[:SHOWN]

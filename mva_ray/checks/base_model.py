@@ -5,31 +5,28 @@ from pathlib import Path
 
 from mva_ray.adapters.model_size import (
     CONFIG_FILE,
-    INDEX_FILE,
     has_weights,
     is_plain,
-    missing_bytes,
     model_config,
     model_size,
-    weight_files,
     weight_shapes,
 )
 from mva_ray.checks.subject import Finding, Purpose, Subject
 from mva_ray.config.imports import did_you_mean
 from mva_ray.errors import last_line
 
-LONGEST_CAUSE, SHOWN = 300, 3
-"""Characters of what transformers says, which lists all that it knows; files that are named."""
+LONGEST_CAUSE = 300
+"""Characters of what transformers says, which lists all that it knows."""
 
 
-def is_understood(directory: Path) -> bool:
-    """Whether it holds a causal language model, as far as its files tell; weights may be missing altogether."""
-    return not _unreadable(directory) and _misunderstood(directory) is None
+def is_understood(subject: Subject) -> bool:
+    """Whether the base model is a causal language model, as far as its files tell; it may have no weights at all."""
+    return not _unreadable(subject) and _misunderstood(subject.base) is None
 
 
 def architecture_problems(subject: Subject) -> Iterator[Finding]:
     """A config.json of something else, or of weights that neither training nor the engine reads."""
-    if _unreadable(subject.base):
+    if _unreadable(subject):
         return
     if cause := _misunderstood(subject.base):
         message = f"{subject.base / CONFIG_FILE} describes no causal language model: {cause}"
@@ -41,7 +38,7 @@ def architecture_problems(subject: Subject) -> Iterator[Finding]:
 
 def weight_problems(subject: Subject) -> Iterator[Finding]:
     """Weights that are not there, cut short, or pickled; for a plan alone, a model may have none yet."""
-    problems = _broken_weights(subject.base)
+    problems = list(subject.broken_weights)
     if pickled := _pickled(subject.base):
         problems.append(f"{pickled} is a pickle, which may run code when it is read: save it as safetensors")
     elif not has_weights(subject.base):
@@ -136,27 +133,11 @@ def _pickled(directory: Path) -> Path | None:
     return next(iter(sorted(directory.glob("*model*.bin"))), None) if not has_weights(directory) else None
 
 
-def _unreadable(directory: Path) -> bool:
+def _unreadable(subject: Subject) -> bool:
     """Weights are wrong whatever they are of: to look further takes seconds, and nothing of it would count."""
-    return bool(_broken_weights(directory) or _pickled(directory))
+    return bool(subject.broken_weights or _pickled(subject.base))
 
 
 def _quantised(directory: Path) -> str | None:
     settings = model_config(directory).get("quantization_config")
     return str(settings.get("quant_method", "quantization_config")) if isinstance(settings, dict) else None
-
-
-def _broken_weights(directory: Path) -> list[str]:
-    """What is wrong with weights that are there in part."""
-    try:
-        files = weight_files(directory) if has_weights(directory) else []
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return [f"{directory / INDEX_FILE} is no index of weights"]
-    problems = [f"{directory} lacks {file.name}, which its index lists" for file in files if not file.is_file()]
-    for file in filter(Path.is_file, files):
-        try:
-            if lacking := missing_bytes(file):
-                problems.append(f"{file} is cut short: {lacking:,} bytes are missing")
-        except (ValueError, KeyError, TypeError, AttributeError):
-            problems.append(f"{file} is no safetensors file")
-    return problems[:SHOWN]

@@ -35,7 +35,6 @@ from mva_ray.checks.tokenizer import (
 from mva_ray.config import Draft, RunConfig, read_config
 from mva_ray.config.document import Problem
 from mva_ray.placement.needs import with_gpus
-from mva_ray.placement.ray_cluster import capacity_there
 
 
 class Needs(Enum):
@@ -124,14 +123,15 @@ def check(config_path: Path, purpose: Purpose, run_dir: Path | str | None = None
         ConfigError: with everything that is wrong with it, in the order of the file.
         RunError: the cluster that RAY_ADDRESS names cannot be joined.
     """
-    found = examine(read_config(config_path), purpose, run_dir)
+    subject = Subject(read_config(config_path), purpose, run_dir)
+    found = examine(subject)
     config = found.finish()
-    return (config if purpose is Purpose.DATA_CHECK else with_gpus(config, capacity_there())), found.warnings
+    return (config if purpose is Purpose.DATA_CHECK else with_gpus(config, subject.capacity)), found.warnings
 
 
-def examine(draft: Draft, purpose: Purpose, run_dir: Path | str | None = None) -> Findings:
+def examine(subject: Subject) -> Findings:
     """Make every check that can be made."""
-    subject = Subject(draft, purpose, run_dir)
+    draft = subject.draft
     with Trials(subject) as trials:
         found = _look(subject, Needs.FILE)
         if draft.config is not None:
@@ -148,7 +148,7 @@ def _look_at_base(subject: Subject) -> list[Finding]:
     if subject.base_directory is None:
         return []
     found = _look(subject, Needs.DIRECTORY)
-    if is_understood(subject.base):
+    if is_understood(subject):
         found += _look(subject, Needs.MODEL)
         found += _look(subject, Needs.TOKENIZER) if is_readable(subject.base) else []
     return found

@@ -35,6 +35,8 @@ def compare_problems(subject: Subject) -> Iterator[Finding]:
     for location, (is_there, message) in refused.items():
         if is_there:
             yield subject.problem(location, message)
+    if config.budget.limits:
+        yield "budget is not used by compare: every method is given compare.candidates"
     for written, used in ((("seed",), "compare.seeds"), (("search", "candidates"), "compare.candidates")):
         if subject.draft.document.get(*written) is not None:
             yield f"{'.'.join(written)} is not used by compare: {used} is"

@@ -6,7 +6,9 @@ from mva_ray.checks.subject import Finding, Purpose, Subject
 from mva_ray.config import RunConfig
 from mva_ray.placement.capacity import Bundle, Capacity, total
 from mva_ray.placement.needs import evaluator_needs, reward_needs, training_needs, with_gpus
-from mva_ray.placement.ray_cluster import capacity_there, on_cluster
+from mva_ray.placement.ray_cluster import on_cluster
+from mva_ray.records import Spent
+from mva_ray.run_dir.spending import HOUR, Prices, used
 
 
 def resource_problems(subject: Subject) -> Iterator[Finding]:
@@ -18,8 +20,10 @@ def resource_problems(subject: Subject) -> Iterator[Finding]:
     clustered = on_cluster()
     if clustered and subject.purpose is Purpose.DATA_CHECK:
         return
-    capacity = capacity_there()
-    for line in shortages(with_gpus(subject.config, capacity), capacity, clustered):
+    capacity = subject.capacity
+    config = with_gpus(subject.config, capacity)
+    yield from endless_limits(config)
+    for line in shortages(config, capacity, clustered):
         yield line if capacity.types is None else subject.problem((), line)
 
 
@@ -32,6 +36,18 @@ def shortages(config: RunConfig, capacity: Capacity, clustered: bool = False) ->
                 where = f"the cluster has {capacity.describe(kind)}" if clustered else _machine(capacity, kind)
                 lines.append(f"{setting} need {amount:g} {kind}, {where}")
     return lines
+
+
+def endless_limits(config: RunConfig) -> list[str]:
+    """One line for each limit of the budget that nothing this config asks for counts towards."""
+    asked = total([*training_needs(config), *evaluator_needs(config), *reward_needs(config, config.rewards)])
+    an_hour = Spent(0, 1, HOUR * asked.get("GPU", 0), HOUR * asked.get("CPU", 0))
+    prices = Prices.of(config.model_dump(include={"prices"}))
+    return [
+        f"budget.{limit} ends nothing: {'nothing reserves a GPU' if limit == 'gpu_hours' else 'all of it is free'} here"
+        for limit in ("gpu_hours", "cost")
+        if limit in config.budget.limits and not used(limit, an_hour, prices)
+    ]
 
 
 def _machine(capacity: Capacity, kind: str) -> str:

@@ -13,7 +13,7 @@ from mva_ray.adapters.fetch import local_directory
 from mva_ray.adapters.prompting import pair_lengths
 from mva_ray.adapters.tokenizer_file import read_tokenizer
 from mva_ray.checks.check import examine
-from mva_ray.checks.subject import Purpose
+from mva_ray.checks.subject import Purpose, Subject
 from mva_ray.config import RunConfig, read_config
 from mva_ray.data.files import read_prompts
 from mva_ray.data.source import PairData, read_source
@@ -31,7 +31,7 @@ def show_data(path: Path, output: TextIO) -> None:
         ConfigError: with every problem of the config and its data, after the tables.
     """
     draft = read_config(path)
-    found = examine(draft, Purpose.DATA_CHECK)
+    found = examine(Subject(draft, Purpose.DATA_CHECK))
     if draft.config is not None:
         console = Console(file=output, highlight=False)
         _print_tables(draft.config, console)

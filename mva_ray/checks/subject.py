@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from pathlib import Path
 
+from mva_ray.adapters.model_size import broken_weights
 from mva_ray.config import Draft, RunConfig
 from mva_ray.config.document import Location, Problem
+from mva_ray.placement.capacity import Capacity
+from mva_ray.placement.ray_cluster import capacity_there
 from mva_ray.run_dir.place import absolute
 
 Finding = Problem | str
@@ -54,6 +58,20 @@ class Subject:
         """Where the run will be, an absolute path or a URL."""
         own = self.config.own_comparison if self.purpose is Purpose.COMPARE else self.config.own_run
         return absolute(self.given_run_dir or own)
+
+    @cached_property
+    def broken_weights(self) -> list[str]:
+        """What is wrong with weights of the base model that are there in part; read once."""
+        return broken_weights(self.base)
+
+    @cached_property
+    def capacity(self) -> Capacity:
+        """What there is and may be started; asked once, as it may have to join a cluster.
+
+        Raises:
+            RunError: the cluster cannot be joined.
+        """
+        return capacity_there()
 
     def problem(self, location: Location, message: str) -> Problem:
         """A problem with the line and the path of the setting that it is about, also where that has its default."""

@@ -44,13 +44,14 @@ class Known(Protocol):
     def start_time(self) -> int | None: ...
 
 
-def exploration(config: Path, run: str, dry_run: bool = False) -> Job:
+def exploration(config: Path, run: str, dry_run: bool = False, log_json: bool = False) -> Job:
     """The exploration of a config as a job, whose driver may start on any head and goes on where the run stands.
 
     Args:
         config: a YAML file; a path in it is relative to its folder, or absolute and then one of the cluster's.
         run: the URL of the run, or a path that all nodes share.
         dry_run: only say what it would do; the job is none of the run's then.
+        log_json: whether the job says everything in JSON, an object a line.
 
     Raises:
         ConfigError: every problem of the config that shows without its data, or what the job would not find.
@@ -64,6 +65,7 @@ def exploration(config: Path, run: str, dry_run: bool = False) -> Job:
     command = ["python", "-m", "mva_ray.explore", "--config", config.name, "--run", run]
     if dry_run:
         return Job(shlex.join([*command, "--dry-run"]), folder, {})
+    command += ["--log-json"] if log_json else []
     return Job(shlex.join(command), folder, {RUN: run})
 
 

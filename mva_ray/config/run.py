@@ -12,6 +12,7 @@ from pydantic import (
     model_validator,
 )
 
+from mva_ray.config.budget import Budget, Prices
 from mva_ray.config.compare import Compare
 from mva_ray.config.constraints import Constraint, constraint_problems
 from mva_ray.config.document import Document, Problem, read_yaml
@@ -61,12 +62,15 @@ class RunConfig(Section):
     ]
     training: Training = Training()
     search: Search = Search()
+    budget: Budget = Budget()
+    prices: Prices | None = None
     compare: Compare = Compare()
     constraints: Annotated[dict[str, Constraint], Field(description="a mapping of names to min and max")] = Field(
         default_factory=dict
     )
     device: Annotated[Literal["auto", "cpu", "gpu"], Field(description="auto, cpu or gpu", exclude=True)] = "auto"
     resources_timeout: Annotated[Positive, A_WEEK, Field(exclude=True)] = 1800.0
+    _written_base_model: str | None = None
     warm_start: Annotated[list[RunPath], Field(description="a list of run directories")] = Field(default_factory=list)
 
     @model_validator(mode="after")
@@ -80,12 +84,29 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _one_budget(self) -> Self:
+        if self.budget.cost is not None and self.prices is None:
+            raise ValueError("budget.cost needs prices: give gpu_hour, cpu_hour or million_tokens")
+        planned, limit = self.search.answers, self.budget.answers
+        if planned and limit and planned > limit:
+            raise ValueError(
+                f"search.answers plans for {planned:,} answers, and budget.answers ends the search before as many "
+                f"({limit:,}): give search.answers less, with room for samples and the held-out front"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _gpus_of_the_device(self) -> Self:
         for name, asked in {"training": self.training.resources, "search": self.search.resources}.items():
             said = "num_gpus" in asked.model_fields_set
             if said and ((self.device == "cpu" and asked.num_gpus) or (self.device == "gpu" and not asked.num_gpus)):
                 raise ValueError(f"device is {self.device}, but {name}.resources.num_gpus is {asked.num_gpus:g}")
         return self
+
+    @property
+    def written_base_model(self) -> str:
+        """As the config says it: where a job of a cluster finds the file is no name for it."""
+        return self._written_base_model or self.base_model
 
     @property
     def own_run(self) -> str:
@@ -185,6 +206,7 @@ def read_config(path: Path) -> Draft:
         config = RunConfig.model_validate(document.data, context={"directory": path.absolute().parent})
     except ValidationError as error:
         return Draft(path, document, None, problems + explain(error, RunConfig, document))
+    config._written_base_model = document.get("base_model")
     problems += _names_of_coefficients(document, config)
     return Draft(path, document, None if problems else config, problems)
 

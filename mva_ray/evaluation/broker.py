@@ -14,7 +14,8 @@ from mva_ray.evaluation.known import KnownAnswer, KnownAnswers
 from mva_ray.evaluation.pool import GeneratorPool
 from mva_ray.evaluation.recorder import Record, Recorder
 from mva_ray.evaluation.scorer import RewardClient, Scorer
-from mva_ray.records import ENGINE_METRICS, Coefficients, Evaluation, Generation
+from mva_ray.placement.capacity import Bundle
+from mva_ray.records import ENGINE_METRICS, Coefficients, Evaluation, Generation, Spent
 
 Places = tuple[int, ...]
 """Which prompts of a split, by their place in it."""
@@ -42,6 +43,7 @@ class EvaluationBroker:
         known: answers and rewards of earlier evaluations.
         piece: a candidate's requests are dealt out to the generators in pieces of this size, so that all of these end
             at the same time; None where what a candidate costs once is worth more.
+        evaluator: what each generator has reserved (`CPU`, `GPU`), to say what a candidate has cost.
     """
 
     def __init__(
@@ -52,8 +54,10 @@ class EvaluationBroker:
         record: Record,
         known: KnownAnswers,
         piece: int | None = None,
+        evaluator: Bundle | None = None,
     ) -> None:
         self._settings = dict(settings)
+        self._evaluator = evaluator or {}
         self._generators = GeneratorPool(generators, piece)
         self._scorers = {name: Scorer(name, reward) for name, reward in rewards.items()}
         self._known = known
@@ -104,12 +108,13 @@ class EvaluationBroker:
     ) -> Evaluation:
         key = setting.split, coefficients
         async with self._one_at_a_time[key]:
-            started = time.monotonic()
+            started, new = time.monotonic(), list[Generation]()
             try:
-                answers = await self._answers(setting, coefficients, prompts)
+                answers = await self._answers(setting, coefficients, prompts, new)
                 scores = await self._scores(setting, [answer.generation for answer in answers])
             except CandidateFailure as failure:
-                return failed(setting, coefficients, failure, self._seconds[key] + time.monotonic() - started)
+                seconds = self._seconds[key] + time.monotonic() - started
+                return failed(setting, coefficients, failure, seconds, self._spent(new))
             finally:
                 self._seconds[key] += time.monotonic() - started
         measured = [name for name in ENGINE_METRICS if all(name in answer.metrics for answer in answers)]
@@ -121,29 +126,34 @@ class EvaluationBroker:
             {value: scores[value] for value in setting.values},
             self._seconds[key],
             metrics | {name: scores[name] for name in setting.extra_rewards},
+            self._spent(new),
         )
 
+    def _spent(self, generated: Sequence[Generation]) -> Spent:
+        seconds = sum(generation.seconds for generation in generated)
+        gpus, cpus = (self._evaluator.get(kind, 0.0) for kind in ("GPU", "CPU"))
+        return Spent(len(generated), sum(one.tokens for one in generated), gpus * seconds, cpus * seconds)
+
     async def _answers(
-        self, setting: EvaluationSetting, coefficients: Coefficients, prompts: Sequence[str]
+        self, setting: EvaluationSetting, coefficients: Coefficients, prompts: Sequence[str], new: list[Generation]
     ) -> list[KnownAnswer]:
-        """One answer a prompt; those that are not known are generated."""
+        """One answer a prompt; those that are not known are generated, and `new` afterwards."""
         known = dict(self._known.answers(setting, coefficients))
         if missing := [prompt for prompt in dict.fromkeys(prompts) if prompt not in known]:
-            generations = await self._generated([(coefficients, prompt) for prompt in missing])
+            generations = await self._generated([(coefficients, prompt) for prompt in missing], new)
             metrics = await self._measured(setting.engine_metrics, generations)
             for generation, measured in zip(generations, metrics, strict=True):
                 known[generation.prompt] = KnownAnswer(generation, measured)
                 self._known.keep_answer(setting, coefficients, known[generation.prompt])
         return [known[prompt] for prompt in prompts]
 
-    async def _generated(self, requests: Sequence[tuple[Coefficients, str]]) -> list[Generation]:
+    async def _generated(self, requests: Sequence[tuple[Coefficients, str]], new: list[Generation]) -> list[Generation]:
         answers: list[Answer] = await self._generators.ask(requests, lambda generator, piece: generator.answer(piece))
-        generations = []
+        new += [answer for answer in answers if isinstance(answer, Generation)]
         for answer in answers:
             if isinstance(answer, CandidateFailure):
                 raise answer
-            generations.append(answer)
-        return generations
+        return list(new)
 
     async def _measured(self, metrics: Sequence[str], generations: Sequence[Generation]) -> list[dict[str, float]]:
         if not metrics:

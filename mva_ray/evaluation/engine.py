@@ -66,7 +66,7 @@ class Row:
     """A request at work: `answer` are new token ids, the end token included.
 
     `log_probabilities` (nats, before any temperature) and `alternatives` (token and log-probability, likeliest first)
-    are those asked for.
+    are those asked for. `seconds` is its share of the engine's work: each step counts for its rows alike.
     """
 
     request: Request
@@ -76,6 +76,7 @@ class Row:
     failure: str | None = None
     done: bool = False
     computed: int = 0
+    seconds: float = 0.0
 
     def __post_init__(self) -> None:
         self.restart()
@@ -184,6 +185,11 @@ class Engine:
         self._release()
 
     @property
+    def rows(self) -> int:
+        """How many it is answering."""
+        return len(self._active)
+
+    @property
     def busy(self) -> bool:
         return bool(self._waiting or self._active or self._suspects)
 
@@ -194,6 +200,7 @@ class Engine:
         Where that raises, the rows at work start again, half of them at a time and so on, until the one is found that
         it fails over alone. Where memory runs out, fewer start again.
         """
+        started = time.perf_counter()
         try:
             if self._should_admit():
                 self._admit()
@@ -207,6 +214,8 @@ class Engine:
             else:
                 for row in self._active:
                     row.failure = f"{type(error).__name__}: {error}"
+        for row in self._active:
+            row.seconds += (time.perf_counter() - started) / len(self._active)
         self._release()
 
     def answer(self, requests: Iterable[Request]) -> list[Row]:

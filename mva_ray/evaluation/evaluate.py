@@ -12,7 +12,16 @@ from typing import Any
 from mva_ray.constraints import Limits
 from mva_ray.errors import CandidateFailure
 from mva_ray.evaluation.metrics import text_metrics
-from mva_ray.records import ENGINE_METRICS, Evaluation, Generation, ScoredGeneration, in_order, rounded
+from mva_ray.records import (
+    ENGINE_METRICS,
+    NOTHING_SPENT,
+    Evaluation,
+    Generation,
+    ScoredGeneration,
+    Spent,
+    in_order,
+    rounded,
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,7 @@ def succeeded(
     rewards: Mapping[str, Sequence[float]],
     seconds: float,
     metrics: Mapping[str, Sequence[float]] | None = None,
+    spent: Spent = NOTHING_SPENT,
 ) -> Evaluation:
     """The mean reward of each value over the prompts, its standard error s / sqrt(n) (0 for one prompt), mean metrics.
 
@@ -85,7 +95,7 @@ def succeeded(
     )
     every = [text_metrics(row.generation) | row.metrics for row in scored]
     return Evaluation(
-        **_shared(setting, coefficients, seconds),
+        **_shared(setting, coefficients, seconds, spent),
         status="ok" if len(generations) == len(setting.prompts) else "partial",
         reward_mean={value: fmean(rewards[value]) for value in setting.values},
         reward_se={value: _standard_error(rewards[value]) for value in setting.values},
@@ -112,11 +122,15 @@ def on_prompts(setting: EvaluationSetting, evaluation: Evaluation, prompts: Sequ
 
 
 def failed(
-    setting: EvaluationSetting, coefficients: Sequence[float], failure: CandidateFailure, seconds: float
+    setting: EvaluationSetting,
+    coefficients: Sequence[float],
+    failure: CandidateFailure,
+    seconds: float,
+    spent: Spent = NOTHING_SPENT,
 ) -> Evaluation:
     """A typed failure of one candidate: a row of its own, without rewards."""
     return Evaluation(
-        **_shared(setting, coefficients, seconds),
+        **_shared(setting, coefficients, seconds, spent),
         status="failed",
         reward_mean={},
         reward_se={},
@@ -127,7 +141,7 @@ def failed(
     )
 
 
-def _shared(setting: EvaluationSetting, coefficients: Sequence[float], seconds: float) -> dict[str, Any]:
+def _shared(setting: EvaluationSetting, coefficients: Sequence[float], seconds: float, spent: Spent) -> dict[str, Any]:
     return {
         "candidate": candidate_id(tuple(setting.adapters), coefficients),
         "context": setting.context,
@@ -140,6 +154,7 @@ def _shared(setting: EvaluationSetting, coefficients: Sequence[float], seconds: 
         "rewards": {**setting.rewards, **setting.extra_rewards},
         "seed": setting.seed,
         "seconds": seconds,
+        "spent": spent,
         "created_at": datetime.now(UTC),
     }
 

@@ -65,6 +65,11 @@ class LocalGenerator:
         self._engine = load_engine(base_model, adapters, self._ends, settings.max_new_tokens, settings.batch_size, gpus)
 
     @property
+    def rows(self) -> int:
+        """How many are at work at once now."""
+        return self._engine.rows
+
+    @property
     def busy(self) -> bool:
         return self._engine.busy
 
@@ -156,7 +161,7 @@ class LocalGenerator:
         ended = row.answer[-1] in self._ends.every
         said = row.answer[:-1] if ended else row.answer
         completion = self._tokenizer.decode(said, skip_special_tokens=True)
-        return Generation(prompt, completion.strip(), len(said), truncated=not ended, ids=tuple(row.answer))
+        return Generation(prompt, completion.strip(), len(said), not ended, tuple(row.answer), row.seconds)
 
 
 def load_engine(

@@ -7,6 +7,7 @@ from typing import Any
 
 import ray
 from ray.actor import ActorHandle
+from ray.util.metrics import Gauge
 
 from mva_ray.config import RunConfig
 from mva_ray.config.reward import RewardSettings
@@ -31,6 +32,11 @@ class EngineActor(SharedEngine):
     def __init__(self, make: Callable[[float], SteppedGenerator], threads: int | None) -> None:
         own = reserved(threads)
         super().__init__(partial(make, own.gpus), own.n_threads)
+        self._rows = Gauge("mva_ray_engine_rows", "Rows that an evaluator is answering")
+
+    async def _step(self) -> None:
+        await super()._step()
+        self._rows.set(self.generator.rows)
 
 
 class RewardActor:

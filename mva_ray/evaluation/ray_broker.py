@@ -15,6 +15,7 @@ from mva_ray.evaluation.known import KnownAnswers
 from mva_ray.evaluation.ray_actors import ANY_NUMBER, report_truncation, start_generators, start_rewards
 from mva_ray.evaluation.recorder import Record
 from mva_ray.evaluation.scorer import RewardClient
+from mva_ray.placement.capacity import Bundle, Reserving, unmetered
 from mva_ray.placement.needs import evaluator_needs, reward_needs
 from mva_ray.placement.ray_group import Group, beside_driver
 from mva_ray.records import AdapterRef, Coefficients, Evaluation
@@ -33,6 +34,7 @@ def evaluation_broker(
     settings: Mapping[str, EvaluationSetting],
     record: Record,
     known: KnownAnswers,
+    reserving: Reserving = unmetered,
 ) -> Iterator[Broker]:
     """A broker with its generators and rewards, as long as the context lasts.
 
@@ -40,11 +42,11 @@ def evaluation_broker(
         RunError: there is no room for them.
     """
     evaluators, names = evaluator_needs(config), list(config.rewards)
-    with Group([*evaluators, *reward_needs(config, names)], config.resources_timeout) as group:
+    with Group([*evaluators, *reward_needs(config, names)], config.resources_timeout, reserving) as group:
         generators = start_generators(config, config.base_model, adapters, group.places[: len(evaluators)])
         rewards = start_rewards(config, names, group.places[len(evaluators) :])
         piece = None if config.engine.openai else PIECE
-        broker = start_broker(settings, generators, rewards, record, known, piece)
+        broker = start_broker(settings, generators, rewards, record, known, piece, evaluators[0])
         try:
             yield broker
             report_truncation(ray.get(broker.truncated.remote()))
@@ -59,10 +61,11 @@ def start_broker(
     record: Record,
     known: KnownAnswers,
     piece: int | None = None,
+    evaluator: Bundle | None = None,
 ) -> Broker:
     """An `EvaluationBroker` over these; see there."""
     actor = ray.remote(EvaluationBroker).options(**beside_driver(), max_concurrency=ANY_NUMBER)
-    return actor.remote(dict(settings), list(generators), dict(rewards), record, known, piece)
+    return actor.remote(dict(settings), list(generators), dict(rewards), record, known, piece, evaluator)
 
 
 def evaluate_all(broker: Broker, split: str, candidates: Sequence[Coefficients]) -> Iterator[Evaluation]:

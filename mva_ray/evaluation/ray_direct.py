@@ -12,6 +12,7 @@ from mva_ray.evaluation.in_order import in_order
 from mva_ray.evaluation.pool import GeneratorPool
 from mva_ray.evaluation.ray_actors import report_truncation, start_generators, start_rewards
 from mva_ray.evaluation.scorer import Scorer
+from mva_ray.placement.capacity import Reserving, unmetered
 from mva_ray.placement.needs import evaluator_needs, reward_needs
 from mva_ray.placement.ray_group import Group
 from mva_ray.records import Generation
@@ -22,7 +23,9 @@ AT_ONCE = 2
 """Batches of a generator: it answers one, and the next is there. A kill loses no more than these."""
 
 
-def sample_all(config: RunConfig, prompts: Sequence[str], batch: int) -> Iterator[list[list[Generation]]]:
+def sample_all(
+    config: RunConfig, prompts: Sequence[str], batch: int, reserving: Reserving = unmetered
+) -> Iterator[list[list[Generation]]]:
     """Completions of the base model for preference pairs: `batch` prompts at a time, in order, a list for each prompt.
 
     Raises:
@@ -33,7 +36,7 @@ def sample_all(config: RunConfig, prompts: Sequence[str], batch: int) -> Iterato
         return await generator.sample(some, config.sampling, config.seed)
 
     needs = evaluator_needs(config)
-    with Group(needs, config.resources_timeout) as group:
+    with Group(needs, config.resources_timeout, reserving) as group:
         pool = GeneratorPool(start_generators(config, config.base_model, [], group.places))
         batches = (prompts[start : start + batch] for start in range(0, len(prompts), batch))
         try:
@@ -43,12 +46,12 @@ def sample_all(config: RunConfig, prompts: Sequence[str], batch: int) -> Iterato
 
 
 @contextmanager
-def scoring(config: RunConfig, names: Sequence[str], what: str) -> Iterator[Score]:
+def scoring(config: RunConfig, names: Sequence[str], what: str, reserving: Reserving = unmetered) -> Iterator[Score]:
     """Rewards of the run at work, as `score(name, prompts, completions)`: one number a completion.
 
     `what` says in errors what is scored: there is no candidate that could fail, so a reward that fails is a RunError.
     """
-    with Group(reward_needs(config, names), config.resources_timeout) as group:
+    with Group(reward_needs(config, names), config.resources_timeout, reserving) as group:
         rewards = start_rewards(config, names, group.places)
         scorers = {name: Scorer(name, reward) for name, reward in rewards.items()}
         with asyncio.Runner() as loop:

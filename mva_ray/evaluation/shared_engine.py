@@ -39,6 +39,11 @@ class Stepped(Protocol):
 class SteppedGenerator(Stepped, Protocol):
     """A generator whose calls are begun, and done by steps."""
 
+    @property
+    def rows(self) -> int:
+        """How many rows are at work at once now."""
+        ...
+
     def begin_answers(self, requests: Sequence[tuple[Coefficients, str]]) -> Pending[list[Answer]]: ...
 
     def begin_samples(

@@ -1,12 +1,21 @@
 """What there is to run on, and what may be started besides."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 Bundle = Mapping[str, float]
 """Amounts by resource, such as {"CPU": 2, "GPU": 1}: what a node has, or what one process reserves on one node."""
+
+Reserving = Callable[[Sequence[Bundle]], AbstractContextManager[object]]
+"""A context for as long as bundles are reserved, such as one that counts what they cost."""
+
+
+def unmetered(bundles: Sequence[Bundle]) -> AbstractContextManager[object]:
+    """Counts nothing."""
+    return nullcontext()
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from ray.util.placement_group import PlacementGroup, placement_group, placement_
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from mva_ray.errors import GOES_ON, NoRoom, RunError
-from mva_ray.placement.capacity import Bundle
+from mva_ray.placement.capacity import Bundle, Reserving, unmetered
 from mva_ray.placement.ray_cluster import capacity_now, free_now, own_node
 from mva_ray.placement.waiting import Wait
 
@@ -78,10 +78,12 @@ class Group:
     Args:
         bundles: one a process; what reserves nothing goes beside the driver.
         limit: seconds to wait for it.
+        reserving: entered when all of it is placed, for as long as the group lasts.
     """
 
-    def __init__(self, bundles: Sequence[Bundle], limit: float) -> None:
+    def __init__(self, bundles: Sequence[Bundle], limit: float, reserving: Reserving = unmetered) -> None:
         self._limit = limit
+        self._reserved = reserving(bundles)
         self._bundles = list(bundles)
         self._wait = wait_for([each for each in bundles if each], limit)
         self._done = threading.Event()
@@ -102,6 +104,7 @@ class Group:
             self._remove()
             raise
         self._wait.is_over()
+        self._reserved.__enter__()
         self._watch.start()
         return self
 
@@ -111,6 +114,7 @@ class Group:
         self._done.set()
         self._watch.join()
         self._remove()
+        self._reserved.__exit__(kind, error, trace)
 
     @property
     def places(self) -> list[Place]:

@@ -17,6 +17,9 @@ def changed_settings(before: Mapping[str, Any], after: Mapping[str, Any], prefix
         old, new = before.get(name), after.get(name)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             lines += changed_settings(old, new, f"{prefix}{name}.")
+        elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+            first, second = ({f"{name}[{index}]": entry for index, entry in enumerate(each)} for each in (old, new))
+            lines += changed_settings(first, second, prefix)
         elif old != new and not _has_moved(old, new):
             lines.append(f"{prefix}{name}: {json.dumps(old)} -> {json.dumps(new)}")
     return lines

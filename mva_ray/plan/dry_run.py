@@ -1,6 +1,7 @@
 """`mva-ray explore --dry-run`: checks all that can be checked offline and prints the plan, computing nothing."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich import box
@@ -9,13 +10,14 @@ from rich.table import Table
 
 from mva_ray.adapters.fetch import known_directory
 from mva_ray.adapters.model_size import ModelSize
-from mva_ray.checks.resources import shortages
+from mva_ray.checks.resources import endless_limits, shortages
 from mva_ray.config import RunConfig
 from mva_ray.config.engine import OpenAiServer
 from mva_ray.config.reward import Resources
 from mva_ray.errors import ConfigError
 from mva_ray.evaluation.row_limit import FIRST
-from mva_ray.placement.capacity import Capacity
+from mva_ray.placement.capacity import Bundle, Capacity, total
+from mva_ray.placement.needs import evaluator_needs, reward_needs, training_needs
 from mva_ray.placement.ray_cluster import capacity_there, on_cluster
 from mva_ray.plan.estimate import (
     BFLOAT16,
@@ -27,6 +29,8 @@ from mva_ray.plan.estimate import (
     training_bytes,
 )
 from mva_ray.plan.forecast import Forecast, Lengths, make_forecast
+from mva_ray.records import Spent
+from mva_ray.run_dir.spending import EVALUATIONS, HOUR, TRAINING, Prices, amount
 
 BYTES_A_TOKEN = 5
 """Of text on disk: four letters and their share of everything around them."""
@@ -50,7 +54,13 @@ def dry_run(config_path: Path, run_dir: Path | str | None) -> None:
     console.print(_actors(forecast))
     capacity = capacity_there()
     lacking, may_grow = shortages(forecast.config, capacity, on_cluster()), capacity.types is None
-    for line in [*_notes(forecast, capacity), *warnings, *(lacking if may_grow else ())]:
+    for line in [
+        *_notes(forecast, capacity),
+        *_costs(forecast),
+        *endless_limits(forecast.config),
+        *warnings,
+        *(lacking if may_grow else ()),
+    ]:
         console.print(f"- {line}")
     if lacking and not may_grow:
         raise ConfigError(str(config_path), lacking)
@@ -113,8 +123,8 @@ def _memory(forecast: Forecast, size: ModelSize) -> Table:
     for name, parts_of in phases.items():
         gpu, cpu = parts_of(forecast, size, BFLOAT16), parts_of(forecast, size, FLOAT32)
         table.add_row(f"each {name}", readable(sum(gpu.values())), readable(sum(cpu.values())), style="bold")
-        for part, amount in gpu.items():
-            table.add_row(f"  {part}", readable(amount), readable(cpu[part]))
+        for part, size_of in gpu.items():
+            table.add_row(f"  {part}", readable(size_of), readable(cpu[part]))
     return table
 
 
@@ -194,6 +204,35 @@ def _where(config: RunConfig, capacity: Capacity) -> Iterator[str]:
     classifiers = [name for name, reward in config.rewards.items() if reward.model and not reward.resources.num_gpus]
     if classifiers and capacity.possible("GPU"):
         yield f"no GPU is asked for by the rewards {', '.join(classifiers)}: they score on CPUs"
+
+
+def _costs(forecast: Forecast) -> Iterator[str]:
+    """What the run will cost at most in answers and tokens; hours at the pace of what was spent here so far."""
+    config, so_far = forecast.config, forecast.spending
+    answers = forecast.sampled + sum(forecast.answers.values())
+    most = Spent(answers, answers * config.generation.max_new_tokens)
+    yield f"answers in all, at most: {so_far.text(most)}" + (" for tokens, hours besides" if so_far.prices else "")
+    phases = {TRAINING: training_needs(config) if config.trained_values else []}
+    phases[EVALUATIONS] = [*evaluator_needs(config), *reward_needs(config, config.rewards)]
+    for phase, bundles in phases.items():
+        if bundles:
+            yield f"an hour of {phase} reserves {_hour(total(bundles), so_far.prices)}"
+    if so_far.phases:
+        yield f"spent here so far: {so_far.text(so_far.total)}"
+    if so_far.candidates:
+        held, left = so_far.phases[EVALUATIONS], sum(forecast.answers.values()) - so_far.shares.answers
+        pace = replace(held, answers=0, tokens=0).times(max(0, left) / so_far.shares.answers)
+        yield f"at that pace, the evaluations that are left: {so_far.text(replace(pace, answers=max(0, left)))} at most"
+    for limit, most_of_it in config.budget.limits.items():
+        yield f"budget.{limit}: {amount(limit, so_far.used(limit))} of {amount(limit, most_of_it)} used"
+    if (limit_of_answers := config.budget.answers) and so_far.total.answers + answers > limit_of_answers:
+        yield f"budget.answers ({limit_of_answers:,}) may end the search early"
+
+
+def _hour(reserved: Bundle, prices: Prices | None) -> str:
+    spent = Spent(gpu_seconds=HOUR * reserved.get("GPU", 0), cpu_seconds=HOUR * reserved.get("CPU", 0))
+    amounts = " and ".join(f"{number:g} {kind}" for kind, number in reserved.items()) or "nothing"
+    return f"{amounts}, {prices.cost(spent):,.4g} in money" if prices else amounts
 
 
 def _earlier_counts(config: RunConfig) -> dict[str, int]:

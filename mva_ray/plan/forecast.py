@@ -20,8 +20,9 @@ from mva_ray.data.files import read_prompts
 from mva_ray.data.source import read_pairs
 from mva_ray.evaluation.evaluate import hash_prompts
 from mva_ray.plan.keys import make_plan
-from mva_ray.records import SPLITS, PreferencePair, Prompt
+from mva_ray.records import SPLITS, Evaluation, PreferencePair, Prompt
 from mva_ray.run_dir.layout import TABLE, RunDirectory
+from mva_ray.run_dir.spending import Spending, read_phases, spending
 
 TOKENS_A_WORD = 4 / 3
 """Where there is no tokenizer: English prose has about three words in four tokens."""
@@ -114,6 +115,19 @@ class Forecast:
         most, singles = searched // prompts["search"], len(self.config.values) + 1
         held_out = max(singles, min(search.candidates, most + singles))
         return {"search": searched, "held_out": held_out * prompts["held_out"]}
+
+    @cached_property
+    def spending(self) -> Spending:
+        """What was spent in this directory so far."""
+        settings = self.config.model_dump(include={"prices"})
+        return spending(self._rows(), read_phases(self._directory.spent), settings)
+
+    def _rows(self) -> list[Evaluation]:
+        if not self._directory.store.names(TABLE):
+            return []
+        from mva_ray.table import ParetoTable  # takes a second, and there may be none
+
+        return ParetoTable(self.run_dir).evaluations()
 
     def stages(self) -> list[Stage]:
         """Every stage, in the order of a run."""

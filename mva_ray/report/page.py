@@ -27,6 +27,7 @@ from mva_ray.report.points import (
 )
 from mva_ray.run_dir.layout import RunDirectory
 from mva_ray.run_dir.run_state import RunState
+from mva_ray.run_dir.spending import Spending, read_phases, spending
 from mva_ray.table import ParetoTable
 
 REFERENCES = ("base", "single", "ones", "convex")
@@ -53,10 +54,17 @@ def render_page(run: RunDirectory, state: RunState, table: ParetoTable) -> str:
         figures=_figures(points, state.coefficients, curves),
         conflict=run.conflict.read_object(),
         pairs=run.pair_counts.read_object(),
+        spending=_spending(run, table),
         timings=run.timings.read_object(),
         nonce=secrets.token_urlsafe(16),
         plotly_js=Markup(get_plotlyjs()),
     )
+
+
+def _spending(run: RunDirectory, table: ParetoTable) -> Spending:
+    """Of a run without a plan, as tests and earlier versions have it, without prices."""
+    settings = (run.plan.read_object() or {}).get("settings") or {}
+    return spending(table.evaluations(), read_phases(run.spent), settings)
 
 
 def _template() -> Template:

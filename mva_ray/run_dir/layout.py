@@ -45,6 +45,11 @@ class RunDirectory:
         return self._file("timings.json")
 
     @property
+    def spent(self) -> File:
+        """What each phase has reserved, and how many samples it has drawn."""
+        return self._file("spent.json")
+
+    @property
     def conflict(self) -> File:
         """The correlation of rewards on the base model's samples."""
         return self._file("conflict.json")

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from mva_ray.errors import DamagedFile
@@ -45,7 +44,7 @@ class SampleStore:
 
     def append(self, samples: Sequence[Sequence[Generation]]) -> None:
         """Store the samples of some more prompts, all of them or none; on disk when this returns."""
-        batch = [[asdict(generation) for generation in generations] for generations in samples]
+        batch = [[generation.content() for generation in generations] for generations in samples]
         self._file.append((json.dumps(batch) + "\n").encode())
 
 

@@ -55,6 +55,10 @@ class RoundsSearcher(Searcher):
     def restore(self, checkpoint_path: str) -> None:
         """See `save`."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles it with its own settings, to restore what is never restored: rounds may hold locks."""
+        return {}
+
     def _result(self, place: int, result: dict[str, Any] | None) -> Result:
         proposal = self._proposals[place]
         assert proposal is not None

@@ -5,19 +5,20 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from mva_ray.constraints import Limits, constraint_values
-from mva_ray.records import Coefficients, Evaluation, Outcome, Proposal, in_order
+from mva_ray.records import NOTHING_SPENT, Coefficients, Evaluation, Outcome, Proposal, Spent, in_order
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a candidate. `error` is why it failed."""
+    """What came of a candidate. `error` is why it failed, `spent` what it has just cost: nothing where it was known."""
 
     outcome: Outcome
     error: str | None = None
+    spent: Spent = NOTHING_SPENT
 
     @classmethod
-    def failed(cls, coefficients: Coefficients, error: str) -> Self:
-        return cls(Outcome(coefficients, None), error)
+    def failed(cls, coefficients: Coefficients, error: str, spent: Spent = NOTHING_SPENT) -> Self:
+        return cls(Outcome(coefficients, None), error, spent)
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,11 @@ class Reader:
             rewards: [n][k] of each prompt, in its order, where the evaluation comes without its generations.
         """
         if evaluation.status == "failed":
-            return Result.failed(proposal.coefficients, evaluation.error or "unknown")
+            return Result.failed(proposal.coefficients, evaluation.error or "unknown", evaluation.spent)
         means, errors = (in_order(part, self.values) for part in (evaluation.reward_mean, evaluation.reward_se))
         if rewards is None:
             rewards = [in_order(scored.rewards, self.values) for scored in evaluation.generations]
         places = range(len(rewards)) if proposal.prompts is None else proposal.prompts
         answers = dict(zip(places, map(tuple, rewards), strict=True)) if rewards else {}
         constraints = constraint_values(evaluation, self.limits)
-        return Result(Outcome(proposal.coefficients, means, errors, constraints, answers))
+        return Result(Outcome(proposal.coefficients, means, errors, constraints, answers), spent=evaluation.spent)

@@ -90,12 +90,15 @@ def write_status(status: Status, stdout: TextIO) -> None:
         "hypervolume": f"{status.hypervolume:.3f} of the box so far" if status.hypervolume is not None else "",
         "answers": f"{status.answers:,}, {status.tokens:,} tokens"
         + (f", {status.tokens_a_second:,.0f} tokens a second" if status.tokens_a_second else ""),
+        **(status.spent.lines(status.limits) if status.spent.phases else {}),
         "last row": f"{_duration(datetime.now(UTC) - status.last)} ago" if status.last else "none yet",
     }
     console.print(status.name, style="bold", markup=False)
     for name, text in lines.items():
         if text:
             console.print(f"{name:12} {text}", markup=False, soft_wrap=True)
+    if status.ended_by:
+        console.print(status.ended_by, markup=False, soft_wrap=True)
     for failure in status.failures:
         line = f"{'failed':12} {failure.count} by {failure.kind}; the newest: {failure.error}"
         console.print(line, markup=False, soft_wrap=True)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from mva_ray.records import Evaluation
     from mva_ray.run_dir.layout import RunDirectory
+    from mva_ray.run_dir.spending import Spending
 
 LAST = 16
 """Evaluations whose pace tells the time that is left."""
@@ -46,6 +47,9 @@ class Status:
         hypervolume: of the front of the search prompts, as a share of the box between the worst and the best mean
             reward of every value so far; higher is better. None where a value has one reward alone.
         failures: of both splits, the most frequent first.
+        spent: by all starts of the run, with prices where the config has them.
+        limits: of the config's `budget`, those there are.
+        ended_by: why the search ended before all its candidates were evaluated.
         last: when the newest row was written; None without rows.
         left: of this stage, at the pace of the last evaluations; None where that is not known.
     """
@@ -64,6 +68,9 @@ class Status:
     tokens_a_second: float | None
     hypervolume: float | None
     failures: Sequence[Failure]
+    spent: "Spending"
+    limits: Mapping[str, float]
+    ended_by: str | None
     last: datetime | None
     left: timedelta | None
 
@@ -76,6 +83,8 @@ def status(run: Path | str) -> Status:
         DamagedFile: a file of the run cannot be read.
     """
     from mva_ray.run_dir.layout import RunDirectory
+    from mva_ray.run_dir.spending import ended_by, read_phases, spending
+    from mva_ray.table.schema import from_arrow
     from mva_ray.table.snapshot import snapshot
 
     directory = RunDirectory(run)
@@ -109,6 +118,9 @@ def status(run: Path | str) -> Status:
         tokens_a_second=sum(map(_tokens, at_work[-LAST:])) / len(at_work[-LAST:]) / pace if pace else None,
         hypervolume=_hypervolume(frame, list(adapters)) if frame is not None else None,
         failures=_failures(rows),
+        spent=spending(from_arrow(kept.read.table) if kept else [], read_phases(directory.spent), plan["settings"]),
+        limits={name: limit for name, limit in (plan["settings"].get("budget") or {}).items() if limit is not None},
+        ended_by=ended_by(directory.search),
         last=max((row.created_at for row in rows), default=None),
         left=timedelta(seconds=missing * pace) if pace and missing > 0 and stage != "finished" else None,
     )

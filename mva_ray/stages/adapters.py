@@ -2,13 +2,15 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
 from mva_ray.adapters.hashes import delta_hash
+from mva_ray.placement.needs import training_needs
 from mva_ray.records import AdapterRef
+from mva_ray.run_dir.spending import TRAINING
 from mva_ray.run_dir.store import Directory
 from mva_ray.stages.pairs import Pairs
 from mva_ray.stages.run import Run
@@ -30,7 +32,9 @@ def value_adapters(run: Run, pairs: Pairs) -> list[AdapterRef]:
     jobs = _training_jobs(run, pairs, directories)
     if not all(job.is_done for job in jobs):
         run.start_ray()
-        for name, seconds in train_with_progress(jobs, run.directory.ray, run.config.resources_timeout).items():
+        with run.meter.reserved(TRAINING, training_needs(run.config)) as clock:
+            took = train_with_progress(jobs, run.directory.ray, run.config.resources_timeout, clock.look)
+        for name, seconds in took.items():
             run.add_time(f"adapter '{name}'", seconds)
     adapters = [AdapterRef(name, each.place, delta_hash(each.fetch())) for name, each in directories.items()]
     run.directory.adapter_paths.write_json({ref.value: ref.path for ref in adapters})
@@ -55,7 +59,12 @@ def _training_jobs(run: Run, pairs: Pairs, directories: Mapping[str, Directory])
     ]
 
 
-def train_with_progress(jobs: Sequence[TrainingJob], storage: Path | str, patience: float) -> dict[str, float]:
+def train_with_progress(
+    jobs: Sequence[TrainingJob],
+    storage: Path | str,
+    patience: float,
+    on_look: Callable[[bool], None] = lambda waiting: None,
+) -> dict[str, float]:
     """Train what is missing, in order. Seconds by job: a step's time since the step before belongs to its job.
 
     Raises:
@@ -77,5 +86,5 @@ def train_with_progress(jobs: Sequence[TrainingJob], storage: Path | str, patien
             seconds[name] += now - before
             before = now
 
-        train_on_ray(jobs, storage, on_step, patience)
+        train_on_ray(jobs, storage, on_step, patience, on_look)
     return dict(seconds)

@@ -13,6 +13,7 @@ from mva_ray.evaluation.evaluate import EvaluationSetting
 from mva_ray.evaluation.known import KnownAnswers, earlier_candidates, summary
 from mva_ray.records import AdapterRef, Coefficients, Evaluation, in_order
 from mva_ray.run_dir.run_state import RunState
+from mva_ray.run_dir.spending import EVALUATIONS, Spending, spending
 from mva_ray.search.references import in_blocks, most_references, reference_candidates
 from mva_ray.stages.run import Run
 from mva_ray.stages.warm_start import earlier_runs
@@ -63,7 +64,8 @@ class Evaluations:
             self._run.start_ray()
             rows = [*self._earlier, *self.table.evaluations(with_generations=True)]
             known = KnownAnswers(rows)
-            actors = evaluation_broker(self._run.shared, self._adapters, self.settings, self.table.append, known)
+            record, reserving = self.table.append, self._run.meter.reserving(EVALUATIONS)
+            actors = evaluation_broker(self._run.shared, self._adapters, self.settings, record, known, reserving)
             self._broker = self._stack.enter_context(actors)
         return self._broker
 
@@ -81,6 +83,11 @@ class Evaluations:
             if current and is_measured(row, setting.constraints):
                 found.setdefault(in_order(row.coefficients, setting.adapters), []).append(row)
         return {row: sorted(rows, key=lambda one: one.n_prompts) for row, rows in found.items()}
+
+    def spending(self) -> Spending:
+        """What the run has cost by now."""
+        settings = self._run.config.model_dump(include={"prices"})
+        return spending(self.table.evaluations(), self._run.meter.phases(), settings)
 
     def evaluate(self, split: str, candidates: Sequence[Coefficients], what: str, stage: str) -> None:
         """Evaluate those that are not known yet; the broker records them, and the time it takes is the stage's."""
@@ -110,7 +117,7 @@ class Evaluations:
             split=split,
             prompts=plan.prompts[split],
             values=tuple(config.value_names),
-            base_model=f"{config.base_model} {plan.base_hash[:12]}",
+            base_model=f"{config.written_base_model} {plan.base_hash[:12]}",
             adapters={ref.value: ref.sha256 for ref in self._adapters},
             rewards=plan.rewards,
             seed=config.seed,

@@ -10,7 +10,8 @@ from mva_ray.data.conflict import within_prompt_correlation
 from mva_ray.data.pairs import PairSet, best_against_worst
 from mva_ray.data.source import read_pairs
 from mva_ray.errors import DamagedFile, RunError
-from mva_ray.records import Generation, PreferencePair
+from mva_ray.records import Generation, PreferencePair, Spent
+from mva_ray.run_dir.spending import PAIRS
 from mva_ray.stages.run import Run
 
 Pairs = dict[str, tuple[PreferencePair, ...]]
@@ -54,8 +55,11 @@ def _samples(run: Run) -> list[list[Generation]]:
     run.start_ray()
     width = max(1, 2 * run.rows // run.config.sampling.completions_per_prompt)
     with tqdm(total=len(prompts), initial=len(samples), desc="sampling pairs", unit="prompt") as bar:
-        for drawn in sample_all(run.shared, prompts[len(samples) :], width):
+        reserving = run.meter.reserving(PAIRS)
+        for drawn in sample_all(run.shared, prompts[len(samples) :], width, reserving):
             store.append(drawn)
+            answers = [answer for of_prompt in drawn for answer in of_prompt]
+            run.meter.add(PAIRS, Spent(len(answers), sum(answer.tokens for answer in answers)))
             samples += drawn
             bar.update(len(drawn))
     return samples
@@ -73,7 +77,7 @@ def _scores(run: Run, samples: Sequence[Sequence[Generation]]) -> Scores:
 
         run.start_ray()
         prompts, completions = zip(*((row.prompt, row.completion) for rows in samples for row in rows), strict=True)
-        with scoring(run.shared, missing, "the base model's samples") as score:
+        with scoring(run.shared, missing, "the base model's samples", run.meter.reserving(PAIRS)) as score:
             for value in missing:
                 numbers = iter(score(value, prompts, completions))
                 scores[value] = [[next(numbers) for _ in generations] for generations in samples]

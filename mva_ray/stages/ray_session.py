@@ -1,6 +1,8 @@
 """The Ray that a run lives in: joined or started."""
 
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from types import TracebackType
 from typing import Self
 
@@ -26,14 +28,16 @@ ENVIRONMENT = {
 class RaySession:
     """Ray from the first `start` to the end of the context: the cluster that RAY_ADDRESS names, else a local one.
 
-    Every node has to see the store of the run.
+    Every node has to see the store of the run. `beside` is a context entered as soon as there is Ray, such as metrics.
 
     Workers of a local one keep their big buffers: glibc gives them back after every step and maps them again, a
     third of a DPO step on CPU.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, beside: Callable[[], AbstractContextManager[object]] = nullcontext) -> None:
         self._store = store
+        self._beside = beside
+        self._stack = ExitStack()
         self._started = False
 
     def start(self) -> None:
@@ -49,6 +53,7 @@ class RaySession:
         join_ray()
         catch_signals()
         check_visible(self._store)
+        self._stack.enter_context(self._beside())
 
     def __enter__(self) -> Self:
         return self
@@ -60,6 +65,7 @@ class RaySession:
         Raises:
             RunError: one of Ray's processes failed, with its cause.
         """
+        self._stack.close()
         if self._started:
             _end(error)
         if error is not None and not isinstance(error, MvaError) and out_of_space(error):

@@ -19,6 +19,7 @@ from mva_ray.plan.changes import changed_settings
 from mva_ray.plan.keys import Plan
 from mva_ray.run_dir.layout import RunDirectory
 from mva_ray.run_dir.place import is_url
+from mva_ray.stages.meter import Meter
 
 T = TypeVar("T", Value, Constraint)
 
@@ -48,11 +49,17 @@ class Run:
         if before is not None and before != {"stages": stages, "settings": settings}:
             if not all(isinstance(before.get(part), dict) for part in ("stages", "settings")):
                 raise DamagedFile(self.directory.plan.place, "it has no stages and settings")
-            for line in changed_settings(before["settings"], settings) or ["a prompt file, a model or a reward"]:
+            changes = changed_settings(before["settings"], settings)
+            if not changes and before["stages"] != stages:
+                changes = ["a prompt file, a model or a reward"]
+            for line in changes:
                 print(f"changed since the last run: {line}")
             anew = [stage for stage, stage_key in stages.items() if before["stages"].get(stage) != stage_key]
             kept = [stage for stage in stages if stage not in anew]
-            print(f"  invalid, computed anew: {', '.join(anew) or 'nothing'}\n  kept: {', '.join(kept) or 'nothing'}")
+            if changes:
+                print(
+                    f"  invalid, computed anew: {', '.join(anew) or 'nothing'}\n  kept: {', '.join(kept) or 'nothing'}"
+                )
         self.directory.plan.write_json({"stages": stages, "settings": settings})
 
     @contextmanager
@@ -70,6 +77,11 @@ class Run:
             raise DamagedFile(self.directory.timings.place, f"{stage} is no number of seconds")
         timings[stage] = round(before + seconds, 1)
         self.directory.timings.write_json(timings)
+
+    @cached_property
+    def meter(self) -> Meter:
+        """What the run has cost so far."""
+        return Meter(self.directory.spent)
 
     @cached_property
     def shared(self) -> RunConfig:

@@ -1,5 +1,6 @@
 """Stage 3, the search: coefficients are proposed and evaluated on the search prompts until the budget is spent."""
 
+import logging
 from collections.abc import Iterable
 
 from tqdm.auto import tqdm
@@ -8,12 +9,15 @@ from mva_ray.errors import GOES_ON, RunError
 from mva_ray.evaluation.evaluate import on_prompts
 from mva_ray.plan.keys import key
 from mva_ray.records import Coefficients, Proposal
+from mva_ray.search.allowance import Allowance, HeldOut
 from mva_ray.search.finished import is_finished, note_finished
 from mva_ray.search.proposer import make_proposer
 from mva_ray.search.results import Reader, Result
 from mva_ray.search.rounds import Rounds
 from mva_ray.stages.evaluations import Evaluations
 from mva_ray.stages.run import Run
+
+log = logging.getLogger(__name__)
 
 
 def search(run: Run, evaluations: Evaluations) -> None:
@@ -29,15 +33,18 @@ def search(run: Run, evaluations: Evaluations) -> None:
     if is_finished(run.directory.search, search_key, {row: found.n_prompts for row, found in known.items()}):
         return
     rounds = _rounds(run, evaluations, told)
-    if rounds.replay():
+    if rounds.replay() and not rounds.is_spent_up():
         with run.timed("search"):
             _run_trials(run, evaluations, rounds)
-        if rounds.replay():
+        if rounds.replay() and not rounds.spent_up:
             wanted = run.config.search.candidates
             raise RunError(f"the search ended with {rounds.evaluated} of {wanted} candidates evaluated: {GOES_ON}")
     if rounds.too_many_failed:
         raise RunError(f"the search stopped: {rounds.too_many_failed}")
-    note_finished(run.directory.search, search_key, rounds.proposals, len(evaluations.settings["search"].prompts))
+    if rounds.spent_up:
+        log.warning(rounds.spent_up)
+    n_prompts = len(evaluations.settings["search"].prompts)
+    note_finished(run.directory.search, search_key, rounds.proposals, n_prompts, rounds.spent_up)
 
 
 def _key(run: Run, evaluations: Evaluations, told: Iterable[Coefficients]) -> str:
@@ -67,9 +74,29 @@ def _rounds(run: Run, evaluations: Evaluations, told: Iterable[Coefficients]) ->
     proposer = make_proposer(
         config.search, config.bounds, len(config.values), references, config.seed, pending, len(setting.prompts)
     )
-    results = [known(Proposal(row)) for row in told]
-    proposer.tell([result.outcome for result in results if result])
-    return Rounds(proposer, known)
+    results = [result for row in told if (result := known(Proposal(row)))]
+    proposer.tell([result.outcome for result in results])
+    if allowance := _allowance(run, evaluations):
+        for result in results:
+            allowance.tell(result)
+    return Rounds(proposer, known, allowance)
+
+
+def _allowance(run: Run, evaluations: Evaluations) -> Allowance | None:
+    """None where there is no budget. Rows of the table count now, what the run reserves as it goes on."""
+    config, prompts = run.config, len(evaluations.settings["held_out"].prompts)
+    if not config.budget.limits:
+        return None
+    always = evaluations.references()[: len(config.values) + 1]
+    held_out = HeldOut(prompts, always, evaluations.known("held_out").keys())
+    before = evaluations.spending()
+    return Allowance(
+        config.budget.limits,
+        lambda: before.at(run.meter.phases()),
+        len(evaluations.settings["search"].prompts),
+        held_out,
+        config.search.trials + 2 * evaluations.at_once("search"),
+    )
 
 
 def _run_trials(run: Run, evaluations: Evaluations, rounds: Rounds) -> None:

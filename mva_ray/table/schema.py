@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from mva_ray.records import Evaluation, Generation, ScoredGeneration
+from mva_ray.records import Evaluation, Generation, ScoredGeneration, Spent
 
 _NUMBERS = pa.map_(pa.string(), pa.float64())
 _NAMES = pa.map_(pa.string(), pa.string())
@@ -44,6 +44,7 @@ SCHEMA = pa.schema(
         pa.field("created_at", pa.timestamp("us", tz="UTC"), nullable=False),
         pa.field("failure", pa.string()),
         pa.field("error", pa.string()),
+        pa.field("spent", _NUMBERS),
         pa.field("generations", pa.list_(_GENERATION), nullable=False),
     ]
 )
@@ -75,8 +76,9 @@ def from_arrow(table: pa.Table) -> list[Evaluation]:
 
 def _row(evaluation: Evaluation) -> dict[str, Any]:
     row = {field.name: getattr(evaluation, field.name) for field in fields(evaluation)}
+    row["spent"] = asdict(evaluation.spent)
     row["generations"] = [
-        asdict(scored.generation) | {"rewards": scored.rewards, "metrics": scored.metrics}
+        scored.generation.content() | {"rewards": scored.rewards, "metrics": scored.metrics}
         for scored in evaluation.generations
     ]
     return row
@@ -87,6 +89,7 @@ def _evaluation(row: dict[str, Any]) -> Evaluation:
     earlier = {name: row.pop(column, None) for column, name in EARLIER_COLUMNS.items()}
     row["metrics"] = row.get("metrics") or {name: mean for name, mean in earlier.items() if mean is not None}
     row["generator"] = row.get("generator") or ""
+    row["spent"] = Spent(**(row.get("spent") or {}))
     created_at = row.pop("created_at").replace(tzinfo=UTC)
     generations = tuple(map(_scored, row.pop("generations", ())))
     return Evaluation(**row, created_at=created_at, generations=generations)
@@ -108,6 +111,7 @@ def _check(evaluation: Evaluation) -> None:
 
 def _numbers(evaluation: Evaluation) -> Iterator[tuple[str, float]]:
     yield "seconds", evaluation.seconds
+    yield from _labelled("spent", asdict(evaluation.spent))
     for name in ("coefficients", "reward_mean", "reward_se", "metrics"):
         yield from _labelled(name, getattr(evaluation, name))
     for scored in evaluation.generations:

@@ -31,7 +31,13 @@ _RESTARTS = 3
 _QUIET = {"RAY_TRAIN_ENABLE_PRINT_PATCH": "0", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
 
 
-def train_on_ray(jobs: Sequence[TrainingJob], storage: Path | str, on_step: OnStep, patience: float = 1800.0) -> None:
+def train_on_ray(
+    jobs: Sequence[TrainingJob],
+    storage: Path | str,
+    on_step: OnStep,
+    patience: float = 1800.0,
+    on_look: Callable[[bool], None] = lambda waiting: None,
+) -> None:
     """Train the jobs whose output is missing in one Ray Train run, each worker on `training.resources`.
 
     `training.schedule`, equal in all jobs, says how: sequential, in order on the same `training.num_workers`, each
@@ -45,6 +51,7 @@ def train_on_ray(jobs: Sequence[TrainingJob], storage: Path | str, on_step: OnSt
         storage: path or URL where Ray Train keeps checkpoints while jobs are under way.
         on_step: called on this process with the job's name and each step's metrics, once a step.
         patience: seconds to wait for the workers' resources, visibly, at the start and wherever a node was lost.
+        on_look: called about once a second with whether workers still have no place.
 
     Raises:
         RunError: where a job or a worker failed, with the cause, or where there is no room for the workers. Of a
@@ -60,7 +67,9 @@ def train_on_ray(jobs: Sequence[TrainingJob], storage: Path | str, on_step: OnSt
     wait = wait_for(bundles, patience)
 
     def look() -> None:
-        if ray.get(log.is_waiting.remote()) and is_pending(bundles):
+        waiting = ray.get(log.is_waiting.remote()) and is_pending(bundles)
+        on_look(waiting)
+        if waiting:
             wait.goes_on()
         else:
             wait.is_over()

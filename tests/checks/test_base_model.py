@@ -58,7 +58,7 @@ def brought(model: Path, settings: Settings) -> None:
 
 def test_a_model_that_is_right_is_right_for_all(subject_of: SubjectOf) -> None:
     subject = subject_of(lambda model, settings: None)
-    assert is_understood(subject.base)
+    assert is_understood(subject)
     checks = (architecture_problems, weight_problems, target_problems, window_problems, rank_problems)
     assert [texts(check(subject)) for check in checks] == [[]] * len(checks)
 

@@ -11,7 +11,7 @@ import yaml
 
 from mva_ray.checks.check import CHECKS, Needs, check, examine
 from mva_ray.checks.show_data import show_data
-from mva_ray.checks.subject import Purpose
+from mva_ray.checks.subject import Purpose, Subject
 from mva_ray.compare.ray_compare import compare
 from mva_ray.config import read_config
 from mva_ray.errors import ConfigError
@@ -52,7 +52,7 @@ def write(directory: Path, settings: dict[str, Any]) -> Path:
 
 
 def problems_of(directory: Path, settings: dict[str, Any], purpose: Purpose) -> list[str]:
-    found = examine(read_config(write(directory, settings)), purpose, directory / "run")
+    found = examine(Subject(read_config(write(directory, settings)), purpose, directory / "run"))
     return [problem.text.partition(", ")[2] for problem in found.problems]
 
 
@@ -222,13 +222,13 @@ def test_more_than_this_machine_has_is_refused(
 ) -> None:
     """A cluster may grow: what it may start is counted, and where that is not known, it waits."""
     settings["search"]["evaluators"] = 10_000
-    (problem,) = examine(read_config(write(tmp_path, settings)), Purpose.EXPLORE).problems
+    (problem,) = examine(Subject(read_config(write(tmp_path, settings)), Purpose.EXPLORE)).problems
     assert "search.evaluators and the rewards' resources need 5000.2 CPU, this machine has" in problem.text
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     for types, wrong in [((NodeType({"CPU": 64}, 100),), 0), ((NodeType({"CPU": 4}, 100),), 1), (None, 0)]:
         there = Capacity(({"CPU": 2},), types)
-        monkeypatch.setattr("mva_ray.checks.resources.capacity_there", lambda there=there: there)
-        found = examine(read_config(write(tmp_path, settings)), Purpose.EXPLORE)
+        monkeypatch.setattr("mva_ray.checks.subject.capacity_there", lambda there=there: there)
+        found = examine(Subject(read_config(write(tmp_path, settings)), Purpose.EXPLORE))
         assert len(found.problems) == wrong
         assert any("need 5000.2 CPU, the cluster has 2 CPU" in line for line in found.warnings) == (types is None)
 
@@ -238,10 +238,14 @@ def test_a_server_is_asked_by_one_process(tmp_path: Path, settings: dict[str, An
     server = {"base_url": "http://host:8000/v1", "model": "m", "adapters_dir": str(tmp_path), "max_lora_rank": 64}
     settings |= {"engine": {"openai": server}}
     settings["search"]["evaluators"] = 2
-    problems = [problem.text for problem in examine(read_config(write(tmp_path, settings)), Purpose.EXPLORE).problems]
+    problems = [
+        problem.text for problem in examine(Subject(read_config(write(tmp_path, settings)), Purpose.EXPLORE)).problems
+    ]
     assert any("search.evaluators: a server is asked by one process" in problem for problem in problems)
     settings["search"]["evaluators"] = 1
-    problems = [problem.text for problem in examine(read_config(write(tmp_path, settings)), Purpose.EXPLORE).problems]
+    problems = [
+        problem.text for problem in examine(Subject(read_config(write(tmp_path, settings)), Purpose.EXPLORE)).problems
+    ]
     assert not any("asked by one process" in problem for problem in problems)
 
 

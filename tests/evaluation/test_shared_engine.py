@@ -34,6 +34,10 @@ class Generator:
     steps: int = 0
     pending: list[Pending] = field(default_factory=list)
 
+    @property
+    def rows(self) -> int:
+        return 0
+
     def begin_answers(self, requests: Sequence[Any]) -> Pending:
         self.pending.append(Pending(3, requests))
         return self.pending[-1]

@@ -24,3 +24,12 @@ def test_a_line_for_each_setting_that_differs_at_any_depth() -> None:
 def test_a_file_that_moved_with_its_name_is_no_change(old: str, new: str | None, said: bool) -> None:
     """A job of a cluster has a directory of its own."""
     assert bool(changed_settings({"path": old}, {"path": new})) == said
+
+
+def test_entries_of_a_list_are_told_apart() -> None:
+    """The values of a config are a list, with files in it."""
+    before = {"values": [{"pairs": "/jobs/1/a.jsonl", "margin": 0}, {"pairs": "/jobs/1/b.jsonl", "margin": 0}]}
+    after = {"values": [{"pairs": "/jobs/2/a.jsonl", "margin": 0}, {"pairs": "/jobs/2/b.jsonl", "margin": 1}]}
+    assert changed_settings(before, after) == ["values[1].margin: 0 -> 1"]
+    assert changed_settings({"bounds": [0, 1]}, {"bounds": [0, 1, 2]}) == ["bounds: [0, 1] -> [0, 1, 2]"]
+    assert changed_settings({"bounds": [0, 1]}, {"bounds": [0, 2]}) == ["bounds[1]: 1 -> 2"]

@@ -246,7 +246,7 @@ def test_a_bad_config_exits_2(
 
 
 def there(monkeypatch: pytest.MonkeyPatch, capacity: Capacity) -> None:
-    for module in ("plan.dry_run", "checks.check", "checks.resources"):
+    for module in ("plan.dry_run", "checks.subject"):
         monkeypatch.setattr(f"mva_ray.{module}.capacity_there", lambda: capacity)
 
 

@@ -33,11 +33,11 @@ def careless(environ, start_response):
     if away:
         start_response("503 Slow Down", [])
         return []
-    for header in sys.argv[2:]:
+    for header in sys.argv[3:]:
         environ.pop("HTTP_" + header.upper().replace("-", "_"), None)
     return app(environ, start_response)
 
-run_simple("127.0.0.1", int(sys.argv[1]), careless, threaded=True)
+run_simple(sys.argv[1], int(sys.argv[2]), careless, threaded=True)
 """
 
 _numbers = count()
@@ -48,14 +48,16 @@ class S3Server:
 
     Args:
         ignored: headers that it does not look at.
+        address: where it listens.
     """
 
-    def __init__(self, ignored: tuple[str, ...] = ()) -> None:
+    def __init__(self, ignored: tuple[str, ...] = (), address: str = "127.0.0.1") -> None:
+        self._address = address
         with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
+            free.bind((address, 0))
             self.port = free.getsockname()[1]
         self._process = subprocess.Popen(
-            [sys.executable, "-c", SERVER, str(self.port), *ignored],
+            [sys.executable, "-c", SERVER, address, str(self.port), *ignored],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -64,7 +66,7 @@ class S3Server:
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self._address}:{self.port}"
 
     @property
     def environment(self) -> dict[str, str]:

@@ -20,8 +20,8 @@ search:
 
 VALUE_KEYS = "name, reward, pairs, adapter, margin, bounds"
 RUN_KEYS = (
-    "name, base_model, seed, prompts, generation, engine, sampling, values, training, search, compare, constraints, "
-    "device, resources_timeout, warm_start"
+    "name, base_model, seed, prompts, generation, engine, sampling, values, training, search, budget, prices, "
+    "compare, constraints, device, resources_timeout, warm_start"
 )
 A_NAME = "a name of at most 32 lower-case letters, digits and _ that begins with a letter"
 A_MODEL = "a hub id (org/name), a model directory or a .gguf file"

@@ -30,6 +30,24 @@ SEARCH = {
         "line 10, values[1].name: 'warm_block2' is the name of a coefficient of 'warm', one for each block; choose "
         "another name",
     ),
+    # Budget
+    "money without prices": (
+        "search:\n",
+        "budget: {cost: 5}\nsearch:\n",
+        "budget.cost needs prices: give gpu_hour, cpu_hour or million_tokens",
+    ),
+    "a plan beyond the budget": (
+        "search:\n",
+        "budget: {answers: 400}\nsearch:\n  answers: 401\n",
+        "search.answers plans for 401 answers, and budget.answers ends the search before as many (400): give "
+        "search.answers less, with room for samples and the held-out front",
+        "line 16, search.answers: 16 candidates that answer all 2 search prompts need 32: leave it out",
+    ),
+    "a budget of nothing": (
+        "search:\n",
+        "budget: {gpu_hours: 0}\nsearch:\n",
+        "line 14, budget.gpu_hours: expected a number > 0, got 0",
+    ),
     # Warm start
     "warm start that is a text": (
         "search:\n",
