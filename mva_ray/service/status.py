@@ -46,6 +46,7 @@ class Status:
         hypervolume: of the front of the search prompts, as a share of the box between the worst and the best mean
             reward of every value so far; higher is better. None where a value has one reward alone.
         failures: of both splits, the most frequent first.
+        cautions: what of the numbers may mislead, one line each.
         last: when the newest row was written; None without rows.
         left: of this stage, at the pace of the last evaluations; None where that is not known.
     """
@@ -64,6 +65,7 @@ class Status:
     tokens_a_second: float | None
     hypervolume: float | None
     failures: Sequence[Failure]
+    cautions: Sequence[str]
     last: datetime | None
     left: timedelta | None
 
@@ -109,6 +111,7 @@ def status(run: Path | str) -> Status:
         tokens_a_second=sum(map(_tokens, at_work[-LAST:])) / len(at_work[-LAST:]) / pace if pace else None,
         hypervolume=_hypervolume(frame, list(adapters)) if frame is not None else None,
         failures=_failures(rows),
+        cautions=kept.cautions if kept else [],
         last=max((row.created_at for row in rows), default=None),
         left=timedelta(seconds=missing * pace) if pace and missing > 0 and stage != "finished" else None,
     )
