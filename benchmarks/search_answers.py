@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from reward_surfaces import Array, Recorded, Surface
 from scipy.stats import norm
-from search_methods import BUYING, RECORDED, Judge, buying, our_batches, surfaces
+from search_methods import BUYING, RECORDED, Judge, buying, surfaces
 from tqdm.auto import tqdm
 
 from mva_ray.config.search import FEWEST_PROMPTS, Search, most_on_few
@@ -27,6 +27,9 @@ from mva_ray.records import Coefficients, Outcome, rounded
 from mva_ray.search.draws import Draws
 from mva_ray.search.ledger import Ledger
 from mva_ray.search.proposer import make_proposer
+from mva_ray.search.references import reference_candidates
+from mva_ray.search.results import Result
+from mva_ray.search.rounds import Rounds
 from mva_ray.search.surrogate import Model
 
 LEVELS = (0.5, 0.8, 0.95)
@@ -70,7 +73,20 @@ def front(surface: Surface, seeds: Sequence[int], budgets: Sequence[int]) -> lis
 
 
 def all_prompts(surface: Surface, candidates: int, seed: int) -> list[Coefficients]:
-    return [row for batch in our_batches("surrogate", surface, candidates, seed) for row in batch]
+    """Told the means of the same answers as the search that buys them."""
+    answered, rows = surface.answers(seed), list[Coefficients]()
+    settings, references = Search(candidates=candidates), reference_candidates(len(surface.bounds), 2)
+    rounds = Rounds(make_proposer(settings, surface.bounds, len(surface.bounds), references, seed))
+    while asked := [proposal.coefficients for proposal in rounds.ask()]:
+        rows += asked
+        for row in asked:
+            rounds.tell(Result(outcome(row, answered(row, range(surface.n_prompts)))))
+    return rows
+
+
+def outcome(row: Coefficients, rewards: Array) -> Outcome:
+    errors = rewards.std(axis=0, ddof=1) / np.sqrt(len(rewards))
+    return Outcome(row, tuple(rewards.mean(axis=0)), tuple(errors))
 
 
 def few_prompts(surface: Surface, candidates: int, seed: int) -> list[Coefficients]:

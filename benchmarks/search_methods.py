@@ -21,6 +21,16 @@ from typing import Any
 
 import numpy as np
 import optuna
+import torch
+from botorch import fit_gpytorch_mll
+from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
+from botorch.models.gp_regression import SingleTaskGP
+from botorch.models.model_list_gp_regression import ModelListGP
+from botorch.models.transforms.input import Normalize
+from botorch.models.transforms.outcome import Standardize
+from botorch.optim.optimize import optimize_acqf
+from botorch.sampling.normal import SobolQMCNormalSampler
+from gpytorch.mlls.sum_marginal_log_likelihood import SumMarginalLogLikelihood
 from numpy.typing import NDArray
 from reward_surfaces import NOISE, SURFACES, Array, Surface, Synthetic, paper_grid, read_recorded
 from tqdm.auto import tqdm
@@ -37,6 +47,7 @@ OURS = (*POPULATIONS, *DESIGNS)
 OVERLAPPING = "surrogate_3"
 BUYING = "surrogate_answers"
 OPTUNA = ("optuna_nsga2", "optuna_gp")
+BOTORCH = "botorch_qlognehvi"
 ORACLE = "oracle"
 RECORDED = "smollm2"
 FILES = {2: "surface_smollm2.json.gz", 3: "surface_smollm2_three.json.gz"}
@@ -49,9 +60,10 @@ def main() -> None:
     parser.add_argument("--values", type=int, nargs="+", default=[2, 3])
     parser.add_argument("--surfaces", nargs="+", default=[*SURFACES, RECORDED])
     parser.add_argument("--budget", type=int, default=100)
-    parser.add_argument("--methods", nargs="+", default=[ORACLE, *OURS, OVERLAPPING, BUYING, *OPTUNA])
+    parser.add_argument("--methods", nargs="+", default=[ORACLE, *OURS, OVERLAPPING, BUYING, *OPTUNA, BOTORCH])
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
+    torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     results = []
@@ -140,6 +152,8 @@ def proposals(method: str, surface: Surface, judge: Judge, budget: int, seed: in
             [asked.coefficients for asked in batch]
             for batch, _ in buying(surface, budget, FEWEST_PROMPTS * budget, seed)
         )
+    if method == BOTORCH:
+        return botorch_batches(surface, judge, budget, seed)
     search = optuna_batches if method in OPTUNA else our_batches
     return search(method, surface, budget, seed)
 
@@ -212,6 +226,53 @@ def optuna_batches(method: str, surface: Surface, budget: int, seed: int) -> Ite
         row = rounded(trial.suggest_float(f"w{i}", *bounds) for i, bounds in enumerate(surface.bounds))
         yield [row]
         study.tell(trial, measured(np.array([row]))[0].tolist())
+
+
+def botorch_batches(surface: Surface, judge: Judge, budget: int, seed: int) -> Iterator[list[Coefficients]]:
+    """qLogNEHVI (Ament et al., NeurIPS 2023) in batches of two after our references, as BoTorch's tutorial has it.
+
+    Told the same measured rewards and standard errors as ours; the reference point is where the judge begins.
+    """
+    torch.manual_seed(seed)
+    n_values, measured = len(surface.bounds), surface.measured(seed)
+    bounds, found = torch.tensor(surface.bounds, dtype=torch.float64).T, reference_candidates(n_values, 2)
+    yield found
+    rewards = judge.scaled(measured(np.array(found)))
+    while len(found) < budget:
+        errors = judge.scaled(surface.errors(np.array(found))) - judge.scaled(np.zeros(n_values))
+        acquisition = qLogNoisyExpectedHypervolumeImprovement(
+            model=botorch_model(np.array(found), rewards, errors, bounds),
+            ref_point=[0.0] * n_values,
+            X_baseline=torch.tensor(found, dtype=torch.float64),
+            sampler=SobolQMCNormalSampler(torch.Size([128]), seed=seed),
+            prune_baseline=True,
+        )
+        options: dict[str, bool | float | int | str] = {"batch_limit": 5, "maxiter": 200}
+        picked, _ = optimize_acqf(
+            acquisition, bounds, q=2, num_restarts=10, raw_samples=512, sequential=True, options=options
+        )
+        batch = [rounded(row) for row in picked.tolist()]
+        yield batch
+        found = [*found, *batch]
+        rewards = np.vstack([rewards, judge.scaled(measured(np.array(batch)))])
+
+
+def botorch_model(w: Array, rewards: Array, errors: Array, bounds: torch.Tensor) -> ModelListGP:
+    """BoTorch's own defaults, one Gaussian process a value, with the standard errors as its noise."""
+    inputs, targets, noise = (torch.tensor(each, dtype=torch.float64) for each in (w, rewards, errors**2))
+    models = [
+        SingleTaskGP(
+            inputs,
+            targets[:, [value]],
+            noise[:, [value]],
+            input_transform=Normalize(len(bounds.T), bounds=bounds),
+            outcome_transform=Standardize(1),
+        )
+        for value in range(targets.shape[1])
+    ]
+    model = ModelListGP(*models)
+    fit_gpytorch_mll(SumMarginalLogLikelihood(model.likelihood, model))
+    return model
 
 
 def as_row(result: dict[str, Any], budget: int) -> str:

@@ -30,7 +30,7 @@ ARROWS: dict[str, set[str]] = {
     "endpoint": EVERYONE | {"config"},
     "data": EVERYONE | {"config"},
     "adapters": EVERYONE,
-    "table": EVERYONE | {"maths.pareto", "maths.choice"},
+    "table": EVERYONE | {"maths.pareto", "maths.choice", "maths.redundancy"},
     "training": EVERYONE | {"config", "adapters", "maths", "placement"},
     "evaluation": EVERYONE | {"config", "adapters", "endpoint", "placement"},
     "reward_model": EVERYONE | {"config", "data", "adapters", "evaluation.reward"},

@@ -129,7 +129,7 @@ class Ingredients:
             form = penalty if penalty and earlier else NO_PENALTY
             training = self.training.model_copy(update={"penalty": form})
             name = value if form.kind == "none" else f"{value}_{form.kind}"
-            recipes.append(Recipe(name, of_value, training, self.seed + place, earlier))
+            recipes.append(Recipe(name, of_value, training, seed_of(self.seed, place), earlier))
         return tuple(recipes)
 
     def trained(self, recipe: Callable[[Coefficients], Recipe]) -> Method:
@@ -140,6 +140,11 @@ class Ingredients:
             made = plain[weights.index(1.0)] if 1.0 in weights else recipe(weights)
             models.append(Model(written(weights), made, dict(zip(self.values, weights, strict=True))))
         return Method(models=tuple(models))
+
+
+def seed_of(seed: int, place: int) -> int:
+    """Of the value at a place: no other place of any other seed of the comparison has it, so no lora_A is met twice."""
+    return int(np.random.SeedSequence((seed, place)).generate_state(1)[0])
 
 
 def written(weights: Sequence[float]) -> str:

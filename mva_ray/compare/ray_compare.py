@@ -5,6 +5,7 @@ from pathlib import Path
 from mva_ray.checks.check import check
 from mva_ray.checks.subject import Purpose
 from mva_ray.compare.report import write_comparison
+from mva_ray.compare.report_numbers import cautions
 from mva_ray.compare.results import ComparisonResult, write_result
 from mva_ray.compare.seed import SeedResult, compare_seed
 from mva_ray.compare.wins import judge_methods
@@ -40,6 +41,8 @@ def compare(config_path: Path, directory: Path | str | None = None) -> str:
     if config.compare.judge:
         result = _judged(result, config, own)
         write_result(result, own.comparison)
+    for line in cautions(result):
+        print(line)
     write_comparison(result, own.place)
     return own.place
 

@@ -10,11 +10,16 @@ from numpy.typing import NDArray
 from mva_ray.compare.results import NO_PENALTY, Candidate, ComparisonResult, MethodResult, Rewards
 from mva_ray.compare.wins import judged_wins, reward_wins
 from mva_ray.maths.bootstrap import Interval, Resamples, interval
-from mva_ray.maths.pareto import coverage, front_mask
+from mva_ray.maths.pareto import coverage, front_mask, mean_inner_product, spacing
+from mva_ray.search.references import lattice
+from mva_ray.table.cautions import redundant_values
 
 Floats = NDArray[np.float64]
 RESAMPLES = 1000
 QUARTERS = (0.25, 0.5, 0.75)
+PREFERENCES = 10
+"""Partitions of the lattice of preference weights that the inner product is the mean over."""
+
 AIR = 0.1
 """The reference point lies this share of each value's range below the worst mean (see Ishibuchi et al., "How to
 Specify a Reference Point in Hypervolume Calculation for Fair Performance Comparison", Evolutionary Computation 2018:
@@ -40,7 +45,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class MethodNumbers:
-    """`by_seed` is NaN for a seed without candidates; `front` is the mean number of candidates on it."""
+    """`by_seed` is NaN for a seed without candidates; `front` is the mean number of candidates on it.
+
+    `inner_product` and `spacing` are means over the seeds, of fronts in shares of the box.
+    """
 
     name: str
     title: str
@@ -50,6 +58,8 @@ class MethodNumbers:
     differences: dict[str, Difference]
     candidates: int
     front: float
+    inner_product: float
+    spacing: float
     evaluations: int
     training_seconds: float
     failures: list[str]
@@ -165,7 +175,10 @@ class Numbers:
 
     def _method(self, name: str) -> MethodNumbers:
         runs = [run for run in self.result.methods if run.name == name]
-        fronts = [len(front(run, self.result.values)) for run in runs if run.candidates]
+        fronts = [front(run, self.result.values) for run in runs if run.candidates]
+        shares = [(each - self.box.low) / (self.box.high - self.box.low) for each in fronts]
+        even = [one for one in map(spacing, shares) if not np.isnan(one)]
+        preferences = np.array(lattice(len(self.result.values), PREFERENCES))
         return MethodNumbers(
             name=name,
             title=runs[0].title,
@@ -178,7 +191,11 @@ class Numbers:
                 if other != name and other in self._volumes
             },
             candidates=sum(len(run.candidates) for run in runs),
-            front=float(np.mean(fronts)) if fronts else np.nan,
+            front=float(np.mean([len(each) for each in fronts])) if fronts else np.nan,
+            inner_product=(
+                float(np.mean([mean_inner_product(each, preferences) for each in shares])) if shares else np.nan
+            ),
+            spacing=float(np.mean(even)) if even else np.nan,
             evaluations=sum(run.evaluations for run in runs),
             training_seconds=sum(run.training_seconds for run in runs),
             failures=[f"seed {run.seed}: {failure}" for run in runs for failure in run.failures],
@@ -278,6 +295,16 @@ def box(result: ComparisonResult) -> Box:
     low, high = means.min(axis=0), means.max(axis=0)
     span = np.where(high > low, high - low, 1.0)
     return Box(low - AIR * span, np.where(high > low, high, low + span))
+
+
+def cautions(result: ComparisonResult) -> list[str]:
+    """A sentence where the candidates of all methods show no trade-off between the values that could be won."""
+    rewards = [candidate.rewards for run in result.methods for candidate in run.candidates]
+    if not rewards:
+        return []
+    table = np.array([[row[value] for value in result.values] for row in rewards])
+    errors = table.std(axis=2) / np.sqrt(table.shape[2])
+    return [f"{line}." for line in redundant_values(table.mean(axis=2), errors, result.values)]
 
 
 def front(run: MethodResult, values: Sequence[str]) -> Floats:

@@ -7,7 +7,7 @@ from itertools import permutations
 import numpy as np
 
 from mva_ray.compare import report_plots as plots
-from mva_ray.compare.report_numbers import AIR, RESAMPLES, AtEqual, Floats, Numbers
+from mva_ray.compare.report_numbers import AIR, RESAMPLES, AtEqual, Floats, Numbers, cautions
 from mva_ray.compare.report_verdict import ranged, verdict
 from mva_ray.compare.results import NO_PENALTY, AdapterInterference
 from mva_ray.maths.bootstrap import LEVEL
@@ -42,7 +42,7 @@ class Section:
 def sections(numbers: Numbers) -> list[Section]:
     """The whole report in its order; what was not measured is left out."""
     parts: list[tuple[bool, Callable[[Numbers], Section]]] = [
-        (True, lambda all_of_it: Section("Verdict", [verdict(all_of_it)])),
+        (True, lambda all_of_it: Section("Verdict", [verdict(all_of_it), *cautions(all_of_it.result)])),
         (bool(numbers.methods), _fronts),
         (bool(numbers.methods and numbers.at_equal), _at_equal),
         (len(numbers.methods) > 1, _wins),
@@ -115,6 +115,8 @@ def _hypervolumes(numbers: Numbers) -> Section:
         found = [method.differences.get(name) for name in baselines]
         differences = [f"{ranged(one.interval)}, ahead {one.ahead}/{one.seeds}" if one else "–" for one in found]
         effort = [
+            number(method.inner_product),
+            number(method.spacing),
             str(method.candidates),
             f"{method.front:.1f}",
             str(method.evaluations),
@@ -131,7 +133,10 @@ def _hypervolumes(numbers: Numbers) -> Section:
         "The share of the box from the reference point to the ideal that a front dominates, mean over the seeds, with "
         f"its {100 * LEVEL:.0f} % interval. The box is the same for all: {origin}. Differences are paired by seed "
         "and prompt; an interval that holds 0 shows no difference. The intervals are not corrected for the number of "
-        "comparisons, and a front of more candidates has more luck in noise: compare the counts."
+        "comparisons, and a front of more candidates has more luck in noise: compare the counts. MIP is the highest "
+        "inner product of preference weights and rewards on the front, mean over an even lattice of preferences: "
+        "higher is better. Spacing is the deviation of the distances to the nearest neighbour (Schott 1995): lower "
+        "is more even. Both are in shares of the box and have no interval."
     )
     corners = [
         [value, number(low), number(high)] for value, low, high in zip(result.values, box.low, box.high, strict=True)
@@ -139,7 +144,7 @@ def _hypervolumes(numbers: Numbers) -> Section:
     picture = Picture(
         "hypervolume", "Hypervolume with intervals; small dots are the seeds.", plots.hypervolume_figure(numbers)
     )
-    counts = ["candidates (all seeds)", "on the front (a seed)", "evaluations", "training (minutes)"]
+    counts = ["MIP", "spacing", "candidates (all seeds)", "on the front (a seed)", "evaluations", "training (minutes)"]
     tables = [Table([*header, *counts], rows), Table(["value", "reference point", "ideal"], corners)]
     return Section("Hypervolume", [text], [picture], tables)
 

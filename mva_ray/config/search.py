@@ -30,7 +30,7 @@ FEWEST_PROMPTS = 4
 """That a candidate answers: fewer say little of how much answers differ."""
 
 _LEARNING = 0.15
-"""The share of a budget in answers that all candidates get; the rest completes the best of them."""
+"""The share of a budget in answers that goes to a few prompts each; the rest goes to candidates that answer all."""
 
 
 def most_on_few(answers: int) -> int:
@@ -83,8 +83,9 @@ class Operators(Section):
 class Search(Section):
     """How coefficients are proposed: an evolutionary algorithm, a surrogate of the rewards, or a fixed design.
 
-    `answers` is a budget in answers beside that in candidates: each candidate answers a few of the search prompts, and
-    the best of them, as many as the budget allows, all of them. Without it, all candidates answer all.
+    `answers` is a budget in answers beside that in candidates: so many candidates answer a few of the search prompts,
+    and the rest of the answers goes to the best of them and of further candidates, which answer all. Without it, all
+    candidates answer all.
     `population` is how many of an evolutionary algorithm or of the surrogate are proposed at once; `operators` are
     those of the former. `per_value_and_block` cuts the base model's layers into so many `blocks` of neighbours, and
     searches a coefficient for each value and block in the value's bounds.

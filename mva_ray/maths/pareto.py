@@ -135,6 +135,36 @@ def _volume(above: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array([measure(-batch) for batch in batches]).reshape(above.shape[:-2])
 
 
+def spacing(front: ArrayLike) -> float:
+    """How unevenly a front is spread: the deviation of the distances (L1) to the nearest other point (Schott 1995).
+
+    Args:
+        front: [n, k], every value in the same unit.
+
+    Returns:
+        at least 0, lower is more even; NaN for fewer than two points.
+    """
+    points = finite_matrix(front)
+    if len(points) < 2:
+        return math.nan
+    distances = np.abs(points[:, None] - points[None]).sum(axis=2)
+    np.fill_diagonal(distances, np.inf)
+    return float(distances.min(axis=1).std(ddof=1))
+
+
+def mean_inner_product(front: ArrayLike, preferences: ArrayLike) -> float:
+    """What users of these preferences get at best: the highest inner product on the front, mean over preferences.
+
+    Args:
+        front: [n, k], every value in the same unit.
+        preferences: [m, k] weights that add up to 1.
+
+    Returns:
+        a weighted reward, higher is better.
+    """
+    return float((np.asarray(preferences, dtype=np.float64) @ finite_matrix(front).T).max(axis=1).mean())
+
+
 def finite_matrix(rewards: ArrayLike) -> NDArray[np.float64]:
     """Rewards as an array of shape (n, k).
 

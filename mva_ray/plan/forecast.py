@@ -113,7 +113,9 @@ class Forecast:
         search, prompts = self.config.search, {split: lengths.number for split, lengths in self.prompts.items()}
         searched = search.answers or search.candidates * prompts["search"]
         most, singles = searched // prompts["search"], len(self.config.values) + 1
-        held_out = max(singles, min(search.candidates, most + singles))
+        first = search.candidates * search.prompts_each(prompts["search"])
+        new = max(0, searched - first) // prompts["search"]  # that answer all from the start
+        held_out = max(singles, min(search.candidates + new, most + singles))
         return {"search": searched, "held_out": held_out * prompts["held_out"]}
 
     @cached_property
@@ -204,7 +206,8 @@ class Forecast:
         wanted, on = answers // size, f"on {size} prompts"
         if split == "search" and self.config.search.answers:
             wanted = self.config.search.candidates
-            on = f"on {self.config.search.prompts_each(size)} of {size} prompts each, the best of them on all"
+            few = self.config.search.prompts_each(size)
+            on = f"on {few} of {size} prompts each, the best of them and of others on all"
         most = "at most " if split == "held_out" or self.config.search.answers else ""
         return Stage(
             "search" if split == "search" else "held-out front",

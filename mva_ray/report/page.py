@@ -29,6 +29,7 @@ from mva_ray.run_dir.layout import RunDirectory
 from mva_ray.run_dir.run_state import RunState
 from mva_ray.run_dir.spending import Spending, read_phases, spending
 from mva_ray.table import ParetoTable
+from mva_ray.table.cautions import cautions
 
 REFERENCES = ("base", "single", "ones", "convex")
 
@@ -45,6 +46,7 @@ def render_page(run: RunDirectory, state: RunState, table: ParetoTable) -> str:
     return _template().render(
         state=state,
         facts=_facts(frame, points),
+        cautions=cautions(frame, state.values),
         front=_records(points.front.sort_values([state.values[0], "candidate"], ascending=[False, True])),
         references=_references(points),
         left_out=_records(concat([points.infeasible, points.partial])),

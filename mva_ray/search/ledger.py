@@ -25,7 +25,7 @@ class Ledger:
         self.told: dict[Coefficients, Outcome] = {}
         self.left = budget
         self._references = references
-        self._pending: dict[Coefficients, None] = {}
+        self._pending: dict[Coefficients, Proposal] = {}
         self._draws, self._answers = draws, answers
 
     @property
@@ -67,31 +67,41 @@ class Ledger:
         """Takes new candidates into the budget, as many as are left of it, and draws their prompts."""
         taken = rows[: self.left]
         self.left -= len(taken)
-        self._pending |= dict.fromkeys(taken)
         if not self._draws:
-            return [Proposal(row) for row in taken]
+            return self._asked([Proposal(row) for row in taken])
         self._answers -= len(taken) * self._draws.size
-        return [Proposal(row, self._draws.next()) for row in taken]
+        return self._asked([Proposal(row, self._draws.next()) for row in taken])
+
+    def _asked(self, proposals: list[Proposal]) -> list[Proposal]:
+        self._pending |= {proposal.coefficients: proposal for proposal in proposals}
+        return proposals
+
+    @property
+    def draws_pending(self) -> bool:
+        """Whether candidates that answer some of the prompts are at work."""
+        return any(proposal.prompts is not None for proposal in self._pending.values())
 
     @property
     def partial(self) -> list[Coefficients]:
-        """Those with rewards that lack some of the prompts."""
-        return [outcome.coefficients for outcome in self.succeeded if self._missing(outcome.coefficients)]
+        """Those with rewards that lack some of the prompts and are not asked for them."""
+        rows = [outcome.coefficients for outcome in self.succeeded]
+        return [row for row in rows if self._missing(row) and row not in self._pending]
 
-    @property
-    def completable(self) -> int:
-        """How many of the partial ones there are answers left for."""
-        dearest = max(map(self._missing, self.partial), default=0)
-        return self._answers // dearest if dearest else 0
+    def affordable(self, rows: Iterable[Coefficients]) -> list[Coefficients]:
+        """Those of which each alone could answer all prompts that it lacks; none where all answer all anyway."""
+        return [row for row in rows if self._draws and self._missing(row) <= self._answers]
 
     def complete(self, rows: Sequence[Coefficients]) -> list[Proposal]:
-        """Has partial candidates answer all prompts; no more than are completable."""
-        self._answers -= sum(map(self._missing, rows))
-        self._pending |= dict.fromkeys(rows)
-        return [Proposal(row) for row in rows]
+        """Has partial or new candidates answer all prompts, the first ones first, as far as there are answers left."""
+        taken = []
+        for row in rows:
+            if self._missing(row) <= self._answers:
+                self._answers -= self._missing(row)
+                taken.append(Proposal(row))
+        return self._asked(taken)
 
     def _missing(self, row: Coefficients) -> int:
-        return max(0, self.n_prompts - len(self.told[row].answers))
+        return max(0, self.n_prompts - len(self.told[row].answers if row in self.told else ()))
 
     def tell(self, outcomes: Iterable[Outcome]) -> None:
         for outcome in outcomes:

@@ -35,8 +35,9 @@ class SurrogateProposer:
     """Proposes the references, then batches by expected hypervolume improvement, and Sobol points where none is to be.
 
     After the references several batches may be at work at once, so that nobody waits while the next one is found: it
-    reckons with what those that are pending may bring. Where candidates answer some of the prompts alone, those then
-    answer all of them that promise most hypervolume among those that do, as many as there are answers left for.
+    reckons with what those that are pending may bring. Where candidates answer some of the prompts alone, the answers
+    that are left then go to candidates, known or new, that answer all of them: those that promise most beside others
+    that do.
 
     Args:
         ledger: references and budget; references are proposed outside the bounds too.
@@ -58,14 +59,14 @@ class SurrogateProposer:
     @property
     def ready(self) -> bool:
         """See `Proposer.ready`."""
-        if self._ledger.n_prompts and not self._ledger.left:  # what is completed depends on all that was answered
-            return not self._ledger.pending
+        if not self._ledger.left and self._ledger.draws_pending:  # which answer all depends on all that was answered
+            return False
         return len(self._ledger.pending) <= self._most_pending and not self._ledger.references_pending
 
     def ask(self) -> list[Proposal]:
         """See `Proposer.ask`."""
         if not self._ledger.left:
-            return self._ledger.complete(self._worth_completing())
+            return self._ledger.complete(self._worth_completing(self._population))
         if references := self._ledger.references():
             return self._ledger.ask(references)
         improving = self._improving(self._population) if self._learns else []
@@ -100,16 +101,20 @@ class SurrogateProposer:
             known, drawn = model.draw(model.feasible, pool, rng)
             return [pool[i] for i in pick_batch(known, drawn, model.nadir, count, rng, len(pending))]
 
-    def _worth_completing(self) -> list[Coefficients]:
-        """Half of those that may still be completed, so that what they bring decides on the others."""
-        partial, count = self._ledger.partial, -(-self._ledger.completable // 2)
-        if not (partial and count and self._learns):
-            return partial[:count]
+    def _worth_completing(self, count: int) -> list[Coefficients]:
+        """At most `count` candidates, partial or new, that promise most hypervolume beside those with all prompts."""
+        pending, partial, rng = self._ledger.pending, self._ledger.partial, self._rng()
+        if not self._learns:
+            return self._ledger.affordable(partial)[:count]
         with threadpool_limits(1):
-            model, rng = Model(self._ledger), self._rng()
-            whole = [row for row in model.feasible if row not in partial]
-            known, drawn = model.draw(whole, partial, rng)
-            return [partial[i] for i in pick_batch(known, drawn, model.nadir, count, rng)]
+            model = Model(self._ledger)
+            new = self._ledger.affordable([*partial, *self._pool(model, rng)])
+            if not new:
+                return []
+            pool = [*pending, *new]
+            whole = [row for row in model.feasible if row not in partial and row not in pending]
+            known, drawn = model.draw(whole, pool, rng)
+            return [pool[i] for i in pick_batch(known, drawn, model.nadir, count, rng, len(pending))]
 
     def _pool(self, model: "Model", rng: np.random.Generator) -> list[Coefficients]:
         """New candidates worth a look: the fronts of the plain and the optimistic posterior, random ones."""

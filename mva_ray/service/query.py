@@ -64,7 +64,7 @@ class Answer:
         metrics: the metric columns.
         left_out: how many candidates of this split are failed, infeasible or partial, shown or not.
         runs: their places, where there are several.
-        doubts: why the runs may not be comparable, one line each.
+        doubts: why the numbers may mislead, or several runs may not be comparable, one line each.
         wish: what `score` was computed for; None without one.
         best: the first candidate of a wish; None without one.
         alternatives: of a reference point: value -> what a somewhat higher wish for it would give.

@@ -99,6 +99,8 @@ def write_status(status: Status, stdout: TextIO) -> None:
             console.print(f"{name:12} {text}", markup=False, soft_wrap=True)
     if status.ended_by:
         console.print(status.ended_by, markup=False, soft_wrap=True)
+    for caution in status.cautions:
+        console.print(f"{'caution':12} {caution}", markup=False, soft_wrap=True)
     for failure in status.failures:
         line = f"{'failed':12} {failure.count} by {failure.kind}; the newest: {failure.error}"
         console.print(line, markup=False, soft_wrap=True)

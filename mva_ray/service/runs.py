@@ -41,7 +41,13 @@ def together(snapshots: Sequence["Snapshot"], split: str | None) -> Side:
     first = snapshots[0].state
     on = split or (chosen.pop() if chosen else "search")
     if len(snapshots) == 1:
-        return Side(frames[0], on, first.coefficients, tuple(metric_columns(first.values, first.constraints)))
+        return Side(
+            frames[0],
+            on,
+            first.coefficients,
+            tuple(metric_columns(first.values, first.constraints)),
+            doubts=tuple(snapshots[0].cautions),
+        )
     alike = all(one.state.coefficients == first.coefficients for one in snapshots)
     measured = [metric_columns(one.state.values, one.state.constraints) for one in snapshots]
     return Side(

@@ -50,6 +50,7 @@ class Status:
         spent: by all starts of the run, with prices where the config has them.
         limits: of the config's `budget`, those there are.
         ended_by: why the search ended before all its candidates were evaluated.
+        cautions: what of the numbers may mislead, one line each.
         last: when the newest row was written; None without rows.
         left: of this stage, at the pace of the last evaluations; None where that is not known.
     """
@@ -71,6 +72,7 @@ class Status:
     spent: "Spending"
     limits: Mapping[str, float]
     ended_by: str | None
+    cautions: Sequence[str]
     last: datetime | None
     left: timedelta | None
 
@@ -121,6 +123,7 @@ def status(run: Path | str) -> Status:
         spent=spending(from_arrow(kept.read.table) if kept else [], read_phases(directory.spent), plan["settings"]),
         limits={name: limit for name, limit in (plan["settings"].get("budget") or {}).items() if limit is not None},
         ended_by=ended_by(directory.search),
+        cautions=kept.cautions if kept else [],
         last=max((row.created_at for row in rows), default=None),
         left=timedelta(seconds=missing * pace) if pace and missing > 0 and stage != "finished" else None,
     )

@@ -16,6 +16,7 @@ from mva_ray.errors import ConfigError, DamagedFile
 from mva_ray.records import Evaluation, ScoredGeneration
 from mva_ray.run_dir.layout import RunDirectory
 from mva_ray.run_dir.run_state import RunState
+from mva_ray.table.cautions import cautions
 from mva_ray.table.frame import flat_frame, on_split
 from mva_ray.table.pareto_table import FILE, REMEDY, ParetoTable, Rows, newest
 from mva_ray.table.schema import from_arrow
@@ -43,6 +44,11 @@ class Snapshot:
     def frame(self) -> pd.DataFrame:
         """The flat rows of docs/table.md. It is shared: do not change it."""
         return flat_frame(self.rows, self.state.coefficients, self.state.constraints)
+
+    @cached_property
+    def cautions(self) -> list[str]:
+        """What would mislead who reads the numbers, see `cautions`."""
+        return cautions(self.frame, self.state.values)
 
     def on(self, split: str | None) -> pd.DataFrame:
         """The rows of `frame` on one split, shared too; if None, `held_out` where there are any, else `search`."""

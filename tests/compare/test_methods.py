@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mva_ray.compare.methods import METHODS, Ingredients
+from mva_ray.compare.methods import METHODS, Ingredients, seed_of
 from mva_ray.config.training import Training
 from mva_ray.errors import RunError
 from mva_ray.records import PreferencePair
@@ -101,3 +101,9 @@ def test_vc_soup_says_when_too_few_pairs_agree() -> None:
     few.gaps["helpful"][:] = [1.0, -1.0]
     with pytest.raises(RunError, match=r"^0 of 6 pairs of 'helpful' have a consistency of at least 0\.9, fewer than"):
         METHODS["vc_soup"].make(few)
+
+
+def test_no_two_values_of_any_seeds_start_alike() -> None:
+    seeds = [seed_of(seed, place) for seed in range(200) for place in range(5)]
+    assert len(set(seeds)) == len(seeds)
+    assert max(seeds) < 2**32

@@ -1,13 +1,14 @@
 """The report's numbers by hand: the box, hypervolumes, paired differences, coverage, single values."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mva_ray.compare.report_numbers import Numbers, box
+from mva_ray.compare.report_numbers import Numbers, box, cautions
 from mva_ray.compare.report_verdict import NO_DIFFERENCE, verdict
-from mva_ray.compare.results import AlphaResult, Candidate, ComparisonResult, MethodResult, SingleResult
+from mva_ray.compare.results import AlphaResult, Candidate, ComparisonResult, MethodResult, SingleResult, read_result
 from tests.support.comparisons import make_result
 
 Place = tuple[float, float]
@@ -72,6 +73,9 @@ def test_hypervolume_by_hand() -> None:
     assert mva.hypervolume.estimate == pytest.approx(area / 121)
     assert mva.front == 3
     assert mva.candidates == 4
+    assert mva.inner_product == pytest.approx((7 * 3 + 2 * (8 + 9 + 10 + 11)) / 11 / 11)  # eleven preferences
+    assert mva.spacing == pytest.approx(0)
+    assert math.isnan(soup.spacing)
     assert mva.differences["soup"].interval.estimate == pytest.approx((area - 36) / 121)
     assert (mva.differences["soup"].ahead, mva.differences["soup"].seeds) == (1, 1)
     assert soup.differences == {}
@@ -201,3 +205,12 @@ def test_the_verdict_warns_of_one_seed() -> None:
 def test_the_verdict_without_the_subject() -> None:
     assert "no result for mva" in verdict(Numbers(comparison({("soup", 0): [(1, 1)]})))
     assert "no result for mva" in verdict(Numbers(comparison({("mva", 0): []})))
+
+
+@pytest.mark.parametrize(("name", "one_trade_off"), [("smollm2", True), ("cautious", True), ("compatible", False)])
+def test_values_that_are_nearly_one_are_said_of_the_committed_comparisons(name: str, one_trade_off: bool) -> None:
+    """`brief` and `thorough` are one axis, `brief` and `positive` are not."""
+    result = read_result(Path(__file__).parents[2] / f"docs/results/compare_{name}/comparison.json.gz")
+    assert [line.startswith("'brief' is nearly a function of 'thorough'") for line in cautions(result)] == (
+        [True] * one_trade_off
+    )

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from mva_ray.maths.pareto import augmented_chebyshev, coverage, front_mask, hypervolume
+from mva_ray.maths.pareto import (
+    augmented_chebyshev,
+    coverage,
+    front_mask,
+    hypervolume,
+    mean_inner_product,
+    spacing,
+)
 
 Rewards = NDArray[np.float64]
 
@@ -179,3 +186,16 @@ def test_hypervolume_refuses_what_it_cannot_measure() -> None:
         hypervolume([[0, np.nan]], [0, 0])
     with pytest.raises(ValueError, match="shape"):
         hypervolume([[0, 1]], [0, 0, 0])
+
+
+def test_spacing_by_hand() -> None:
+    """Nearest neighbours are 2, 2 and 4 away."""
+    assert spacing([[0, 4], [1, 3], [3, 1]]) == pytest.approx(np.std([2, 2, 4], ddof=1))
+    assert spacing([[0, 2], [1, 1], [2, 0]]) == 0
+    assert np.isnan(spacing([[0, 2]]))
+
+
+def test_the_mean_inner_product_is_of_the_best_for_each_preference() -> None:
+    assert mean_inner_product([[0.0, 4.0], [3.0, 1.0]], [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]) == pytest.approx(
+        (3 + 2 + 4) / 3
+    )

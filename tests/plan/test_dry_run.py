@@ -94,13 +94,13 @@ def test_the_plan_by_hand(tmp_path: Path, settings: dict[str, Any]) -> None:
 
 
 def test_the_plan_of_a_budget_in_answers(tmp_path: Path, settings: dict[str, Any]) -> None:
-    """Nine candidates on 4 of 5 prompts; of 41 answers 8 may have all, and with three references 9 are held out."""
+    """Nine candidates on 4 of 5 prompts leave 5 of 41 answers, which a tenth may give: ten may be held out."""
     settings["search"]["answers"] = 41
     settings["search"]["method"] = "surrogate"
     stages = {stage.name: stage.work for stage in forecast(tmp_path, settings).stages()}
-    on_few = "at most 9 candidates on 4 of 5 prompts each, the best of them on all"
+    on_few = "at most 9 candidates on 4 of 5 prompts each, the best of them and of others on all"
     assert stages["search"] == f"{on_few}: 41 answers, at most 287 tokens"
-    assert stages["held-out front"] == "at most 9 candidates on 4 prompts: 36 answers, at most 252 tokens"
+    assert stages["held-out front"] == "at most 10 candidates on 4 prompts: 40 answers, at most 280 tokens"
 
 
 def test_tokens_are_those_of_the_models_tokenizer(tmp_path: Path, settings: dict[str, Any]) -> None:

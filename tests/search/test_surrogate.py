@@ -71,25 +71,43 @@ def buying(failing: bool = False) -> list[Proposal]:
 
 
 def test_candidates_answer_some_prompts_and_the_front_answers_all_within_the_budget() -> None:
-    """The completed are those that dominate; what is left of the budget would not complete another."""
+    """Those with all prompts are known ones and new ones; what is left of the budget would not pay for another."""
     asked = buying()
     first, last = asked[:CANDIDATES], asked[CANDIDATES:]
     assert [len(proposal.prompts or ()) for proposal in first] == [4] * CANDIDATES
     assert {proposal.prompts for proposal in last} == {None}
-    completed = [proposal.coefficients for proposal in last]
-    assert len(set(completed)) == len(completed)
-    assert set(completed) < {proposal.coefficients for proposal in first}
-    assert len(completed) == (ANSWERS - 4 * CANDIDATES) // (PROMPTS - 4)
-    rewards = np.array([trade_off(proposal.coefficients) for proposal in first])
-    front = {proposal.coefficients for proposal, on in zip(first, front_mask(rewards), strict=True) if on}
-    assert len(front & set(completed)) >= len(completed) - 1
+    partial, whole = ([proposal.coefficients for proposal in part] for part in (first, last))
+    assert len(set(whole)) == len(whole)
+    completed = set(whole) & set(partial)
+    assert 0 < len(completed) < len(whole)
+    spent = 4 * CANDIDATES + PROMPTS * len(whole) - 4 * len(completed)
+    assert ANSWERS - PROMPTS < spent <= ANSWERS
+    rewards = np.array([trade_off(row) for row in whole])
+    assert front_mask(rewards).sum() >= len(whole) - 1
     assert asked == buying()
 
 
+def test_several_batches_are_completed_at_once_but_only_when_all_few_prompts_are_answered() -> None:
+    settings = Search(candidates=CANDIDATES, answers=ANSWERS)
+    references = reference_candidates(2, 4)
+    search = make_proposer(settings, BOUNDS, 2, references, 0, pending=2, n_prompts=PROMPTS)
+    batch = search.ask()
+    while batch[0].prompts:
+        last, batch = batch, [] if not search.ready else search.ask()
+        search.tell([answered(proposal).outcome for proposal in last])
+        batch = batch or search.ask()
+    second = search.ask()
+    assert len({proposal.coefficients for proposal in [*batch, *second]}) == 4
+    assert not search.ready
+
+
 def test_a_candidate_that_failed_is_not_completed() -> None:
-    completed = [proposal.coefficients for proposal in buying(failing=True)[CANDIDATES:]]
+    asked = buying(failing=True)
+    failed = {proposal.coefficients for proposal in asked[:CANDIDATES] if proposal.coefficients[0] > 1}
+    completed = {proposal.coefficients for proposal in asked[CANDIDATES:]}
     assert completed
-    assert max(row[0] for row in completed) <= 1
+    assert failed
+    assert not failed & completed
 
 
 def test_answers_for_all_prompts_leave_nothing_to_complete() -> None:

@@ -10,9 +10,11 @@ import pytest
 
 from mva_ray.errors import ConfigError
 from mva_ray.records import Evaluation
-from mva_ray.service.render import write_status
+from mva_ray.report import write_report
+from mva_ray.service.query import Query, ask
+from mva_ray.service.render import notes, write_status
 from mva_ray.service.status import status
-from tests.support.evaluations import START, VALUES, failed, make_run, trade_off
+from tests.support.evaluations import START, VALUES, failed, make_run, ok, trade_off
 
 
 def plan(run: Path, n: int = 2, candidates: int = 9) -> None:
@@ -129,3 +131,18 @@ def test_a_search_with_a_budget_in_answers(tmp_path: Path) -> None:
     found = status(tmp_path)
     assert (found.searched_answers, found.answer_budget) == (sum(row.n_prompts for row in rows) - 1, 1200)
     assert "; 15 of 1,200 answers" in shown(tmp_path)
+
+
+def test_values_that_are_one_and_answers_that_are_cut_off_are_said(tmp_path: Path) -> None:
+    """By `status`, with the front, and on the page."""
+    first, second = VALUES[:2]
+    weights = [{first: index / 10, second: 0.0} for index in range(9)]
+    rows = [ok(f"c{w[first]}", w, {first: w[first], second: -w[first]}, "search") for w in weights]
+    ready(tmp_path, [replace(row, metrics=row.metrics | {"truncated": 0.75}) for row in rows])
+    function, cut_off = status(tmp_path).cautions
+    assert function.startswith(f"'{first}' is nearly a function of '{second}' over 9 candidates")
+    assert cut_off.startswith("75% of the answers")
+    assert f"caution      {function}" in shown(tmp_path)
+    assert notes(ask(tmp_path, Query()))[-2:] == [function, cut_off]
+    page = Path(write_report(tmp_path)).read_text()
+    assert '<p class="notice">75% of the answers' in page

@@ -1,0 +1,38 @@
+"""Whether a value is a function of the others: known ones, none, and too few candidates to be fooled by."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mva_ray.maths.redundancy import predictability
+
+
+def test_a_curve_is_found_and_independent_values_are_not() -> None:
+    first = np.linspace(-1, 1, 24)
+    curve = np.column_stack([first, np.tanh(2 * first)])
+    assert (predictability(curve) > 0.999).all()
+    assert (predictability(np.random.default_rng(0).normal(size=(24, 2))) < 0.3).all()
+
+
+def test_noise_lowers_it_by_its_share_of_the_variance() -> None:
+    rng = np.random.default_rng(1)
+    first = rng.normal(size=200)
+    noisy = np.column_stack([first, 2 * first + rng.normal(size=200)])
+    assert abs(predictability(noisy)[1] - 0.8) < 0.06
+
+
+def test_of_three_values_it_is_the_one_that_the_others_give() -> None:
+    others = np.random.default_rng(2).normal(size=(30, 2))
+    assert predictability(np.column_stack([others, others[:, 0] * others[:, 1]]))[2] > 0.9
+    assert predictability(np.column_stack([others, np.ones(30)]))[:2].max() < 0.3
+
+
+@given(st.integers(0, 10_000))
+def test_eight_candidates_of_nothing_do_not_look_like_a_function(seed: int) -> None:
+    assert predictability(np.random.default_rng(seed).normal(size=(8, 2))).max() < 0.95
+
+
+def test_units_do_not_matter_and_a_constant_is_no_number() -> None:
+    table = np.random.default_rng(3).normal(size=(12, 2))
+    np.testing.assert_allclose(predictability(table), predictability(table * [1e3, 1e-3] + 5), rtol=1e-6)
+    assert np.isnan(predictability(np.column_stack([table, np.ones(12)]))[2])
