@@ -173,11 +173,13 @@ def test_an_exploration_outlives_the_server(tiny_model: Path, tmp_path: Path) ->
     with serving(tmp_path / "second", tiny_model, explorations=processes(tmp_path)) as served:
         for event in watched(served, "tiny"):
             assert event["state"] == "running"
-            if event["status"]:
+            if event["status"] and event["status"]["stage"] != "preference pairs":  # Ray's start may miss a signal
                 break
         assert served.post("/api/v1/explorations", config=config).status_code == 409
         httpx2.delete(f"{served.url}/api/v1/explorations/tiny")
         assert [event["state"] for event in watched(served, "tiny")][-1] == "stopped"
+        log = httpx2.get(f"{served.url}/api/v1/explorations/tiny").json()["log"]
+        assert "the same command goes on from here" in log
     assert sorted(path.name for path in (tmp_path / "configs").glob("*.yaml")) == ["explored-tiny.yaml", "tiny.yaml"]
 
 
