@@ -8,7 +8,7 @@ from types import FrameType
 
 from mva_ray.errors import Interrupted
 
-_received = int(signal.SIGINT)
+_received: int | None = None
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -18,8 +18,18 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def catch_signals() -> None:
-    """Take Ctrl-C and SIGTERM alike; again after Ray has put handlers of its own in their place."""
+def stop_if_asked() -> None:
+    """Where what was at work may have swallowed the KeyboardInterrupt, as callbacks of compiled code do.
+
+    Raises:
+        KeyboardInterrupt: a signal has come.
+    """
+    if _received is not None:
+        raise KeyboardInterrupt
+
+
+def _catch_signals() -> None:
+    """Take Ctrl-C and SIGTERM alike."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, _interrupt)
         signal.signal(signal.SIGTERM, _interrupt)
@@ -31,8 +41,10 @@ def interruptible() -> Iterator[None]:
     Raises:
         Interrupted: a signal asked to stop.
     """
-    catch_signals()
+    global _received
+    _received = None
+    _catch_signals()
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted(_received) from None
+        raise Interrupted(_received or signal.SIGINT) from None

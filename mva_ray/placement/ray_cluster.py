@@ -2,9 +2,7 @@
 
 import logging
 import os
-import signal
 import socket
-import threading
 from pathlib import Path
 
 from mva_ray.errors import NO_SPACE, RunError, last_line, out_of_space
@@ -49,17 +47,13 @@ def local_resources() -> dict[str, float]:
 
 
 def _joined_capacity() -> Capacity:
-    """Ray takes SIGTERM over, and keeps it when it has been left."""
     import ray
 
-    before = signal.getsignal(signal.SIGTERM)
     join_ray()
     try:
         return capacity_now()
     finally:
         ray.shutdown()
-        if before and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
 
 
 def capacity_now() -> Capacity:
@@ -117,18 +111,24 @@ def own_resource() -> str:
 def join_ray() -> None:
     """Join the cluster that RAY_ADDRESS names, or that was started on this machine, else start a local one.
 
+    Ray's handler of SIGTERM is kept out: it ends the driver without a word, or not at all where a callback swallows it.
+
     Raises:
         RunError: nobody answers there, or Ray does not start.
     """
     import ray
+    from ray._private import utils
 
     address = os.environ.get("RAY_ADDRESS", "")
     _check_answers(address)
+    theirs, utils.set_sigterm_handler = utils.set_sigterm_handler, lambda handler: None
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     except Exception as error:  # whatever of its parts does not start
         what = f"the Ray at RAY_ADDRESS={address} cannot be joined" if address else "Ray does not start on this machine"
         raise RunError(f"{what}: {NO_SPACE if out_of_space(error) else last_line(error)}") from error
+    finally:
+        utils.set_sigterm_handler = theirs
 
 
 def _check_answers(address: str) -> None:

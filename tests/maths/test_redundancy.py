@@ -1,8 +1,6 @@
 """Whether a value is a function of the others: known ones, none, and too few candidates to be fooled by."""
 
 import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mva_ray.maths.redundancy import predictability
 
@@ -27,9 +25,9 @@ def test_of_three_values_it_is_the_one_that_the_others_give() -> None:
     assert predictability(np.column_stack([others, np.ones(30)]))[:2].max() < 0.3
 
 
-@given(st.integers(0, 10_000))
-def test_eight_candidates_of_nothing_do_not_look_like_a_function(seed: int) -> None:
-    assert predictability(np.random.default_rng(seed).normal(size=(8, 2))).max() < 0.95
+def test_eight_candidates_of_nothing_hardly_ever_look_like_a_function() -> None:
+    draws = (np.random.default_rng(seed).normal(size=(8, 2)) for seed in range(1000))
+    assert sum(predictability(draw).max() > 0.95 for draw in draws) <= 3
 
 
 def test_units_do_not_matter_and_a_constant_is_no_number() -> None:
