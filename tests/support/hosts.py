@@ -94,9 +94,16 @@ class Host:
         assert not check or done.returncode == 0, done.stdout
         return done
 
-    def start_ray(self, environment: Mapping[str, str], *arguments: str) -> None:
-        """A node of a cluster, by `ray start`."""
-        ray = [sys.executable, "-m", "ray.scripts.scripts", "start", f"--node-ip-address={self.address}"]
+    def start_ray(self, environment: Mapping[str, str], *arguments: str, cores: str = "") -> None:
+        """A node of a cluster, by `ray start`; on these cores alone, such as `0,1`."""
+        ray = [
+            *(["taskset", "-c", cores] if cores else []),
+            sys.executable,
+            "-m",
+            "ray.scripts.scripts",
+            "start",
+            f"--node-ip-address={self.address}",
+        ]
         ray += ["--object-store-memory=100000000", "--disable-usage-stats", *arguments]
         with_output_of_its_own = f"{' '.join(ray)} > /tmp/ray_start.log 2>&1 || {{ cat /tmp/ray_start.log; exit 1; }}"
         self.run(["sh", "-c", with_output_of_its_own], environment)
