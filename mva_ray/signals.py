@@ -18,21 +18,17 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def stop_if_asked() -> None:
-    """Where what was at work may have swallowed the KeyboardInterrupt, as callbacks of compiled code do.
+def catch_signals() -> None:
+    """Take Ctrl-C and SIGTERM alike; again after Ray, whose compiled code takes SIGTERM to be a crash.
 
     Raises:
-        KeyboardInterrupt: a signal has come.
+        KeyboardInterrupt: a signal has come that what was at work has swallowed, as callbacks of compiled code do.
     """
-    if _received is not None:
-        raise KeyboardInterrupt
-
-
-def _catch_signals() -> None:
-    """Take Ctrl-C and SIGTERM alike."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, _interrupt)
         signal.signal(signal.SIGTERM, _interrupt)
+    if _received is not None:
+        raise KeyboardInterrupt
 
 
 @contextmanager
@@ -43,7 +39,7 @@ def interruptible() -> Iterator[None]:
     """
     global _received
     _received = None
-    _catch_signals()
+    catch_signals()
     try:
         yield
     except KeyboardInterrupt:

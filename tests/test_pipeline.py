@@ -146,7 +146,8 @@ def test_a_run_leaves_everything_a_user_looks_for(job: tuple[Path, Path, str]) -
     _, run_dir, output = job
     frame = ParetoTable(run_dir).frame()
     search = frame[frame["split"] == "search"]
-    assert len(search) == 10
+    assert len(search) >= 10, "ten that answer four prompts; what answers are left may go to others that answer all"
+    assert search["n_prompts"].sum() <= SEARCH["answers"]
     assert set(frame["status"]) == {"ok", "partial"}
     assert search["kind"].tolist().count("single") == 2
     assert {"base", "ones", "convex", "search"} <= set(search["kind"])
@@ -227,7 +228,8 @@ def test_a_changed_config_says_what_it_invalidates(
     assert "changed since the last run: search.candidates: 10 -> 12" in output
     assert "invalid, computed anew: nothing" in output
     frame = ParetoTable(run_dir).frame("search")
-    assert len(frame) == 12
+    assert len(frame) >= 12
+    assert frame["n_prompts"].sum() <= 60
     assert made < evaluations_made(run_dir) <= made + 8
 
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 from mva_ray.errors import Interrupted
-from mva_ray.signals import interruptible, stop_if_asked
+from mva_ray.signals import catch_signals, interruptible
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -24,7 +24,7 @@ def test_a_signal_that_was_swallowed_is_remembered() -> None:
         with interruptible():
             with suppress(KeyboardInterrupt):
                 os.kill(os.getpid(), signal.SIGTERM)
-            stop_if_asked()
+            catch_signals()
 
     with pytest.raises(Interrupted) as caught:
         swallowed()
@@ -35,7 +35,7 @@ def test_nothing_of_an_earlier_one_is_left() -> None:
     with pytest.raises(Interrupted), interruptible():
         os.kill(os.getpid(), signal.SIGTERM)
     with interruptible():
-        stop_if_asked()
+        catch_signals()
 
 
 def test_ray_takes_no_signal_over() -> None:

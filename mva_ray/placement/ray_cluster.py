@@ -2,7 +2,9 @@
 
 import logging
 import os
+import signal
 import socket
+import threading
 from pathlib import Path
 
 from mva_ray.errors import NO_SPACE, RunError, last_line, out_of_space
@@ -111,7 +113,7 @@ def own_resource() -> str:
 def join_ray() -> None:
     """Join the cluster that RAY_ADDRESS names, or that was started on this machine, else start a local one.
 
-    Ray's handler of SIGTERM is kept out: it ends the driver without a word, or not at all where a callback swallows it.
+    SIGTERM stays ours: Ray's handler ends the driver without a word, its compiled code with a crash.
 
     Raises:
         RunError: nobody answers there, or Ray does not start.
@@ -119,8 +121,8 @@ def join_ray() -> None:
     import ray
     from ray._private import utils
 
-    address = os.environ.get("RAY_ADDRESS", "")
-    _check_answers(address)
+    _check_answers(address := os.environ.get("RAY_ADDRESS", ""))
+    before = signal.getsignal(signal.SIGTERM)
     theirs, utils.set_sigterm_handler = utils.set_sigterm_handler, lambda handler: None
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
@@ -129,6 +131,8 @@ def join_ray() -> None:
         raise RunError(f"{what}: {NO_SPACE if out_of_space(error) else last_line(error)}") from error
     finally:
         utils.set_sigterm_handler = theirs
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _check_answers(address: str) -> None:

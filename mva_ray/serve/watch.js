@@ -43,11 +43,16 @@ async function arrived() {
   await grow();
 }
 
+// With a budget in answers, how many candidates there will be is not known.
+function searched({ searched: done, budget, searched_answers: answers, answer_budget: most }) {
+  return most ? `${done} candidates, ${answers.toLocaleString()} of ${most.toLocaleString()} answers` : `${done} of ${budget} candidates`;
+}
+
 function progress({ state: doing, status }) {
   const words = { stopped: "stopped: ", running: "", finished: "", elsewhere: "" }[doing] ?? "";
   if (!status) { $("status").textContent = `${words || "starting: "}no plan yet`; return; }
   const failed = status.failures.reduce((sum, failure) => sum + failure.count, 0);
-  const parts = [`${status.stage}: ${status.searched} of ${status.budget} candidates`, `${status.answers.toLocaleString()} answers`];
+  const parts = [`${status.stage}: ${searched(status)}`, `${status.answers.toLocaleString()} answers`];
   if (status.front) parts.push(`${status.front} on the front of the search`);
   if (status.hypervolume !== null) parts.push(`hypervolume ${status.hypervolume.toFixed(3)}`);
   if (failed) parts.push(`${failed} failed`);
@@ -63,7 +68,7 @@ async function explorations() {
   $("explore").hidden = !allowed;
   $("explorations").replaceChildren(...found.map((one) => {
     const press = (text, work) => element("button", { type: "button", textContent: text, ariaLabel: `${text} ${one.name}`, onclick: safely(work) });
-    const far = one.status ? `${one.status.stage}, ${one.status.searched} of ${one.status.budget} candidates` : "no plan yet";
+    const far = one.status ? `${one.status.stage}, ${searched(one.status)}` : "no plan yet";
     const buttons = [press("Look at", async () => { await listRuns(); await turnTo(one.name); }), press("What it printed", () => printed(one.name))];
     if (one.state === "running") buttons.push(press("Cancel", () => cancel(one.name)));
     return element("li", { textContent: `${one.name}: ${one.state}, ${far}` }, ...buttons);

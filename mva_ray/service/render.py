@@ -77,6 +77,13 @@ def notes(answer: Answer) -> list[str]:
     return [*lines, *answer.doubts]
 
 
+def _searched(status: Status) -> str:
+    """How far the search is; with a budget in answers, how many candidates there will be is not known."""
+    if status.answer_budget:
+        return f"{status.searched}, {status.searched_answers:,} of {status.answer_budget:,} answers"
+    return f"{status.searched} of {status.budget}"
+
+
 def write_status(status: Status, stdout: TextIO) -> None:
     """One line for each thing that is known of a run."""
     console = Console(file=stdout, highlight=False)
@@ -84,8 +91,7 @@ def write_status(status: Status, stdout: TextIO) -> None:
     lines = {
         "stage": status.stage + (f", about {_duration(status.left)} left" if status.left else ""),
         "adapters": f"{len(there)} of {len(status.adapters)}" + (f" ({', '.join(there)})" if there else ""),
-        "candidates": f"{status.searched} of {status.budget}, {status.front} on the front of the search prompts"
-        + (f"; {status.searched_answers:,} of {status.answer_budget:,} answers" if status.answer_budget else ""),
+        "candidates": f"{_searched(status)}, {status.front} on the front of the search prompts",
         "held-out": f"{status.held_out} scored" if status.held_out else "",
         "hypervolume": f"{status.hypervolume:.3f} of the box so far" if status.hypervolume is not None else "",
         "answers": f"{status.answers:,}, {status.tokens:,} tokens"

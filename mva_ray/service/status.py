@@ -36,7 +36,7 @@ class Status:
         stage: what comes next or is under way; `finished` where nothing does.
         adapters: value -> whether its adapter is there.
         searched: candidates evaluated on the search prompts, or on some of them, without those that failed.
-        budget: candidates that the search is to evaluate.
+        budget: candidates that the search is to evaluate; with a budget in answers, those that answer few prompts.
         searched_answers: to search prompts.
         answer_budget: answers to search prompts that the search may ask for; None where all candidates answer all.
         front: candidates on the front of the search prompts.
@@ -103,7 +103,7 @@ def status(run: Path | str) -> Status:
     unscored = front - {row.candidate for row in held_out}
     budget, done = int(plan["settings"]["search"]["candidates"]), _succeeded(searched)
     stage = _stage(directory, plan, adapters, finished=bool(front) and not unscored)
-    at_work, missing = (held_out, len(unscored)) if stage == "held-out front" else (searched, budget - done)
+    at_work, missing = (held_out, len(unscored)) if stage == "held-out front" else (searched, max(0, budget - done))
     pace = _seconds_each(at_work)
     return Status(
         name=str(plan["settings"]["name"]),

@@ -9,7 +9,7 @@ from typing import Self
 from mva_ray.errors import NO_SPACE, MvaError, RunError, last_line, out_of_space
 from mva_ray.placement.ray_cluster import join_ray
 from mva_ray.run_dir.store import Store
-from mva_ray.signals import stop_if_asked
+from mva_ray.signals import catch_signals
 from mva_ray.stages.ray_nodes import check_visible
 
 ENVIRONMENT = {
@@ -51,7 +51,7 @@ class RaySession:
         for name, setting in ENVIRONMENT.items():
             os.environ.setdefault(name, setting)
         join_ray()
-        stop_if_asked()
+        catch_signals()
         check_visible(self._store)
         self._stack.enter_context(self._beside())
 

@@ -80,7 +80,7 @@ def test_a_run_in_an_object_store_needs_no_disk_that_hosts_share(rig: Rig) -> No
     assert "the run directory /tmp/run is not visible from node" in refused
     output = rig.explore(rig.url)
     assert f"report: {rig.url}/report.html" in output
-    assert len(ParetoTable(rig.url).frame("search")) == 10
+    assert len(ParetoTable(rig.url).frame("search")) >= 10
     assert set(ParetoTable(rig.url).frame("held_out")["status"]) == {"ok"}
     assert len([name for name in store_at(rig.url).names("adapters") if not name.startswith(".")]) == 2
     for host in (rig.head, rig.worker):

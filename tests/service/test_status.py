@@ -130,7 +130,7 @@ def test_a_search_with_a_budget_in_answers(tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text(json.dumps(settings))
     found = status(tmp_path)
     assert (found.searched_answers, found.answer_budget) == (sum(row.n_prompts for row in rows) - 1, 1200)
-    assert "; 15 of 1,200 answers" in shown(tmp_path)
+    assert ", 15 of 1,200 answers, " in shown(tmp_path)
 
 
 def test_values_that_are_one_and_answers_that_are_cut_off_are_said(tmp_path: Path) -> None:
