@@ -228,8 +228,7 @@ def test_a_changed_config_says_what_it_invalidates(
     assert "changed since the last run: search.candidates: 10 -> 12" in output
     assert "invalid, computed anew: nothing" in output
     frame = ParetoTable(run_dir).frame("search")
-    assert len(frame) >= 12
-    assert frame["n_prompts"].sum() <= 60
+    assert len(frame) >= 12, "with those of the earlier search"
     assert made < evaluations_made(run_dir) <= made + 8
 
 
