@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from mva_ray.errors import Interrupted
+from mva_ray.errors import Interrupted, MvaError
 
 _received: int | None = None
 
@@ -18,6 +18,11 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _asked() -> int | None:
+    """The signal that has come."""
+    return _received
+
+
 def catch_signals() -> None:
     """Take Ctrl-C and SIGTERM alike; again after Ray, whose compiled code takes SIGTERM to be a crash.
 
@@ -27,7 +32,7 @@ def catch_signals() -> None:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, _interrupt)
         signal.signal(signal.SIGTERM, _interrupt)
-    if _received is not None:
+    if _asked() is not None:
         raise KeyboardInterrupt
 
 
@@ -35,7 +40,8 @@ def catch_signals() -> None:
 def interruptible() -> Iterator[None]:
     """
     Raises:
-        Interrupted: a signal asked to stop.
+        Interrupted: a signal asked to stop; also where Python has made another error of that, as it does in the middle
+            of an import.
     """
     global _received
     _received = None
@@ -43,4 +49,8 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted(_received or signal.SIGINT) from None
+        raise Interrupted(_asked() or signal.SIGINT) from None
+    except Exception as error:
+        if (number := _asked()) is None or isinstance(error, MvaError):
+            raise
+        raise Interrupted(number) from error

@@ -31,6 +31,27 @@ def test_a_signal_that_was_swallowed_is_remembered() -> None:
     assert caught.value.exit_code == 128 + signal.SIGTERM
 
 
+def test_a_signal_that_python_made_another_error_of_is_one_still() -> None:
+    """What __set_name__ raises becomes a RuntimeError, and imports are full of it."""
+
+    class Field:
+        def __set_name__(self, owner: type, name: str) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def defined() -> None:
+        with interruptible():
+            type("Aggregate", (), {"field": Field()})
+
+    with pytest.raises(Interrupted) as caught:
+        defined()
+    assert caught.value.exit_code == 128 + signal.SIGTERM
+
+
+def test_an_error_without_a_signal_stays_what_it_is() -> None:
+    with pytest.raises(RuntimeError), interruptible():
+        raise RuntimeError
+
+
 def test_nothing_of_an_earlier_one_is_left() -> None:
     with pytest.raises(Interrupted), interruptible():
         os.kill(os.getpid(), signal.SIGTERM)
