@@ -239,14 +239,14 @@ def reward_inputs(
     if not chats:
         return tokenizer([plain_text(prompt) for prompt in prompts], list(completions), **options)
     texts = [
-        str(tokenizer.apply_chat_template([*messages(prompt), _said(completion)], tokenize=False))
+        str(
+            tokenizer.apply_chat_template(
+                [*messages(prompt), {"role": "assistant", "content": completion}], tokenize=False
+            )
+        )
         for prompt, completion in zip(prompts, completions, strict=True)
     ]
     return tokenizer(texts, add_special_tokens=False, **options)
-
-
-def _said(completion: str) -> dict[str, str]:
-    return {"role": "assistant", "content": completion}
 
 
 def _classifier_version(settings: RewardSettings) -> str:

@@ -1,9 +1,8 @@
 """Bradley-Terry training of a sequence classifier on a base model (TRL's RewardTrainer), with LoRA that is merged."""
 
 import json
-import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +17,7 @@ from peft import LoraConfig
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import RewardConfig, RewardTrainer
-from trl.trainer.reward_trainer import suppress_seqcls_warning
+from trl.trainer.reward_trainer import DataCollatorForPreference, suppress_seqcls_warning
 
 from mva_ray.adapters.base_model import allow_bfloat16_products, load_tokenizer, loading
 from mva_ray.config.values import PairSource
@@ -32,8 +31,6 @@ from mva_ray.run_dir.files import whole_directory
 HEAD = "score"
 FEWEST = 20
 """Held-out pairs: fewer say nothing about an accuracy."""
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -137,17 +134,19 @@ def margins_of(
 ) -> NDArray[np.float64]:
     """[pairs] reward of the chosen answer minus that of the rejected one."""
     model.eval()
-    ids = [row[name] for row in rows for name in ("chosen_ids", "rejected_ids")]
-    rewards = np.zeros(len(ids))
-    order = sorted(range(len(ids)), key=lambda place: len(ids[place]))
-    for start in range(0, len(order), 2 * batch_size):
-        places = order[start : start + 2 * batch_size]
-        longest = max(len(ids[place]) for place in places)
-        batch = torch.tensor([ids[place] + [pad] * (longest - len(ids[place])) for place in places])
-        mask = torch.tensor([[1] * len(ids[place]) + [0] * (longest - len(ids[place])) for place in places])
-        logits = model(input_ids=batch.to(model.device), attention_mask=mask.to(model.device)).logits
-        rewards[places] = logits[:, 0].double().cpu().numpy()
-    return rewards[::2] - rewards[1::2]
+    collate, margins = DataCollatorForPreference(pad_token_id=pad), np.zeros(len(rows))
+    order = sorted(range(len(rows)), key=lambda place: _longest(rows[place]))
+    for start in range(0, len(order), batch_size):
+        places = order[start : start + batch_size]
+        batch = {name: part.to(model.device) for name, part in collate([rows[place] for place in places]).items()}
+        chosen, rejected = model(**batch).logits[:, 0].double().cpu().chunk(2)
+        margins[places] = (chosen - rejected).numpy()
+    return margins
+
+
+def _longest(row: Mapping[str, Sequence[int]]) -> int:
+    """Tokens of the longer answer with its prompt, which a batch is padded to."""
+    return max(map(len, row.values()))
 
 
 def _classifier(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
@@ -167,7 +166,7 @@ class _Trainer(RewardTrainer):
     """Pairs of like length share a batch, so that little is padded."""
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> LengthGroupedSampler:
-        longest = [max(map(len, row.values())) for row in self.train_dataset]
+        longest = list(map(_longest, self.train_dataset))
         generator = torch.Generator().manual_seed(self.args.seed)
         return LengthGroupedSampler(self.args.train_batch_size, lengths=longest, generator=generator)
 
