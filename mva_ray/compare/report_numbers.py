@@ -115,8 +115,12 @@ class Numbers:
     @cached_property
     def outside(self) -> int:
         """Candidates whose means are worse than the reference point, or better than the ideal, in some value."""
-        means = means_table((c.rewards for run in self.result.methods for c in run.candidates), self.result.values)
-        return int(((means < self.box.low) | (means > self.box.high)).any(axis=1).sum())
+        return int(((self._means < self.box.low) | (self._means > self.box.high)).any(axis=1).sum())
+
+    @cached_property
+    def _means(self) -> Floats:
+        """[candidates of all methods and seeds, values]."""
+        return means_table((c.rewards for run in self.result.methods for c in run.candidates), self.result.values)
 
     @cached_property
     def methods(self) -> list[MethodNumbers]:
@@ -133,8 +137,8 @@ class Numbers:
         values = self.result.values
         if len(values) != 2:
             return []
-        means = means_table((c.rewards for run in self.result.methods for c in run.candidates), values)
-        low, high = (means.min(axis=0), means.max(axis=0)) if len(means) else (np.zeros(2), np.zeros(2))
+        means = self._means if len(self._means) else np.zeros((1, 2))
+        low, high = means.min(axis=0), means.max(axis=0)
         levels = [(given, low[given] + share * (high - low)[given]) for given in (0, 1) for share in QUARTERS]
         return [self._at_equal(given, float(level)) for given, level in levels]
 

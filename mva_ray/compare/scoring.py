@@ -64,8 +64,8 @@ class Scoring:
     def search(self, name: str, method: Method) -> None:
         """Evaluate a method's models on the search prompts, and those that none dominates on the held-out ones."""
         scored = self._methods[name] = Scored()
-        fixed = self._fixed(method)
-        found = self._searched(name, method, scored) if fixed is None else self._evaluate(name, fixed)
+        domain = None if method.models else self._domain(method)
+        found = self._searched(name, method, domain, scored) if domain else self._evaluate(name, self._fixed(method))
         scored.evaluations = len(found)
         scored.failures += [f"{choice.label}: {self._problem(row)}" for choice, row in found if row.failure]
         succeeded = [(choice, row) for choice, row in found if row.status == "ok"]
@@ -99,23 +99,20 @@ class Scoring:
     def of(self, name: str) -> Scored:
         return self._methods.get(name, Scored())
 
-    def _fixed(self, method: Method) -> list[_Choice] | None:
+    def _fixed(self, method: Method) -> list[_Choice]:
         """The models of a method that has no coefficients to search."""
         if method.models:
             return [_Choice(m.label, {m.recipe.directory: 1.0}, preference=m.preference) for m in method.models]
-        if self._domain(method):
-            return None
         rows = fixed(method.domain, self._config.bounds, self._config.compare.candidates)
         return [self._blend(method, row) for row in rows]
 
     def _domain(self, method: Method) -> Domain | None:
+        """Where a method's coefficients are searched, if they are."""
         search, budget = self._config.search, self._config.compare.candidates
         return searched(method.domain, self._config.bounds, search.convex_partitions, budget)
 
-    def _searched(self, name: str, method: Method, scored: Scored) -> list[_Found]:
+    def _searched(self, name: str, method: Method, domain: Domain, scored: Scored) -> list[_Found]:
         """What the search of the coefficients evaluated; that it stopped early is a failure of the method."""
-        domain = self._domain(method)
-        assert domain is not None
         rounds, reader = Rounds(self._proposer(domain)), Reader(tuple(self._config.value_names), self._limits)
         found: list[_Found] = []
         while asked := rounds.ask():
