@@ -86,7 +86,6 @@ def status(run: Path | str) -> Status:
     """
     from mva_ray.run_dir.layout import RunDirectory
     from mva_ray.run_dir.spending import ended_by, read_phases, spending
-    from mva_ray.table.schema import from_arrow
     from mva_ray.table.snapshot import snapshot
 
     directory = RunDirectory(run)
@@ -120,7 +119,7 @@ def status(run: Path | str) -> Status:
         tokens_a_second=sum(map(_tokens, at_work[-LAST:])) / len(at_work[-LAST:]) / pace if pace else None,
         hypervolume=_hypervolume(frame, list(adapters)) if frame is not None else None,
         failures=_failures(rows),
-        spent=spending(from_arrow(kept.read.table) if kept else [], read_phases(directory.spent), plan["settings"]),
+        spent=spending(kept.paid if kept else [], read_phases(directory.spent), plan["settings"]),
         limits={name: limit for name, limit in (plan["settings"].get("budget") or {}).items() if limit is not None},
         ended_by=ended_by(directory.search),
         cautions=kept.cautions if kept else [],

@@ -68,6 +68,11 @@ class Snapshot:
         """All rows, without texts."""
         return from_arrow(self.rows)
 
+    @cached_property
+    def paid(self) -> list[Evaluation]:
+        """The rows of every context and split, which a run has paid for alike, without texts."""
+        return from_arrow(self.read.table)
+
     def evaluation(self, name: str, split: str | None = None) -> Evaluation:
         """A candidate that did not fail, on the held-out prompts where it was answered there, or on `split`.
 
