@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 from mva_ray.errors import Interrupted, MvaError, told
@@ -40,7 +41,7 @@ def main() -> int:
     parser.add_argument("--dry-run", action="store_true", help="check everything and print the plan only")
     parser.add_argument("--log-json", action="store_true", help="say everything in JSON, an object a line")
     arguments = parser.parse_args()
-    with json_lines(arguments.log_json):
+    with json_lines() if arguments.log_json else nullcontext():
         try:
             with interruptible():
                 (show_plan if arguments.dry_run else explore_and_show)(arguments.config, arguments.run)

@@ -48,11 +48,8 @@ class _Printed(io.TextIOBase):
 
 
 @contextmanager
-def json_lines(wanted: bool = True) -> Iterator[None]:
-    """Everything as JSON on standard output: logs, what is printed, errors; no progress bars. Plain if not wanted."""
-    if not wanted:
-        yield
-        return
+def json_lines() -> Iterator[None]:
+    """Everything as JSON on standard output: logs, what is printed, errors; no progress bars."""
     handler, root = logging.StreamHandler(sys.stdout), logging.getLogger()
     handler.setFormatter(JsonLines())
     before, level = root.handlers, root.level

@@ -14,6 +14,32 @@ ENGINE_METRICS = ("base_nll",)
 METRICS = ("tokens", "truncated", "repetition", "distinct", *ENGINE_METRICS)
 """What is recorded of every candidate besides its rewards; `evaluation/metrics.py` defines them."""
 
+
+@dataclass(frozen=True)
+class Spent:
+    """What something has cost: answers that were generated for it, their tokens, and seconds of GPUs and of CPUs.
+
+    Of a phase of a run, GPUs and CPUs are those reserved, as long as they were. Of a candidate, they are its share of
+    the evaluators' work: each pass of an engine counts for all of its rows alike.
+    """
+
+    answers: float = 0
+    tokens: float = 0
+    gpu_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+
+    def __add__(self, other: "Spent") -> "Spent":
+        return Spent(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
+
+    def times(self, factor: float) -> "Spent":
+        return Spent(*(factor * getattr(self, each.name) for each in fields(self)))
+
+
+NOTHING_SPENT = Spent()
+
+SPENT_COLUMNS = tuple(f"spent_{each.name}" for each in fields(Spent))
+"""Of `ParetoTable.frame`."""
+
 RESERVED_COLUMNS = frozenset(
     {
         *METRICS,
@@ -26,7 +52,7 @@ RESERVED_COLUMNS = frozenset(
         "status",
         "n_prompts",
         "seconds",
-        *(f"spent_{name}" for name in ("answers", "tokens", "gpu_seconds", "cpu_seconds")),
+        *SPENT_COLUMNS,
         "failure",
         "error",
         "violation",
@@ -70,29 +96,6 @@ def in_order(numbers: Mapping[str, float], names: Iterable[str]) -> tuple[float,
 def rounded(coefficients: Iterable[float]) -> Coefficients:
     """Coefficients as candidates carry them everywhere: four decimals, no negative zero."""
     return tuple(round(float(number), DECIMALS) + 0.0 for number in coefficients)
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What something has cost: answers that were generated for it, their tokens, and seconds of GPUs and of CPUs.
-
-    Of a phase of a run, GPUs and CPUs are those reserved, as long as they were. Of a candidate, they are its share of
-    the evaluators' work: each pass of an engine counts for all of its rows alike.
-    """
-
-    answers: float = 0
-    tokens: float = 0
-    gpu_seconds: float = 0.0
-    cpu_seconds: float = 0.0
-
-    def __add__(self, other: "Spent") -> "Spent":
-        return Spent(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
-
-    def times(self, factor: float) -> "Spent":
-        return Spent(*(factor * getattr(self, each.name) for each in fields(self)))
-
-
-NOTHING_SPENT = Spent()
 
 
 @dataclass(frozen=True)

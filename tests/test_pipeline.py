@@ -19,6 +19,7 @@ from mva_ray.adapters.hashes import WEIGHTS_FILE
 from mva_ray.checks.reward_trial import PROBES
 from mva_ray.config import load_config
 from mva_ray.plan.keys import make_plan
+from mva_ray.records import SPENT_COLUMNS
 from mva_ray.run_dir.layout import RunDirectory
 from mva_ray.run_dir.stores import directory_at, store_at
 from mva_ray.stages.adapters import value_adapters
@@ -29,7 +30,6 @@ from mva_ray.stages.ray_session import RaySession
 from mva_ray.stages.run import Run
 from mva_ray.stages.search import search
 from mva_ray.table import ParetoTable
-from mva_ray.table.frame import SPENT
 from tests.support.tiny import random_adapter
 
 VALUES = ["brief", "thorough"]
@@ -125,7 +125,7 @@ def kill_when(reached: Callable[[], bool], config: Path, run_dir: Path | str) ->
 
 def table_of(run_dir: Path | str) -> pd.DataFrame:
     """All that a table says but for when and how long."""
-    frame = ParetoTable(run_dir).frame().drop(columns=["seconds", *SPENT, "created_at"])
+    frame = ParetoTable(run_dir).frame().drop(columns=["seconds", *SPENT_COLUMNS, "created_at"])
     return frame.sort_values(["split", "candidate"], ignore_index=True)
 
 
@@ -215,7 +215,7 @@ def test_at_a_url_a_killed_run_ends_with_the_same_front_to_the_bit(job: tuple[Pa
 
 
 def front_of(run_dir: Path | str) -> pd.DataFrame:
-    return ParetoTable(run_dir).front().drop(columns=["seconds", *SPENT, "created_at"]).reset_index(drop=True)
+    return ParetoTable(run_dir).front().drop(columns=["seconds", *SPENT_COLUMNS, "created_at"]).reset_index(drop=True)
 
 
 def test_a_changed_config_says_what_it_invalidates(

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.chaos.draw import Fault
+from mva_ray.records import SPENT_COLUMNS
 from mva_ray.table import ParetoTable
-from mva_ray.table.frame import SPENT
 
 ON_THE_WIRE_S = 0.5
 """An answer that its generator finished so shortly before it was ended may not have reached the broker."""
@@ -142,4 +142,4 @@ def _front(run: str) -> pd.DataFrame:
 
 def _comparable(frame: pd.DataFrame) -> pd.DataFrame:
     hashes = frame["base_model"].str.rpartition(" ")[2]
-    return frame.drop(columns=["seconds", *SPENT, "created_at"]).assign(base_model=hashes)
+    return frame.drop(columns=["seconds", *SPENT_COLUMNS, "created_at"]).assign(base_model=hashes)

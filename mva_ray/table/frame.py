@@ -1,7 +1,6 @@
 """Evaluations as a flat pandas frame: one row an evaluation, columns a value and a coefficient."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import fields
 
 import numpy as np
 import pandas as pd
@@ -11,12 +10,11 @@ from numpy.typing import NDArray
 from mva_ray.constraints import Limits, violation
 from mva_ray.maths.choice import knees, pseudo_weights
 from mva_ray.maths.pareto import front_mask
-from mva_ray.records import DECIMALS, METRICS, CoefficientNames, Spent
+from mva_ray.records import DECIMALS, METRICS, SPENT_COLUMNS, CoefficientNames
 from mva_ray.table.maps import numbers, sizes, texts
 from mva_ray.table.schema import EARLIER_COLUMNS, EARLIER_STATUS, from_arrow
 
 OK, FAILED = "ok", "failed"
-SPENT = [f"spent_{each.name}" for each in fields(Spent)]
 FLAGS = ("on_front", "knee", "feasible")
 
 
@@ -24,7 +22,7 @@ def columns(names: CoefficientNames, limits: Limits) -> list[str]:
     """The columns of `flat_frame`, in order."""
     per_value = [column for value in names for column in (*_weights(names[value]), value, f"{value}_se")]
     head = ["candidate", "split", "kind", "on_front", "knee", "feasible", "status"]
-    tail = ["n_prompts", *metric_columns(names, limits), "violation", "seconds", *SPENT, "failure", "error"]
+    tail = ["n_prompts", *metric_columns(names, limits), "violation", "seconds", *SPENT_COLUMNS, "failure", "error"]
     return [*head, *per_value, *_pseudo(names), *tail, "base_model", "seed", "created_at"]
 
 
@@ -50,7 +48,7 @@ def flat_frame(rows: pa.Table, names: CoefficientNames, limits: Limits) -> pd.Da
         **_columns(values, numbers(rows["reward_mean"], values)),
         **_columns([f"{value}_se" for value in values], numbers(rows["reward_se"], values)),
         **_columns(measured, _metrics(rows, measured)),
-        **_columns(SPENT, _spent(rows)),
+        **_columns(SPENT_COLUMNS, _spent(rows)),
         **dict.fromkeys(_pseudo(values), np.nan),
     }
     named = {"kind": _kinds(weights, len(values)), "violation": _violations(rows, limits)}
@@ -96,8 +94,8 @@ def _metrics(rows: pa.Table, names: Sequence[str]) -> NDArray[np.float64]:
 def _spent(rows: pa.Table) -> NDArray[np.float64]:
     """[rows, what was spent]; NaN in tables of earlier versions."""
     if "spent" not in rows.column_names:
-        return np.full((len(rows), len(SPENT)), np.nan)
-    return numbers(rows["spent"], [name.removeprefix("spent_") for name in SPENT])
+        return np.full((len(rows), len(SPENT_COLUMNS)), np.nan)
+    return numbers(rows["spent"], [name.removeprefix("spent_") for name in SPENT_COLUMNS])
 
 
 def _violations(rows: pa.Table, limits: Limits) -> list[str | None]:
@@ -187,7 +185,11 @@ def _pseudo(values: Iterable[str]) -> list[str]:
 
 def _types(names: CoefficientNames, limits: Limits) -> dict[str, str]:
     weights = {column: "float64" for of_value in names.values() for column in _weights(of_value)}
-    means = [*metric_columns(names, limits), *SPENT, *(name for value in names for name in (value, f"{value}_se"))]
+    means = [
+        *metric_columns(names, limits),
+        *SPENT_COLUMNS,
+        *(name for value in names for name in (value, f"{value}_se")),
+    ]
     means += _pseudo(names)
     derived = {"kind": "str", "violation": "str", **dict.fromkeys(FLAGS, "bool")}
     return {**_SHARED, **derived, **weights, **dict.fromkeys(means, "Float64")}
