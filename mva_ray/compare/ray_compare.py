@@ -48,7 +48,6 @@ def compare(config_path: Path, directory: Path | str | None = None) -> str:
 
 
 def _result(config: RunConfig, command: str, seeds: list[SeedResult]) -> ComparisonResult:
-    n = len(config.values)
     methods = set(config.compare.methods)
     return ComparisonResult(
         name=config.name,
@@ -61,13 +60,20 @@ def _result(config: RunConfig, command: str, seeds: list[SeedResult]) -> Compari
         subject="mva" if "mva" in methods else config.compare.methods[0],
         baselines=[name for name in ("soup", "mva_no_hsic", "mva_no_extrapolation") if name in methods],
         box=config.compare.box,
-        preferences=[dict.fromkeys(config.value_names, 1 / n)],
+        preferences=_preferences(config.value_names),
         base=seeds[0].base,
         methods=[run for seed in seeds for run in seed.methods],
         singles=[single for seed in seeds for single in seed.singles],
         interference=[shared for seed in seeds for shared in seed.interference],
         alphas=[alpha for seed in seeds for alpha in seed.alphas],
     )
+
+
+def _preferences(values: list[str]) -> list[dict[str, float]]:
+    """All values alike, then each in turn three times as much as all others together."""
+    rest = len(values) - 1
+    mostly = [{value: 0.75 if value == wanted else 0.25 / rest for value in values} for wanted in values]
+    return [dict.fromkeys(values, 1 / len(values)), *mostly]
 
 
 def _judged(result: ComparisonResult, config: RunConfig, own: RunDirectory) -> ComparisonResult:

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mva_ray.compare.results import NO_PENALTY, Candidate, ComparisonResult, MethodResult, Rewards
-from mva_ray.compare.wins import judged_wins, reward_wins
+from mva_ray.compare.wins import Utilities, choose, judged_wins, prompts_won, reward_wins, utilities
 from mva_ray.maths.bootstrap import Interval, Resamples, interval
 from mva_ray.maths.pareto import coverage, front_mask, mean_inner_product, spacing
+from mva_ray.maths.redundancy import predictability
 from mva_ray.search.references import lattice
-from mva_ray.table.cautions import redundant_values
+from mva_ray.table.cautions import answers_cut_off, redundant_values, some_of
 
 Floats = NDArray[np.float64]
 RESAMPLES = 1000
@@ -120,7 +121,14 @@ class Numbers:
     @cached_property
     def _means(self) -> Floats:
         """[candidates of all methods and seeds, values]."""
-        return means_table((c.rewards for run in self.result.methods for c in run.candidates), self.result.values)
+        return means_table((candidate.rewards for candidate in self.result.candidates), self.result.values)
+
+    @cached_property
+    def predicted(self) -> dict[str, float]:
+        """R² of each value, predicted from the others over all candidates; empty while there are too few to know."""
+        if len(self._means) <= 2 * len(self.result.values):
+            return {}
+        return dict(zip(self.result.values, predictability(some_of(self._means)), strict=True))
 
     @cached_property
     def methods(self) -> list[MethodNumbers]:
@@ -155,11 +163,37 @@ class Numbers:
         names = list(self.result.titles)
         return np.array([[share(first, second) for second in names] for first in names])
 
+    @property
+    def preferences(self) -> list[dict[str, float]]:
+        """The preference weights to show win rates for."""
+        return self.result.preferences or [dict.fromkeys(self.result.values, 1.0)]
+
     @cached_property
-    def wins(self) -> list[tuple[dict[str, float], Floats]]:
-        """Preference weights and the win rates by rewards for them."""
-        wanted = self.result.preferences or [dict.fromkeys(self.result.values, 1.0)]
-        return [(preference, reward_wins(self.result, preference)) for preference in wanted]
+    def wins(self) -> Floats:
+        """[methods, methods]: win rates by rewards for the first of the preferences."""
+        return reward_wins(self.result, self.preferences[0])
+
+    @cached_property
+    def wins_over_baseline(self) -> list[dict[str, Interval]]:
+        """For each of the preferences: how often each other method wins against `baseline`, NaN without a seed."""
+        names = [name for name in self.result.titles if self.baseline and name != self.baseline]
+        found = [utilities(self.result, preference) for preference in self.preferences]
+        return [{name: self._interval(self._won(name, one)) for name in names} for one in found]
+
+    def _won(self, name: str, found: Utilities) -> Floats:
+        def won(seed: int) -> Floats | None:
+            prompts = prompts_won(found, name, self.baseline, seed)
+            return None if prompts is None else self._draws.prompts @ prompts
+
+        return self._by_seed(won)
+
+    @cached_property
+    def answering(self) -> list[tuple[str, Candidate]]:
+        """The subject and the baseline with what they put forward for the first preference; [] without both's texts."""
+        chosen, seed = choose(self.result, self.preferences[0]), self.result.seeds[0]
+        names = [name for name in (self.baseline, self.result.subject) if name]
+        found = [(name, chosen[name, seed]) for name in dict.fromkeys(names) if (name, seed) in chosen]
+        return found if len(found) > 1 and all(one.completions for _, one in found) else []
 
     @cached_property
     def judged(self) -> Floats | None:
@@ -294,21 +328,27 @@ def box(result: ComparisonResult) -> Box:
     """That of the config; else of all means on the held-out prompts, the base model's too, with `AIR` below."""
     if result.box:
         return Box(*np.array([result.box[value] for value in result.values]).T)
-    every = [candidate.rewards for run in result.methods for candidate in run.candidates]
-    means = np.array([[np.mean(rewards[value]) for value in result.values] for rewards in [result.base, *every]])
+    means = means_table([result.base, *(candidate.rewards for candidate in result.candidates)], result.values)
     low, high = means.min(axis=0), means.max(axis=0)
     span = np.where(high > low, high - low, 1.0)
     return Box(low - AIR * span, np.where(high > low, high, low + span))
 
 
 def cautions(result: ComparisonResult) -> list[str]:
-    """A sentence where the candidates of all methods show no trade-off between the values that could be won."""
-    rewards = [candidate.rewards for run in result.methods for candidate in run.candidates]
+    """Sentences on what misleads: values whose trade-off is one line over all candidates, answers that are cut off."""
+    rewards = [candidate.rewards for candidate in result.candidates]
     if not rewards:
         return []
     table = np.array([[row[value] for value in result.values] for row in rewards])
     errors = table.std(axis=2) / np.sqrt(table.shape[2])
-    return [f"{line}." for line in redundant_values(table.mean(axis=2), errors, result.values)]
+    lines = redundant_values(table.mean(axis=2), errors, result.values)
+    return [f"{line}." for line in [*lines, *answers_cut_off(cut_off(result) or 0.0, "held-out")]]
+
+
+def cut_off(result: ComparisonResult) -> float | None:
+    """The share of all candidates' held-out answers that the token limit ended; None where no candidate has it."""
+    shares = [candidate.cut_off for candidate in result.candidates if candidate.cut_off is not None]
+    return float(np.mean(shares)) if shares else None
 
 
 def front(run: MethodResult, values: Sequence[str]) -> Floats:

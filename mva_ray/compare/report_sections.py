@@ -7,11 +7,14 @@ from itertools import permutations
 import numpy as np
 
 from mva_ray.compare import report_plots as plots
-from mva_ray.compare.report_numbers import AIR, RESAMPLES, AtEqual, Floats, Numbers, cautions
+from mva_ray.compare.report_numbers import AIR, RESAMPLES, AtEqual, Floats, Numbers, cautions, cut_off
 from mva_ray.compare.report_verdict import ranged, verdict
-from mva_ray.compare.results import NO_PENALTY, AdapterInterference
-from mva_ray.maths.bootstrap import LEVEL
+from mva_ray.compare.results import NO_PENALTY, AdapterInterference, Candidate
+from mva_ray.maths.bootstrap import LEVEL, Interval
 from mva_ray.report.points import number
+
+ANSWERS = 3
+"""Prompts whose answers are shown."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ def sections(numbers: Numbers) -> list[Section]:
         (bool(numbers.methods), _fronts),
         (bool(numbers.methods and numbers.at_equal), _at_equal),
         (len(numbers.methods) > 1, _wins),
+        (bool(numbers.answering), _answers),
         (numbers.judged is not None, _judged),
         (bool(numbers.methods), _hypervolumes),
         (len(numbers.methods) > 1, _coverage),
@@ -161,10 +165,42 @@ def _wins(numbers: Numbers) -> Section:
     text = (
         "Each method puts forward the candidate that a user with these preference weights would get (augmented "
         "Chebyshev score). The share of prompts on which the row's answer has the higher preference-weighted reward "
-        "(rewards in standard deviations), ties half, mean over the seeds."
+        "(rewards in standard deviations), ties half, mean over the seeds. Against one method with "
+        f"{100 * LEVEL:.0f} % intervals, in which the choice of the candidates stays as it is."
     )
-    tables = [_matrix(numbers, wins, _weights(preference)) for preference, wins in numbers.wins]
+    titles = numbers.result.titles
+    tables = [_matrix(numbers, numbers.wins, _weights(numbers.preferences[0]))]
+    if numbers.baseline:
+        header = ["method", *map(_weights, numbers.preferences)]
+        rows = [
+            [titles[name], *(_share(wins[name]) for wins in numbers.wins_over_baseline)]
+            for name in numbers.wins_over_baseline[0]
+        ]
+        tables.insert(0, Table(header, rows, caption=f"against {titles[numbers.baseline]}"))
     return Section("Win rate by rewards", [text], tables=tables)
+
+
+def _share(found: Interval) -> str:
+    return "–" if np.isnan(found.estimate) else ranged(found)
+
+
+def _answers(numbers: Numbers) -> Section:
+    result = numbers.result
+    text = (
+        f"What a user with {_weights(numbers.preferences[0])} would read, of seed {result.seeds[0]}: the first of the "
+        "held-out prompts, with the rewards of each answer."
+    )
+    header = ["prompt", *(result.titles[name] for name, _ in numbers.answering)]
+    rows = [
+        [result.prompts[place], *(_answer(candidate, result.values, place) for _, candidate in numbers.answering)]
+        for place in range(min(ANSWERS, len(result.prompts)))
+    ]
+    return Section("Answers side by side", [text], tables=[Table(header, rows)])
+
+
+def _answer(candidate: Candidate, values: Sequence[str], place: int) -> str:
+    rewards = ", ".join(f"{value} {number(candidate.rewards[value][place])}" for value in values)
+    return f"{candidate.completions[place]} ({rewards})"
 
 
 def _judged(numbers: Numbers) -> Section:
@@ -257,8 +293,22 @@ def _ways(numbers: Numbers) -> Section:
         "few seeds they know the spread of training only roughly.",
         f"Held-out prompts: {len(result.prompts)}, hash {result.prompts_hash}. "
         f"Seeds: {', '.join(map(str, result.seeds))}. Base model: {result.base_model}.",
+        *_what_can_be_told(numbers),
     ]
     return Section("How this was measured", text)
+
+
+def _what_can_be_told(numbers: Numbers) -> list[str]:
+    """Whether answers are whole and the values more than one trade-off: else no method can win."""
+    share = cut_off(numbers.result)
+    lines = [] if share is None else [f"The token limit ended {share:.0%} of the held-out answers of all candidates."]
+    if numbers.predicted:
+        found = ", ".join(f"{value} {number(of_value)}" for value, of_value in numbers.predicted.items())
+        lines.append(
+            f"How well a value is predicted from the others over all candidates (R² of leave-one-out): {found}. Near 1 "
+            "there is one trade-off, and hypervolume says how far it was followed."
+        )
+    return lines
 
 
 def _matrix(numbers: Numbers, table: Floats, caption: str = "") -> Table:
@@ -270,7 +320,7 @@ def _matrix(numbers: Numbers, table: Floats, caption: str = "") -> Table:
 
 
 def _weights(preference: dict[str, float]) -> str:
-    return "preference weights: " + ", ".join(f"{value} {weight:g}" for value, weight in preference.items())
+    return "preference weights " + ", ".join(f"{value} {weight:g}" for value, weight in preference.items())
 
 
 def penalty_titles(penalties: Sequence[str]) -> dict[str, str]:

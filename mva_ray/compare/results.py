@@ -26,7 +26,8 @@ class Candidate(Record):
     """One model of a method, by its coefficients (blended) or preference weights (trained for them).
 
     `search_means` are its mean rewards on the search split, by which a user would choose it; `completions` are
-    its answers to the held-out prompts, which a judge needs.
+    its answers to the held-out prompts, which a judge needs, and `cut_off` is the share of them that the token limit
+    ended; None where a comparison did not keep it.
     """
 
     label: str
@@ -35,6 +36,7 @@ class Candidate(Record):
     rewards: Rewards
     search_means: dict[str, FiniteFloat] = {}
     completions: list[str] = []
+    cut_off: FiniteFloat | None = None
 
 
 class MethodResult(Record):
@@ -166,6 +168,11 @@ class ComparisonResult(Record):
         for alpha in self.alphas:
             where = f"{alpha.penalty}, alpha {alpha.alpha:g}, seed {alpha.seed}"
             yield from chain([(where, alpha.own)], ((f"{where}, {c.label}", c.rewards) for c in alpha.candidates))
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """Of all methods and seeds."""
+        return [candidate for run in self.methods for candidate in run.candidates]
 
     @property
     def titles(self) -> dict[str, str]:

@@ -14,6 +14,8 @@ from mva_ray.maths.pareto import augmented_chebyshev
 
 Chosen = dict[tuple[str, int], Candidate]
 """The candidate of each method (name) and seed."""
+Utilities = dict[tuple[str, int], NDArray[np.float64]]
+"""[prompts] of each method (name) and seed, higher is better."""
 
 
 def choose(result: ComparisonResult, preference: Mapping[str, float]) -> Chosen:
@@ -48,20 +50,23 @@ def reward_wins(result: ComparisonResult, preference: Mapping[str, float]) -> ND
         [methods, methods] in the order of `result.titles`, the mean over the seeds that both have; NaN on the
         diagonal and where they share none. M[i, j] + M[j, i] = 1.
     """
-    chosen = choose(result, preference)
-    utilities = _utilities(chosen, result.values, preference)
-    names = list(result.titles)
+    found, names = utilities(result, preference), list(result.titles)
     wins = np.full((len(names), len(names)), np.nan)
     for (i, first), (j, second) in combinations(enumerate(names), 2):
-        shares = [
-            _share_higher(utilities[first, seed], utilities[second, seed])
-            for seed in result.seeds
-            if (first, seed) in chosen and (second, seed) in chosen
-        ]
+        won = [prompts_won(found, first, second, seed) for seed in result.seeds]
+        shares = [prompts.mean() for prompts in won if prompts is not None]
         if shares:
             wins[i, j] = np.mean(shares)
             wins[j, i] = 1 - wins[i, j]
     return wins
+
+
+def prompts_won(found: Utilities, first: str, second: str, seed: int) -> NDArray[np.float64] | None:
+    """[prompts] 1 where the first method's answer is better, 0.5 for a tie, else 0; None where one has no candidate."""
+    if (first, seed) not in found or (second, seed) not in found:
+        return None
+    one, other = found[first, seed], found[second, seed]
+    return np.where(np.isclose(one, other, rtol=1e-9, atol=1e-12), 0.5, one > other)
 
 
 def judge_methods(
@@ -125,19 +130,13 @@ def criteria(preference: Mapping[str, float], descriptions: Mapping[str, str]) -
     return f"an answer should be {', and '.join(parts)}."
 
 
-def _utilities(
-    chosen: Chosen, values: Sequence[str], preference: Mapping[str, float]
-) -> dict[tuple[str, int], NDArray[np.float64]]:
-    """[prompts] for every run."""
+def utilities(result: ComparisonResult, preference: Mapping[str, float]) -> Utilities:
+    """The preference-weighted rewards of every run's chosen candidate, in standard deviations of all of them."""
+    chosen, values = choose(result, preference), result.values
     tables = {run: np.array([candidate.rewards[value] for value in values]) for run, candidate in chosen.items()}
     spread = np.concatenate(list(tables.values()), axis=1).std(axis=1) if tables else np.ones(len(values))
     weights = np.array([preference.get(value, 0.0) for value in values]) / np.where(spread == 0, 1.0, spread)
     return {run: weights @ table for run, table in tables.items()}
-
-
-def _share_higher(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    ties = np.isclose(first, second, rtol=1e-9, atol=1e-12)
-    return float(np.where(ties, 0.5, first > second).mean())
 
 
 def _count(first: str, second: str, seed: int, verdicts: Sequence[Verdict]) -> JudgedPair:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from mva_ray.maths.redundancy import predictability
 
+Floats = NDArray[np.float64]
 NEARLY = 0.95
 """The R² of leave-one-out predictions above which a value is nearly a function of the others."""
 
@@ -27,13 +28,23 @@ def cautions(frame: pd.DataFrame, values: Sequence[str]) -> list[str]:
     done = frame[(frame["split"] == "search") & (frame["status"] == "ok")]
     means, errors = (done[names].to_numpy(dtype=float) for names in (list(values), [f"{name}_se" for name in values]))
     cut_off = float(done["truncated"].mean()) if done["truncated"].notna().any() else 0.0
-    lines = redundant_values(means, errors, values)
-    if cut_off > 0.5:
-        lines.append(
-            f"{cut_off:.0%} of the answers to search prompts were cut off by the token limit: rewards are of "
-            "beginnings; raise generation.max_new_tokens"
-        )
-    return lines
+    return redundant_values(means, errors, values) + answers_cut_off(cut_off, "search")
+
+
+def answers_cut_off(share: float, split: str) -> list[str]:
+    """A line where the token limit ended more than half of the answers to a split's prompts."""
+    if share <= 0.5:
+        return []
+    return [
+        f"{share:.0%} of the answers to {split} prompts were cut off by the token limit: rewards are of "
+        "beginnings; raise generation.max_new_tokens"
+    ]
+
+
+def some_of(candidates: Floats) -> Floats:
+    """[at most 60, values] spread evenly over the order: what `predictability` of more would cost too much of."""
+    chosen: Floats = candidates[np.linspace(0, len(candidates) - 1, min(len(candidates), _MOST)).astype(int)]
+    return chosen
 
 
 def redundant_values(means: ArrayLike, errors: ArrayLike, values: Sequence[str]) -> list[str]:
@@ -49,7 +60,7 @@ def redundant_values(means: ArrayLike, errors: ArrayLike, values: Sequence[str])
     table, noise = np.asarray(means, dtype=float), np.asarray(errors, dtype=float)
     if len(values) < 2 or len(table) < _LEAST * len(values):
         return []
-    seen = table[np.linspace(0, len(table) - 1, min(len(table), _MOST)).astype(int)]
+    seen = some_of(table)
     found = np.where(table.std(axis=0) > noise.mean(axis=0), predictability(seen), -np.inf)
     best = int(found.argmax())
     if not found[best] > NEARLY:

@@ -54,6 +54,7 @@ def test_every_part_is_there_in_both_forms(written: Path) -> None:
         "Fronts on held-out prompts",
         "One value at an equal other",
         "Win rate by rewards",
+        "Answers side by side",
         "Win rate by a judge",
         "Hypervolume",
         "Coverage",
@@ -99,7 +100,7 @@ def test_the_judge_is_reported_with_its_contradictions(written: Path) -> None:
     text = (written / "README.md").read_text()
     assert "Of 5 comparisons 1 were ties, 1 of them because the same position won twice" in text
     assert "for want of a usable answer: 1." in text
-    assert "preference weights: brief 1, thorough 2" in text
+    assert "preference weights brief 1, thorough 2" in text
 
 
 def test_more_values(tmp_path: Path) -> None:

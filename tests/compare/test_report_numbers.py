@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mva_ray.compare.report_numbers import Numbers, box, cautions
+from mva_ray.compare.report_numbers import Numbers, box, cautions, cut_off
 from mva_ray.compare.report_verdict import NO_DIFFERENCE, verdict
 from mva_ray.compare.results import AlphaResult, Candidate, ComparisonResult, MethodResult, SingleResult, read_result
 from tests.support.comparisons import make_result
@@ -130,6 +130,40 @@ def test_a_level_that_one_seed_does_not_reach_has_no_mean() -> None:
     half = next(one for one in Numbers(comparison(runs)).at_equal if one.given == "x" and one.level == 6)
     assert half.reached == {"soup": 1, "mva": 2}
     assert list(half.most) == ["mva"]
+
+
+def test_win_rates_against_the_baseline_have_intervals_over_prompts_and_seeds() -> None:
+    """MVA's answer is better to three of four prompts with seed 0, to all with seed 1."""
+    made = comparison({(name, seed): [(1.0, 1.0)] for name in ("mva", "soup") for seed in (0, 1)})
+    better = [{"x": [2.0, 2, 2, 0], "y": [1.0] * 4}, {"x": [2.0] * 4, "y": [1.0] * 4}]
+    mva = [
+        run.model_copy(update={"candidates": [Candidate(label="", rewards=better[run.seed])]})
+        for run in made.methods
+        if run.name == "mva"
+    ]
+    of_soup = [run for run in made.methods if run.name == "soup"]
+    only_y = {"x": 0.0, "y": 1.0}
+    asked = made.model_copy(update={"methods": [*mva, *of_soup], "preferences": [{"x": 1.0, "y": 1.0}, only_y]})
+    both, tied = Numbers(asked).wins_over_baseline
+    assert both["mva"].estimate == pytest.approx(7 / 8)
+    assert both["mva"].low < 7 / 8 < both["mva"].high
+    assert (tied["mva"].low, tied["mva"].high) == (0.5, 0.5)
+    assert Numbers(asked).wins[0, 1] == pytest.approx(7 / 8)
+
+
+def test_answers_that_are_mostly_cut_off_are_said() -> None:
+    def cut(share: float | None) -> ComparisonResult:
+        made = comparison(ONE_SEED)
+        runs = [
+            run.model_copy(update={"candidates": [one.model_copy(update={"cut_off": share}) for one in run.candidates]})
+            for run in made.methods
+        ]
+        return made.model_copy(update={"methods": runs})
+
+    assert "60% of the answers to held-out prompts were cut off" in cautions(cut(0.6))[0]
+    assert cautions(cut(0.4)) == []
+    assert cautions(cut(None)) == []
+    assert cut_off(cut(None)) is None
 
 
 def test_singles_are_compared_with_plain_dpo() -> None:
