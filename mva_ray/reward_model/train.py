@@ -163,12 +163,13 @@ def _classifier(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTraine
 
 
 class _Trainer(RewardTrainer):
-    """Pairs of like length share a batch, so that little is padded."""
+    """Pairs of like length share a step, so that little is padded where it is one batch."""
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> LengthGroupedSampler:
         longest = list(map(_longest, self.train_dataset))
         generator = torch.Generator().manual_seed(self.args.seed)
-        return LengthGroupedSampler(self.args.train_batch_size, lengths=longest, generator=generator)
+        step = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return LengthGroupedSampler(step, lengths=longest, generator=generator)
 
 
 def _fitted(
@@ -185,6 +186,7 @@ def _fitted(
         modules_to_save=[HEAD],
         task_type="SEQ_CLS",
     )
+    at_once = recipe.pairs_per_step if on_gpu else 1  # a CPU gains nothing by more, and they are gigabytes
     with TemporaryDirectory() as scratch:
         trainer = _Trainer(
             model=model,
@@ -192,7 +194,8 @@ def _fitted(
                 output_dir=scratch,
                 num_train_epochs=recipe.epochs,
                 learning_rate=recipe.learning_rate,
-                per_device_train_batch_size=recipe.pairs_per_step,
+                per_device_train_batch_size=at_once,
+                gradient_accumulation_steps=recipe.pairs_per_step // at_once,
                 center_rewards_coefficient=0.01,
                 max_length=None,
                 seed=recipe.seed,
