@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from mva_ray.checks.subject import Finding, Subject
+from mva_ray.config.compare import PAIRED_METHODS
 from mva_ray.config.document import Location
 
 
@@ -23,9 +24,13 @@ def compare_problems(subject: Subject) -> Iterator[Finding]:
             "adapters of a comparison build on each other: leave it at sequential",
         ),
     }
-    for index, value in enumerate(config.values):
-        trained = "every method trains its own adapters; give pairs instead"
-        refused["values", index, "adapter"] = (value.adapter is not None, trained)
+    brought = [value.name for value in config.values if value.adapter]
+    paired = [name for name in config.compare.methods if name in PAIRED_METHODS]
+    refused["compare", "methods"] = (
+        bool(brought and paired),
+        f"{', '.join(paired)} train on pairs of every value, and {' and '.join(map(repr, brought))} "
+        f"{'brings' if len(brought) == 1 else 'bring'} an adapter: leave them out, or give pairs in its place",
+    )
     box = config.compare.box
     names = ", ".join(config.value_names)
     refused["compare", "box"] = (
@@ -35,6 +40,8 @@ def compare_problems(subject: Subject) -> Iterator[Finding]:
     for location, (is_there, message) in refused.items():
         if is_there:
             yield subject.problem(location, message)
+    if len(brought) == len(config.values):
+        yield "every value brings its adapter: seeds differ in how coefficients are searched, and penalties in nothing"
     if config.budget.limits:
         yield "budget is not used by compare: every method is given compare.candidates"
     for written, used in ((("seed",), "compare.seeds"), (("search", "candidates"), "compare.candidates")):

@@ -7,13 +7,15 @@ and MVA without HSIC blend the very same ones.
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mva_ray.adapters.hashes import delta_hash
 from mva_ray.compare.domains import DomainName
 from mva_ray.config.training import PENALTY_WEIGHTS, PenaltySettings, Training
 from mva_ray.errors import RunError
@@ -29,7 +31,7 @@ SMALLEST_WEIGHT = 0.05
 
 @dataclass(frozen=True)
 class Recipe:
-    """One adapter to train: fresh or from `start`, penalised against `earlier`."""
+    """One adapter to train, fresh or from `start`, penalised against `earlier`; or one of the directory `brought`."""
 
     name: str
     pairs: tuple[PreferencePair, ...]
@@ -37,10 +39,13 @@ class Recipe:
     seed: int
     earlier: tuple["Recipe", ...] = ()
     start: "Recipe | None" = None
+    brought: Path | None = None
 
     @cached_property
     def key(self) -> str:
         """A hash of everything the adapter depends on, besides the base model and the system prompt."""
+        if self.brought:
+            return delta_hash(self.brought)[:12]
         parts: list[Any] = [
             [pair.content() for pair in self.pairs],
             self.training.model_dump() | self.training.marks,
@@ -102,10 +107,11 @@ class Ingredients:
     """What one seed's methods are made of.
 
     Args:
-        pairs: of each value, in the order of the config.
+        pairs: of each value, in the order of the config; none of those whose adapter is brought.
         gaps: [pairs, values] of each value's pairs: reward of chosen minus rejected in standard deviations.
         weights: the preference weights to train for, a simplex lattice.
         consistency: VC-Soup's threshold.
+        brought: the adapters of values that are not trained: all methods blend them as they are.
     """
 
     pairs: Mapping[str, tuple[PreferencePair, ...]]
@@ -114,6 +120,7 @@ class Ingredients:
     seed: int
     weights: Sequence[Coefficients]
     consistency: float
+    brought: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def values(self) -> list[str]:
@@ -122,15 +129,21 @@ class Ingredients:
     def adapters(
         self, penalty: PenaltySettings | None = None, pairs: Mapping[str, tuple[PreferencePair, ...]] | None = None
     ) -> tuple[Recipe, ...]:
-        """One adapter a value, in order, each penalised against those before it; by plain DPO without a penalty."""
-        recipes: list[Recipe] = []
+        """One adapter a value, in order, each penalised against those before it; by plain DPO without a penalty.
+
+        What is brought counts as trained before all others.
+        """
+        plain = self.training.model_copy(update={"penalty": NO_PENALTY})
+        done = {name: Recipe(name, (), plain, self.seed, brought=path) for name, path in self.brought.items()}
         for place, (value, of_value) in enumerate((pairs or self.pairs).items()):
-            earlier = tuple(recipes) if penalty and penalty.kind != "none" else ()
+            if value in done:
+                continue
+            earlier = tuple(done.values()) if penalty and penalty.kind != "none" else ()
             form = penalty if penalty and earlier else NO_PENALTY
             training = self.training.model_copy(update={"penalty": form})
             name = value if form.kind == "none" else f"{value}_{form.kind}"
-            recipes.append(Recipe(name, of_value, training, seed_of(self.seed, place), earlier))
-        return tuple(recipes)
+            done[value] = Recipe(name, of_value, training, seed_of(self.seed, place), earlier)
+        return tuple(done[value] for value in self.values)
 
     def trained(self, recipe: Callable[[Coefficients], Recipe]) -> Method:
         """A model for each preference; where it wants one value alone, that value's plain DPO adapter."""

@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mva_ray.adapters.hashes import delta_hash
+from mva_ray.adapters.lora import copy_adapter
 from mva_ray.adapters.prompting import plain_text
 from mva_ray.compare.interference import interference, means
 from mva_ray.compare.methods import METHODS, NO_PENALTY, Ingredients, Method, Recipe
@@ -105,7 +107,7 @@ class _Seed:
 
     def _ingredients(self) -> Ingredients:
         pairs = preference_pairs(self._run)
-        pairs = {value: pairs[value] for value in self._config.value_names}
+        pairs = {value: pairs.get(value, ()) for value in self._config.value_names}
         return Ingredients(
             pairs=pairs,
             gaps=self._gaps(pairs),
@@ -113,13 +115,14 @@ class _Seed:
             seed=self._config.seed,
             weights=lattice(len(pairs), self._config.compare.weight_partitions),
             consistency=self._config.compare.consistency,
+            brought={value.name: Path(value.adapter) for value in self._config.values if value.adapter},
         )
 
     def _gaps(self, pairs: Mapping[str, Sequence[PreferencePair]]) -> dict[str, NDArray[np.float64]]:
         """Every value's reward gap of every pair, [pairs, values] for each value's pairs."""
         files = {
-            value: self._own.pair_scores(value, key(self._plan.pairs[value], list(self._plan.rewards.items())))
-            for value in pairs
+            value: self._own.pair_scores(value, key(of_value, list(self._plan.rewards.items())))
+            for value, of_value in self._plan.pairs.items()
         }
         tables: dict[str, Any] = {value: file.read_list() for value, file in files.items()}
         missing = [value for value, table in tables.items() if table is None]
@@ -156,6 +159,9 @@ class _Seed:
     def _train(self, recipes: Sequence[Recipe]) -> dict[str, float]:
         """Train what is missing, seconds by directory; a recipe that fails is kept from the others."""
         seconds: dict[str, float] = self._own.training_seconds.read_object() or {}
+        self._copy(recipes)
+        there = sum(not self._is_missing(recipe) for recipe in recipes)
+        print(f"adapters: {there} of {len(recipes)} are there, {len(recipes) - there} to train")
         while missing := [recipe for recipe in recipes if self._is_missing(recipe)]:
             jobs = [
                 recipe.job(self._own.adapters, self._run.shared.base_model, self._config.generation.system_prompt)
@@ -169,6 +175,13 @@ class _Seed:
                 self._broken[next(recipe.key for recipe in missing if self._is_missing(recipe))] = str(error)
             self._own.training_seconds.write_json(seconds)
         return seconds
+
+    def _copy(self, recipes: Sequence[Recipe]) -> None:
+        """Take what is brought into the run, as `explore` does."""
+        for recipe in recipes:
+            place = self._adapter(recipe.directory)
+            if recipe.brought and not place.exists():
+                place.publish(copy_adapter(recipe.brought, place.scratch))
 
     def _is_missing(self, recipe: Recipe) -> bool:
         return not self._adapter(recipe.directory).exists() and not self._problem(Method((recipe,)))
@@ -216,7 +229,8 @@ class _Seed:
 
     def _add_adapters(self, result: SeedResult, method: Method, scoring: Scoring) -> None:
         """Each adapter alone, and what the adapters of two values share."""
-        penalty, values = method.adapters[-1].training.penalty.kind, self._config.value_names
+        kinds, values = {recipe.training.penalty.kind for recipe in method.adapters}, self._config.value_names
+        penalty = next(iter(kinds - {NO_PENALTY.kind}), NO_PENALTY.kind)
         if penalty in {single.penalty for single in result.singles}:
             return
         for value, recipe in zip(values, method.adapters, strict=True):

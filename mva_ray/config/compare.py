@@ -33,6 +33,8 @@ MethodName = Literal[
 
 TRAINED_METHODS = frozenset({"dpo_lw", "dpo_seqt", "modpo"})
 """Those that train the models they compare, rather than blend adapters."""
+PAIRED_METHODS = TRAINED_METHODS | {"vc_soup", "vc_soup_free"}
+"""Those that need the pairs of every value."""
 
 
 class Compare(Section):

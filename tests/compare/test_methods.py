@@ -1,14 +1,17 @@
 """What each method trains: the losses' weights and margins, the stages, and which adapters methods share."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mva_ray.adapters.hashes import delta_hash
 from mva_ray.compare.methods import METHODS, Ingredients, seed_of
 from mva_ray.config.training import Training
 from mva_ray.errors import RunError
 from mva_ray.records import PreferencePair
+from tests.support.tiny import make_llama, random_adapter
 
 VALUES = ("helpful", "harmless", "honest")
 
@@ -43,6 +46,20 @@ def test_methods_share_the_adapters_that_are_the_same() -> None:
     assert kinds == {"hsic", "paper", "orthogonal", "none"}
     assert [made["dpo_lw"].models[place].recipe.key for place in (0, 3)] == [recipe.key for recipe in plain]
     assert made["dpo_seqt"].models[0].recipe.start == plain[0]
+
+
+def test_a_brought_adapter_is_as_it_is_in_every_method_and_counts_as_trained_first(tmp_path: Path) -> None:
+    """The second of three values brings one: the first is penalised against it too."""
+    mine = random_adapter(tmp_path / "mine", make_llama(tmp_path / "model"), seed=1, r=4, alpha=8)
+    of = ingredients(3)
+    with_own = replace(of, pairs={**of.pairs, "harmless": ()}, brought={"harmless": mine})
+    helpful, harmless, honest = METHODS["mva"].make(with_own).adapters
+    assert (harmless.brought, harmless.pairs, harmless.key) == (mine, (), delta_hash(mine)[:12])
+    assert helpful.earlier == (harmless,)
+    assert honest.earlier == (harmless, helpful)
+    assert METHODS["soup"].make(with_own).adapters[1].key == harmless.key
+    seeds = [recipe.seed for recipe in (helpful, honest)]
+    assert seeds == [recipe.seed for recipe in METHODS["mva"].make(of).adapters[::2]], "as without it"
 
 
 def test_a_key_hashes_all_that_an_adapter_depends_on() -> None:

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
+from mva_ray.adapters.hashes import delta_hash
 from mva_ray.compare.ray_compare import compare
 from mva_ray.compare.results import ComparisonResult, read_result
 from mva_ray.errors import ConfigError
@@ -81,11 +83,38 @@ def test_a_second_run_computes_nothing_anew(config: Path, compared: tuple[Path, 
     assert read_result(directory / "comparison.json.gz") == result
 
 
-def test_values_that_bring_an_adapter_cannot_be_compared(config: Path, tmp_path: Path) -> None:
-    text = config.read_text().replace("reward: noted_rewards:brief", "reward: noted_rewards:brief\n  adapter: mine")
+def test_adapters_that_are_brought_are_blended_and_not_trained(
+    config: Path, compared: tuple[Path, ComparisonResult], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first value's own adapter of another comparison: only the second is trained, penalised against it."""
+    (mine,) = (compared[0] / "seed-3" / "adapters").glob("brief-*")
+    written = yaml.safe_load(config.read_text())
+    del written["constraints"]
+    written["values"][0] = {"name": "brief", "reward": "noted_rewards:brief", "adapter": str(mine)}
+    written["compare"] = {"seeds": [3], "methods": ["mva", "soup"], "candidates": 4}
     own = config.with_name("own.yaml")
+    own.write_text(yaml.safe_dump(written))
+    directory = Path(compare(own, config.parent / "own"))
+    assert "adapters: 1 of 3 are there, 2 to train" in capsys.readouterr().out
+    result = read_result(directory / "comparison.json.gz")
+    assert all(run.candidates and not run.failures for run in result.methods)
+    adapters = directory / "seed-3" / "adapters"
+    (copied,) = adapters.glob("brief-*")
+    assert delta_hash(copied) == delta_hash(mine)
+    assert len(list(adapters.glob("thorough-*"))) == len(list(adapters.glob("thorough_hsic-*"))) == 1
+    assert {pair.penalty for pair in result.interference} == {"hsic", "none"}
+
+
+def test_methods_that_need_the_pairs_of_all_values_are_refused_beside_a_brought_adapter(
+    config: Path, compared: tuple[Path, ComparisonResult], tmp_path: Path
+) -> None:
+    (mine,) = (compared[0] / "seed-3" / "adapters").glob("brief-*")
+    own = config.with_name("refused.yaml")
+    text = config.read_text().replace("reward: noted_rewards:brief", f"reward: noted_rewards:brief\n  adapter: {mine}")
     own.write_text(text)
-    with pytest.raises(ConfigError, match=r"values\[0\]\.adapter: every method trains its own adapters"):
+    with pytest.raises(
+        ConfigError, match=r"compare\.methods: dpo_lw, vc_soup train on pairs of every value, and 'brief'"
+    ):
         compare(own, tmp_path)
 
 
