@@ -148,15 +148,19 @@ def _fronts(numbers: Numbers) -> bytes:
 
 
 def _attained(axes: Axes, runs: Sequence[MethodResult], numbers: Numbers, index: int, subject: bool) -> None:
-    """The mean over seeds of the highest y that the front offers at each x, and the front's points of each seed."""
+    """The highest y that a front offers at each x: mean over the seeds, a band from the least to the most of them, and
+    the points of each seed's front."""
     values = numbers.result.values
     fronts = [front(run, values) for run in runs]
     if not fronts:
         return
     color = COLORS[index % len(COLORS)]
     xs = np.linspace(numbers.box.low[0], numbers.box.high[0], 400)
-    heights = np.mean([_height(points, xs) for points in fronts], axis=0)
+    of_seeds = np.array([_height(points, xs) for points in fronts])
+    heights = of_seeds.mean(axis=0)
     known = np.isfinite(heights)
+    band = of_seeds[:, known]
+    axes.fill_between(xs[known], band.min(axis=0), band.max(axis=0), color=color, alpha=0.08, lw=0, zorder=1)
     axes.plot(
         xs[known], heights[known], color=color, lw=2.8 if subject else 1.3, alpha=0.95, zorder=3 if subject else 2
     )

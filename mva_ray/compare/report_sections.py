@@ -65,8 +65,8 @@ def sections(numbers: Numbers) -> list[Section]:
 def _fronts(numbers: Numbers) -> Section:
     two = len(numbers.result.values) == 2
     captions = {
-        "fronts": "Each line is what a method's front attains on average over the seeds; the points are the fronts "
-        "of the single seeds."
+        "fronts": "Each line is what a method's front attains on average over the seeds, the band what the worst and "
+        "the best of them attain; the points are the fronts of the single seeds."
         if two
         else "The points on each method's front, all seeds, with one standard error over prompts.",
         "fronts_by_method": "Every candidate with one standard error over prompts, and each seed's front.",
