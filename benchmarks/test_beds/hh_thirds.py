@@ -5,7 +5,8 @@ python -m benchmarks.test_beds.hh_thirds helpful=…/pairs.jsonl.gz harmless=…
 For each value: `VALUE/reward.jsonl` for `mva-ray reward train --held-out 0.3333`, which trains on the first third and
 is judged on the last, `VALUE/pairs.jsonl`, the second third, for DPO, and `VALUE/last.jsonl`, the pairs of the last
 third. Of the last third of all values together, `search.jsonl` and `held_out.jsonl`: prompts, as many of each value,
-that leave room for an answer. A prompt is in one part, whatever other pairs there are.
+that leave room for an answer; `train.jsonl` are such prompts of the second third. A prompt is in one part, whatever
+other pairs there are.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from mva_ray.data.source import read_pairs
 from mva_ray.records import PreferencePair
 from mva_ray.reward_model.train import split_by_prompt
 
-SPLITS = ("search", "held_out")
+SPLITS = ("train", "search", "held_out")
 
 
 def main() -> None:
@@ -36,27 +37,24 @@ def main() -> None:
     prompts: dict[str, list[Any]] = {split: [] for split in SPLITS}
     for named in options.values:
         value, _, path = named.partition("=")
-        last = thirds(path, options.out / value)
-        short = short_prompts(last, options.longest_prompt)
-        if len(short) < 2 * each:
-            raise SystemExit(
-                f"{value}: {len(short)} prompts of at most {options.longest_prompt} tokens, {2 * each} wanted"
-            )
-        for place, split in enumerate(SPLITS):
-            prompts[split] += short[place * each : (place + 1) * each]
+        second, last = (short_prompts(part, options.longest_prompt) for part in thirds(path, options.out / value))
+        if len(second) < each or len(last) < 2 * each:
+            raise SystemExit(f"{value}: {len(second)} and {len(last)} short prompts, {each} and {2 * each} wanted")
+        for split, some in zip(SPLITS, (second[:each], last[:each], last[each : 2 * each]), strict=True):
+            prompts[split] += some
     for split, of_split in prompts.items():
         write(options.out / f"{split}.jsonl", ({"prompt": prompt} for prompt in of_split))
 
 
-def thirds(path: str, out: Path) -> list[PreferencePair]:
-    """Write a value's three parts; the last."""
+def thirds(path: str, out: Path) -> tuple[list[PreferencePair], list[PreferencePair]]:
+    """Write a value's three parts; the second and the last."""
     known, last = split_by_prompt(read_pairs(PairSource(path=path, max_bad_share=0.01)), 1 / 3)
     second, first = split_by_prompt(known, 2 / 3)
     out.mkdir(parents=True, exist_ok=True)
     for name, part in (("reward", [*first, *last]), ("pairs", second), ("last", last)):
         write(out / f"{name}.jsonl", map(as_row, part))
     print(f"{out}: {len(first)}, {len(second)} and {len(last)} pairs")
-    return last
+    return second, last
 
 
 def short_prompts(pairs: Sequence[PreferencePair], longest: int) -> list[list[dict[str, str]]]:
