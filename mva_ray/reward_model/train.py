@@ -14,6 +14,7 @@ import torch
 from datasets import Dataset
 from numpy.typing import NDArray
 from peft import LoraConfig
+from tqdm.auto import trange
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import RewardConfig, RewardTrainer
@@ -136,7 +137,7 @@ def margins_of(
     model.eval()
     collate, margins = DataCollatorForPreference(pad_token_id=pad), np.zeros(len(rows))
     order = sorted(range(len(rows)), key=lambda place: _longest(rows[place]))
-    for start in range(0, len(order), batch_size):
+    for start in trange(0, len(order), batch_size, desc="judging", unit_scale=batch_size, unit="pair"):
         places = order[start : start + batch_size]
         batch = {name: part.to(model.device) for name, part in collate([rows[place] for place in places]).items()}
         chosen, rejected = model(**batch).logits[:, 0].double().cpu().chunk(2)
