@@ -4,7 +4,7 @@ python benchmarks/many_values.py --output docs/results/many_values.json
 
 The surface is `distances` of benchmarks/reward_surfaces.py, whose front is known: the hull of the values' best
 coefficients. Hypervolume of the true rewards of all candidates, as a share of that of 4,000 random members of the
-front, by 16,384 random points of the front's box. `seconds` are of CPU, a candidate.
+front, by 131,072 random points of the front's box. `seconds` are of CPU, a candidate.
 """
 
 import argparse
@@ -50,7 +50,7 @@ class Share:
     def __init__(self, n_values: int) -> None:
         rng = np.random.default_rng(0)
         front = distances(0.9 * rng.dirichlet(np.ones(n_values), 4000))
-        points = rng.uniform(front.min(axis=0), np.zeros(n_values), (16_384, n_values))
+        points = rng.uniform(front.min(axis=0), np.zeros(n_values), (131_072, n_values))
         self._points = points[covered(points, front)]
 
     def of(self, rewards: Array) -> float:

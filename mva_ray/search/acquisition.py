@@ -67,7 +67,7 @@ def _undecided(known: Array, pool: Array, lower: Array, rng: np.random.Generator
     upper = np.maximum(np.concatenate([known, pool], axis=1).max(axis=(0, 1)), lower)
     points = qmc.Sobol(len(lower), seed=rng).random(_BOX_POINTS) * (upper - lower) + lower
     points = points[~_dominated(points, known.min(axis=0)).any(axis=0)]
-    return points[_dominated(points, pool.max(axis=0)).any(axis=0)][:_COUNTED]
+    return np.asarray(points[_dominated(points, pool.max(axis=0)).any(axis=0)][:_COUNTED])
 
 
 def non_dominated(rewards: Array) -> NDArray[np.bool_]:

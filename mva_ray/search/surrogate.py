@@ -204,7 +204,7 @@ class Model:
             return []
         means, deviations = self._rewards.predict(np.array(rows))
         worst, best = means - _SURE * deviations, means + _SURE * deviations
-        dominated = (worst[:, None] > best[None]).all(axis=2).any(axis=0)
+        dominated = np.any((worst[:, None] > best[None]).all(axis=2), axis=0).tolist()
         return [row for row, is_dominated in zip(rows, dominated, strict=True) if not is_dominated]
 
 
