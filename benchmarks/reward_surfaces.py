@@ -56,8 +56,9 @@ class Surface(Protocol):
 
 
 def paper_grid(n_values: int) -> Array:
-    """{0.1, ..., 1.0}^k: 10 levels for two values, as the paper, and 6 for three."""
-    return np.array(list(product(np.linspace(0.1, 1.0, 10 if n_values == 2 else 6), repeat=n_values)))
+    """{0.1, ..., 1.0}^k: 10 levels for two values, as the paper, 6 for three, and 3 for more."""
+    levels = {2: 10, 3: 6}.get(n_values, 3)
+    return np.array(list(product(np.linspace(0.1, 1.0, levels), repeat=n_values)))
 
 
 def saturating(w: Array) -> Array:

@@ -29,6 +29,8 @@ _MOVES = (0.1, 0.03, 0.01)
 """How far children lie from the line through their parents, as shares of the bounds' width."""
 
 _WORST = 1e9
+_SURE = 3.0
+"""So many standard deviations apart, one candidate is better than another for sure."""
 
 
 class SurrogateProposer:
@@ -99,7 +101,7 @@ class SurrogateProposer:
                 return []
             pool = [*pending, *new]
             known, drawn = model.draw(model.feasible, pool, rng)
-            return [pool[i] for i in pick_batch(known, drawn, model.nadir, count, rng, len(pending))]
+            return [pool[i] for i in pick_batch(known, drawn, model.nadir(pool), count, rng, len(pending))]
 
     def _worth_completing(self, count: int) -> list[Coefficients]:
         """At most `count` candidates, partial or new, that promise most hypervolume beside those with all prompts."""
@@ -114,7 +116,7 @@ class SurrogateProposer:
             pool = [*pending, *new]
             whole = [row for row in model.feasible if row not in partial and row not in pending]
             known, drawn = model.draw(whole, pool, rng)
-            return [pool[i] for i in pick_batch(known, drawn, model.nadir, count, rng, len(pending))]
+            return [pool[i] for i in pick_batch(known, drawn, model.nadir(pool), count, rng, len(pending))]
 
     def _pool(self, model: "Model", rng: np.random.Generator) -> list[Coefficients]:
         """New candidates worth a look: the fronts of the plain and the optimistic posterior, random ones."""
@@ -158,11 +160,14 @@ class Model:
             failed = np.array([[1.0 if ledger.told[row].rewards is None else -1.0] for row in told])
             self._constraints.append(Posterior(np.array(told), failed, None))
 
-    @property
-    def nadir(self) -> Array:
-        """[k], see `nadir`; of the feasible candidates, or of all where none is."""
-        means, _ = self._rewards.predict(np.array(self.feasible) if self.feasible else self._rows)
-        return nadir(means)
+    def nadir(self, pool: Sequence[Coefficients]) -> Array:
+        """[k], see `nadir`; of the feasible candidates, and of what the pool brings if it is a deviation worse.
+
+        What was found alone would say nothing of ends of the front that were not found, and they would never be.
+        """
+        rewards = self.optimistic(np.array(pool), -1.0)
+        known = self._rewards.expect(np.array(self.feasible) if self.feasible else self._rows)
+        return nadir(np.vstack([known, rewards[rewards[:, 0] > -_WORST]]))
 
     def predict(self, rows: Array) -> tuple[Array, Array]:
         """Mean rewards and their standard deviations [n, k]."""
@@ -173,26 +178,42 @@ class Model:
 
         Where constraints are violated even so, lower than all others, and the lower the more they are.
         """
-        means, deviations = self._rewards.predict(rows)
         violated = np.zeros((len(rows), 1))
         for posterior in self._constraints:
-            expected, deviation = posterior.predict(rows)
-            violated += np.maximum(expected - optimism * deviation, 0).sum(axis=1, keepdims=True)
-        return np.where(violated > 0, -_WORST * (1 + violated), means + optimism * deviations)
+            violated += np.maximum(_shifted(posterior, rows, -optimism), 0).sum(axis=1, keepdims=True)
+        return np.where(violated > 0, -_WORST * (1 + violated), _shifted(self._rewards, rows, optimism))
 
     def draw(
         self, known: Sequence[Coefficients], pool: Sequence[Coefficients], rng: np.random.Generator
     ) -> tuple[Array, Array]:
-        """Joint draws of the rewards of these that are known [s, n, k] and of the pool [s, m, k].
+        """Joint draws of the rewards of those known that may be on the front [s, n, k] and of the pool [s, m, k].
 
         Rewards are minus infinity in draws where the candidate of the pool is infeasible.
         """
+        known = self._contenders(known)
         rewards = self._rewards.sample(np.array([*known, *pool]), _SAMPLES, rng)
         new = rewards[:, len(known) :]
         for posterior in self._constraints:
             infeasible = (posterior.sample(np.array(pool), _SAMPLES, rng) > 0).any(axis=2)
             new[infeasible] = -np.inf
         return rewards[:, : len(known)], new
+
+    def _contenders(self, rows: Sequence[Coefficients]) -> list[Coefficients]:
+        """Those that none of the others surely dominates: draws of the rest would cover nothing."""
+        if not rows:
+            return []
+        means, deviations = self._rewards.predict(np.array(rows))
+        worst, best = means - _SURE * deviations, means + _SURE * deviations
+        dominated = np.any((worst[:, None] > best[None]).all(axis=2), axis=0).tolist()
+        return [row for row, is_dominated in zip(rows, dominated, strict=True) if not is_dominated]
+
+
+def _shifted(posterior: Posterior, rows: Array, deviations: float) -> Array:
+    """Means, so many standard deviations higher."""
+    if not deviations:
+        return posterior.expect(rows)
+    means, spreads = posterior.predict(rows)
+    return means + deviations * spreads
 
 
 def _means(known: Sequence[Outcome], n_prompts: int) -> tuple[Array, Array]:

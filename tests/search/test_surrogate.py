@@ -8,13 +8,15 @@ from threadpoolctl import threadpool_limits
 
 from mva_ray.config.search import Search
 from mva_ray.maths.pareto import front_mask
-from mva_ray.records import Coefficients, Outcome, Proposal
+from mva_ray.records import Coefficients, Outcome, Proposal, rounded
 from mva_ray.search.acquisition import nadir, non_dominated, pick_batch
 from mva_ray.search.gaussian_process import Posterior
+from mva_ray.search.ledger import Ledger
 from mva_ray.search.proposer import Proposer, make_proposer
 from mva_ray.search.references import reference_candidates
 from mva_ray.search.results import Result
 from mva_ray.search.rounds import Rounds
+from mva_ray.search.surrogate import Model
 from tests.support.surfaces import flat, make, noisy, outcomes, run, trade_off
 
 BOUNDS = [(0.0, 1.5)] * 2
@@ -196,6 +198,22 @@ def test_nadir_by_hand() -> None:
     rewards = np.array([[0.0, 10.0], [4.0, 2.0], [-9.0, 5.0], [-90.0, -90.0]])
     assert nadir(rewards) == pytest.approx([-0.4, 1.2])
     assert nadir(np.array([[1.0, 2.0]])) == pytest.approx([1.0, 2.0])
+
+
+def test_the_box_reaches_below_ends_of_the_front_that_were_not_found() -> None:
+    """Told are middles of a front that is a plane: what the pool's ends bring counts, or they would never be found."""
+    rewards = np.eye(3) - 0.5 * (1 - np.eye(3))
+    told, ends = np.random.default_rng(0).uniform(0.2, 0.8, (20, 3)), [rounded(row) for row in 1 - np.eye(3)]
+    ledger = Ledger([], 0)
+    ledger.tell([Outcome(rounded(row), tuple(row @ rewards), (1e-3,) * 3) for row in told])
+    assert (Model(ledger).nadir(ends) < nadir(told @ rewards) - 0.1).all()
+
+
+def test_gains_of_a_few_ten_thousandths_of_the_box_are_told_apart() -> None:
+    """Late in a search nearly all of the box is dominated, and the candidates differ in the rest."""
+    known, pool = np.ones((1, 1, 2)), np.array([[[0.5, 1.0001], [0.5, 1.0008], [1.0001, 0.5]]])
+    for seed in range(20):
+        assert pick_batch(known, pool, np.zeros(2), 1, np.random.default_rng(seed)) == [1]
 
 
 def test_noise_that_is_not_known_is_fitted() -> None:
