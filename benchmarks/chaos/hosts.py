@@ -1,7 +1,7 @@
 """Explorations as jobs of a cluster of three hosts, with an S3 server on a fourth, and the faults that strike them.
 
 Hosts are made by a program outside this repository that gives each a network, processes and a disk of its own:
-`hosts up N --cpus K --env VENV --bind DIR --project DIR --share DIR --set NAME=VALUE`, `hosts kill I`, `hosts start I`
+`hosts up N --cpus K --env VENV --bind DIR --share DIR --set NAME=VALUE`, `hosts kill I`, `hosts start I`
 (`--empty`), `hosts partition I`, `hosts heal I`, `hosts exec I COMMAND`, `hosts down`; `cluster.yaml` lies in its
 directory. Host 0 is the head.
 """
@@ -75,8 +75,10 @@ class Hosts:
         object_store.cache_clear()
         settings = self.store | {"CHAOS_JOURNAL": str(self.journal), "OMP_NUM_THREADS": "1"}
         settings |= {"RAY_worker_niceness": "0"}
-        options = ["--cpus", "2", "--env", self._venv, "--project", self._project(), "--share", self.journal.parent]
-        options += [f"--bind={bind}" for bind in self._binds]
+        project = self._project()
+        settings |= {"PYTHONPATH": str(project)}
+        options = ["--cpus", "2", "--env", self._venv, "--share", self.journal.parent]
+        options += [f"--bind={bind}" for bind in (*self._binds, project)]
         self.hosts("up", "4", *options, *(f"--set={name}={value}" for name, value in settings.items()))
         self._leave_out_store(addresses[STORE])
         self.on(STORE, f"nohup python -m moto.server -H 0.0.0.0 -p {PORT} >/tmp/moto.log 2>&1 </dev/null &")
@@ -129,7 +131,7 @@ class Hosts:
         return 0
 
     def _project(self) -> Path:
-        """What is copied to each host: the package, and what writes the journal."""
+        """What each host has, as from an image, a new one too: the package, and what writes the journal."""
         project = self._directory / "project"
         shutil.copytree(ROOT / "mva_ray", project / "mva_ray", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(Path(__file__).parent / "journal" / "sitecustomize.py", project)
