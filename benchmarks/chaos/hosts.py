@@ -31,6 +31,7 @@ DASHBOARD = 8265
 PATIENCE_S = 300
 PORT = 5000
 DRIVER = "[m]va_ray.explore"
+AT_WORK = "^ray::(EngineActor|RewardActor|RayTrainWorker)"
 
 
 class Hosts:
@@ -212,7 +213,7 @@ class OnHosts:
             driver.stop()
             return Strike(fault, before, time.time(), "host 0, its disk too", True)
         if fault.kind == "worker":
-            return self._lose(fault, before)
+            return self._lose(fault)
         return self._cut(fault, before)
 
     def mend(self) -> None:
@@ -243,14 +244,18 @@ class OnHosts:
         at_work = [(f"host{host}", pid)] if fault.kind == "generator" else []
         return Strike(fault, before, time.time(), f"{title} on host {host}, one of {len(found)}", False, at_work)
 
-    def _lose(self, fault: Fault, before: float) -> Strike:
-        """A host is lost, and another one comes in its place, with an empty disk."""
-        host = WORKERS[int(fault.victim * len(WORKERS))]
+    def _lose(self, fault: Fault) -> Strike:
+        """A host is lost, of those at work where there are any; another comes in its place, with an empty disk."""
+        at_work = [host for host in WORKERS if self._hosts.on(host, f"pgrep -f '{AT_WORK}'")]
+        hosts = at_work or WORKERS
+        host = hosts[int(fault.victim * len(hosts))]
+        before = time.time()
         self._hosts.hosts("kill", host)
         after = time.time()
         time.sleep(fault.seconds)
         self._hosts.hosts("start", host, "--empty")
-        return Strike(fault, before, after, f"host {host}", False, [(f"host{host}", None)])
+        victim = f"host {host}, {'at work' if at_work else 'idle'}"
+        return Strike(fault, before, after, victim, False, [(f"host{host}", None)])
 
     def _cut(self, fault: Fault, before: float) -> Strike:
         """The network of a host: of the S3 server, or of a worker, which lives on."""
