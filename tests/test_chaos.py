@@ -4,15 +4,17 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.chaos.draw import ENDS, KINDS, STAGES, Fault, draw
+from benchmarks.chaos.__main__ import Disturbed
+from benchmarks.chaos.draw import ENDS, KINDS, STAGES, Exploration, Fault, draw
 from benchmarks.chaos.judge import Journal, Strike, Verdict, judge
+from benchmarks.chaos.work import prompts
 from mva_ray.records import Evaluation
 from tests.support.evaluations import START, make_run, trade_off
 
@@ -92,6 +94,47 @@ def test_a_front_that_differs_in_the_last_bit(tmp_path: Path) -> None:
     assert other != ROWS[best].reward_mean
     verdict = judged(tmp_path, [], rows=[*ROWS[:best], replace(ROWS[best], reward_mean=other), *ROWS[best + 1 :]])
     assert (verdict.table_equal, verdict.is_clean) == (False, False)
+
+
+class LateVictim:
+    """A place, and its driver, where the victim of a fault begins when it has been looked for twice."""
+
+    codes: Mapping[str, int] = {}
+
+    def __init__(self, directory: Path) -> None:
+        self.journal, self.run = directory / "journal.jsonl", str(directory / "run")
+        self._looks = self._asked = 0
+
+    def start(self) -> "LateVictim":
+        return self
+
+    def strike(self, fault: Fault, driver: Any) -> Strike | None:
+        self._looks += 1
+        return strike("trial") if self._looks > 2 else None
+
+    def ended(self) -> int | None:
+        self._asked += 1
+        return 0 if self._looks > 2 or self._asked > 20 else None
+
+    def output(self) -> str:
+        return ""
+
+    def mend(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+@pytest.mark.parametrize(("answered", "struck"), [(1, 1), (2, 0)])
+def test_a_victim_that_has_not_begun_is_waited_for_as_long_as_the_stage_lasts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answered: int, struck: int
+) -> None:
+    monkeypatch.setattr("benchmarks.chaos.__main__.POLL_S", 0)
+    judged(tmp_path, [entry(1, "answered", f"[0.5] {prompt}") for prompt in prompts()["search"][:answered]])
+    exploration = Exploration(0, "disk", False, (Fault("search", 0, "trial", 0, 0, 0),))
+    outcome = Disturbed(exploration, LateVictim(tmp_path), {"search": 2}).to_the_end(str(tmp_path / "undisturbed"))
+    assert (len(outcome.strikes), len(outcome.missed)) == (struck, 1 - struck)
 
 
 def test_what_is_drawn_depends_on_the_seed_alone() -> None:

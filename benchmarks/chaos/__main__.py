@@ -104,20 +104,32 @@ class Disturbed:
         """Wait for the moment of the fault; a driver that ends before without need is a deviation and goes on."""
         wanted = 1 + int(fault.share * self._totals[fault.stage])
         deadline = time.monotonic() + PATIENCE_S
-        while self._journal.reached(self._stages)[fault.stage] < wanted and time.monotonic() < deadline:
+        while self._reached(fault.stage) < wanted and time.monotonic() < deadline:
             if self._driver.ended() is not None and not self._goes_on_by_need():
                 return
             time.sleep(POLL_S)
         time.sleep(fault.delay)
 
     def _strike(self, fault: Fault) -> None:
-        strike = self._place.strike(fault, self._driver) if self._driver.ended() is None else None
+        strike = self._struck(fault)
         if strike is None:
             self.missed.append(fault)
             return
         self.strikes.append(strike)
         if fault.ends_driver:
             self._ended_by(fault, strike)
+
+    def _struck(self, fault: Fault) -> Strike | None:
+        """Let it happen; a victim that has not begun, such as a trial, is waited for as long as the stage lasts."""
+        while self._driver.ended() is None:
+            strike = self._place.strike(fault, self._driver)
+            if strike or self._reached(fault.stage) >= self._totals[fault.stage]:
+                return strike
+            time.sleep(POLL_S)
+        return None
+
+    def _reached(self, stage: str) -> int:
+        return self._journal.reached(self._stages)[stage]
 
     def _ended_by(self, fault: Fault, strike: Strike) -> None:
         code = self._wait()

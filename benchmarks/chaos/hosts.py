@@ -1,7 +1,7 @@
 """Explorations as jobs of a cluster of three hosts, with an S3 server on a fourth, and the faults that strike them.
 
 Hosts are made by a program outside this repository that gives each a network, processes and a disk of its own:
-`hosts up N --cpus K --env VENV --bind DIR --project DIR --share DIR --set NAME=VALUE`, `hosts kill I`, `hosts start I`
+`hosts up N --cpus K --env VENV --bind DIR --share DIR --set NAME=VALUE`, `hosts kill I`, `hosts start I`
 (`--empty`), `hosts partition I`, `hosts heal I`, `hosts exec I COMMAND`, `hosts down`; `cluster.yaml` lies in its
 directory. Host 0 is the head.
 """
@@ -31,6 +31,7 @@ DASHBOARD = 8265
 PATIENCE_S = 300
 PORT = 5000
 DRIVER = "[m]va_ray.explore"
+AT_WORK = "^ray::(EngineActor|RewardActor|RayTrainWorker)"
 
 
 class Hosts:
@@ -75,8 +76,10 @@ class Hosts:
         object_store.cache_clear()
         settings = self.store | {"CHAOS_JOURNAL": str(self.journal), "OMP_NUM_THREADS": "1"}
         settings |= {"RAY_worker_niceness": "0"}
-        options = ["--cpus", "2", "--env", self._venv, "--project", self._project(), "--share", self.journal.parent]
-        options += [f"--bind={bind}" for bind in self._binds]
+        project = self._project()
+        settings |= {"PYTHONPATH": str(project)}
+        options = ["--cpus", "2", "--env", self._venv, "--share", self.journal.parent]
+        options += [f"--bind={bind}" for bind in (*self._binds, project)]
         self.hosts("up", "4", *options, *(f"--set={name}={value}" for name, value in settings.items()))
         self._leave_out_store(addresses[STORE])
         self.on(STORE, f"nohup python -m moto.server -H 0.0.0.0 -p {PORT} >/tmp/moto.log 2>&1 </dev/null &")
@@ -129,7 +132,7 @@ class Hosts:
         return 0
 
     def _project(self) -> Path:
-        """What is copied to each host: the package, and what writes the journal."""
+        """What each host has, as from an image, a new one too: the package, and what writes the journal."""
         project = self._directory / "project"
         shutil.copytree(ROOT / "mva_ray", project / "mva_ray", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(Path(__file__).parent / "journal" / "sitecustomize.py", project)
@@ -210,7 +213,7 @@ class OnHosts:
             driver.stop()
             return Strike(fault, before, time.time(), "host 0, its disk too", True)
         if fault.kind == "worker":
-            return self._lose(fault, before)
+            return self._lose(fault)
         return self._cut(fault, before)
 
     def mend(self) -> None:
@@ -241,14 +244,18 @@ class OnHosts:
         at_work = [(f"host{host}", pid)] if fault.kind == "generator" else []
         return Strike(fault, before, time.time(), f"{title} on host {host}, one of {len(found)}", False, at_work)
 
-    def _lose(self, fault: Fault, before: float) -> Strike:
-        """A host is lost, and another one comes in its place, with an empty disk."""
-        host = WORKERS[int(fault.victim * len(WORKERS))]
+    def _lose(self, fault: Fault) -> Strike:
+        """A host is lost, of those at work where there are any; another comes in its place, with an empty disk."""
+        at_work = [host for host in WORKERS if self._hosts.on(host, f"pgrep -f '{AT_WORK}'")]
+        hosts = at_work or WORKERS
+        host = hosts[int(fault.victim * len(hosts))]
+        before = time.time()
         self._hosts.hosts("kill", host)
         after = time.time()
         time.sleep(fault.seconds)
         self._hosts.hosts("start", host, "--empty")
-        return Strike(fault, before, after, f"host {host}", False, [(f"host{host}", None)])
+        victim = f"host {host}, {'at work' if at_work else 'idle'}"
+        return Strike(fault, before, after, victim, False, [(f"host{host}", None)])
 
     def _cut(self, fault: Fault, before: float) -> Strike:
         """The network of a host: of the S3 server, or of a worker, which lives on."""

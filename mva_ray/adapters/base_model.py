@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.pytorch_utils import Conv1D
 
 from mva_ray.adapters.fetch import local_directory
+from mva_ray.adapters.model_size import model_size
 from mva_ray.errors import RunError, last_line
 
 
@@ -31,14 +32,34 @@ def load_base_model(base_model: str, gpus: float = 0) -> PreTrainedModel:
     """The model in evaluation mode: in bfloat16 on the GPU of which this process has a share, in float32 without one.
 
     Raises:
-        RunError: it cannot be had, or read, or the GPU knows no bfloat16.
+        RunError: it cannot be had, or read, or the GPU knows no bfloat16, or is too small.
     """
     if gpus and not torch.cuda.is_bf16_supported():
         raise RunError(f"{torch.cuda.get_device_name()} does not compute in bfloat16: say `device: cpu`")
     dtype = torch.bfloat16 if gpus else torch.float32
     with loading(base_model) as directory:
+        if gpus:
+            needed = model_size(directory).parameters * dtype.itemsize
+            check_room(base_model, needed, torch.cuda.get_device_name(), *torch.cuda.mem_get_info())
         model = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype, use_safetensors=True)
         return model.to("cuda" if gpus else "cpu").eval()
+
+
+def check_room(base_model: str, needed: int, gpu: str, free: int, total: int) -> None:
+    """
+    Args:
+        needed: bytes of all weights, in the precision that they are computed in.
+        gpu: its name; `free` bytes of its `total` are not taken.
+
+    Raises:
+        RunError: the weights do not fit.
+    """
+    if needed > free:
+        raise RunError(
+            f"base_model: {base_model} has {needed / 1e9:,.1f} GB of weights, and {free / 1e9:,.1f} of the "
+            f"{total / 1e9:,.1f} GB of this {gpu} are free: take a larger GPU, or for the search a server that spreads "
+            "the model over several (engine.openai)"
+        )
 
 
 @contextmanager
@@ -47,6 +68,8 @@ def loading(base_model: str) -> Iterator[Path]:
     directory = local_directory(base_model)
     try:
         yield directory
+    except RunError:
+        raise
     except Exception as error:  # of several libraries, and of the model's own code
         cause = f"{type(error).__name__}: {last_line(error)}"
         raise RunError(f"base_model: {base_model} cannot be loaded: {cause}") from error

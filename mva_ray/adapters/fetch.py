@@ -27,6 +27,9 @@ _HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "*.txt"]
 
 log = logging.getLogger(__name__)
 
+MODELS = "models"
+"""The folder of a store with models that lay on a driver's disk, each under its hash."""
+
 
 def local_directory(model: str) -> Path:
     """The directory that holds `model` (hub id, directory, .gguf or URL), fetched or converted on first use.
@@ -42,6 +45,8 @@ def local_directory(model: str) -> Path:
         return path
     if path.suffix == ".gguf":
         return _converted(path)
+    if path.is_absolute():
+        raise ConfigError("base_model", [f"{path} is not there"])
     return fetch(model)
 
 
@@ -53,11 +58,17 @@ def shared_model(model: str, store: Store) -> str:
     if not Path(model).is_absolute():
         return model
     directory = local_directory(model)
-    shared = Directory(store, f"models/{model_hash(directory)[:16]}")
+    shared = Directory(store, f"{MODELS}/{model_hash(directory)[:16]}")
     if not shared.exists():
         log.info("uploading %s to %s", model, shared.place)
         shared.publish(directory, keep=True)
     return shared.place
+
+
+def shared_copy(sha256: str, store: Store) -> Directory | None:
+    """The model whose hash begins like this, where `shared_model` has put it into the store."""
+    found = (Directory(store, f"{MODELS}/{name}") for name in store.names(MODELS) if name.startswith(sha256))
+    return next((directory for directory in found if directory.exists()), None)
 
 
 def known_directory(model: str) -> Path | None:

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mva_ray.adapters.fetch import shared_copy
 from mva_ray.adapters.hashes import delta_hash
 from mva_ray.adapters.parts import split_by_block
 from mva_ray.errors import ConfigError
 from mva_ray.records import AdapterRef, Coefficients, Evaluation, in_order
 from mva_ray.run_dir.layout import RunDirectory
+from mva_ray.run_dir.place import is_url
 from mva_ray.run_dir.run_state import RunState
 from mva_ray.table.snapshot import snapshot
 
@@ -21,23 +23,20 @@ class Candidate:
     Args:
         evaluation: its newest, on the held-out prompts where there is one, without texts.
         adapters: one for each coefficient, in their order; their content is what was evaluated.
+        base_model: a hub id, a directory or a `.gguf` file, see `run_model`.
         settings: the config of its run.
     """
 
     run: str
     evaluation: Evaluation
     adapters: tuple[AdapterRef, ...]
+    base_model: str
     settings: Mapping[str, Any]
 
     @property
     def coefficients(self) -> Coefficients:
         """One number for each of `adapters`."""
         return in_order(self.evaluation.coefficients, [adapter.value for adapter in self.adapters])
-
-    @property
-    def base_model(self) -> str:
-        """As the config names it: a hub id, a directory or a `.gguf` file."""
-        return str(self.settings["base_model"])
 
 
 def find(run: Path | str, name: str) -> Candidate:
@@ -62,7 +61,23 @@ def find(run: Path | str, name: str) -> Candidate:
     ]
     if problems:
         raise ConfigError(directory.place, problems)
-    return Candidate(directory.place, evaluation, adapters, plan["settings"])
+    base_model = run_model(directory, plan, evaluation.base_model)
+    return Candidate(directory.place, evaluation, adapters, base_model, plan["settings"])
+
+
+def run_model(directory: RunDirectory, plan: Mapping[str, Any], evaluated: str) -> str:
+    """What the base model of a run is loaded from: what its config names, or the copy that a run at a URL has of it.
+
+    Where the driver found it (on a cluster, in the folder of a job) is known to that machine alone.
+
+    Args:
+        evaluated: `Evaluation.base_model` of its rows.
+    """
+    named = str(plan["settings"]["base_model"])
+    if not is_url(directory.place) or not Path(named).is_absolute():
+        return named
+    copy = shared_copy(evaluated.rpartition(" ")[2], directory.store)
+    return str(copy.fetch()) if copy else named
 
 
 def run_adapters(directory: RunDirectory, state: RunState, plan: Mapping[str, Any]) -> tuple[AdapterRef, ...]:

@@ -6,9 +6,13 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from mva_ray.errors import GOES_ON
 from mva_ray.records import Proposal
 from mva_ray.search.results import Reader, Result
 from mva_ray.search.rounds import Rounds
+
+ENDED = f"a trial of the search failed three times (a crash, or killed where memory is short): {GOES_ON}"
+"""No failure of its candidate: that is with the broker, and may be in the table by now."""
 
 HandOut = Callable[[Sequence[Proposal | None], bool], None]
 
@@ -44,8 +48,10 @@ class RoundsSearcher(Searcher):
             self._rounds.abort(result["run_error"])
         elif place >= len(self._proposals):
             self._lost.add(place)
+        elif error or result is None:
+            self._rounds.abort(ENDED)
         else:
-            self._rounds.tell(self._result(place, None if error else result))
+            self._rounds.tell(self._result(place, result))
         self._go_on()
 
     def save(self, checkpoint_path: str) -> None:
@@ -59,11 +65,9 @@ class RoundsSearcher(Searcher):
         """Tune pickles it with its own settings, to restore what is never restored: rounds may hold locks."""
         return {}
 
-    def _result(self, place: int, result: dict[str, Any] | None) -> Result:
+    def _result(self, place: int, result: dict[str, Any]) -> Result:
         proposal = self._proposals[place]
         assert proposal is not None
-        if result is None:
-            return Result.failed(proposal.coefficients, "the trial itself died")
         return self._reader.result(proposal, result["evaluation"], result["rewards"])
 
     def _go_on(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from mva_ray.errors import ConfigError
-from mva_ray.export.candidate import run_adapters
+from mva_ray.export.candidate import run_adapters, run_model
 from mva_ray.records import AdapterRef, CoefficientNames, Coefficients, in_order
 from mva_ray.run_dir.layout import RunDirectory
 from mva_ray.run_dir.run_state import RunState
@@ -52,6 +52,7 @@ class ServedRun:
 
     Args:
         adapters: one for each coefficient, in their order.
+        base_model: what its base model is loaded from.
         settings: its config.
     """
 
@@ -59,6 +60,7 @@ class ServedRun:
     place: str
     names: CoefficientNames
     adapters: tuple[AdapterRef, ...]
+    base_model: str
     settings: Mapping[str, Any]
 
     @property
@@ -141,7 +143,7 @@ class Catalogue:
                 if run.name in self.runs:
                     problems.append(f"{place} and {self.runs[run.name].place} are both called '{run.name}'")
                 self.runs[run.name] = run
-        models = sorted({str(run.settings["base_model"]) for run in self.runs.values()})
+        models = sorted({run.base_model for run in self.runs.values()})
         if len(models) > 1:
             problems.append(f"the runs of one server share a base model; these have {', '.join(models)}")
         if problems:
@@ -255,6 +257,8 @@ def _open(place: Path | str) -> ServedRun:
         raise ConfigError(str(place), ["plan.json is missing: the run's config is not known"])
     adapters = run_adapters(directory, state, plan)
     here = {adapter.value: adapter.sha256 for adapter in adapters}
-    if any(row.adapters and row.adapters != here for row in snapshot(place).evaluations()):
+    rows = snapshot(place).evaluations()
+    if any(row.adapters and row.adapters != here for row in rows):
         raise ConfigError(directory.place, ["its adapters are not those that its candidates were evaluated with"])
-    return ServedRun(state.name, directory.place, state.coefficients, adapters, plan["settings"])
+    base_model = run_model(directory, plan, rows[0].base_model) if rows else str(plan["settings"]["base_model"])
+    return ServedRun(state.name, directory.place, state.coefficients, adapters, base_model, plan["settings"])

@@ -37,7 +37,7 @@ def check_visible(store: Store) -> None:
 
 def _remedy(store: Store) -> str:
     if is_url(store.place):
-        return "each node needs the store's address and credentials in its environment, or a role"
+        return "each node needs mva_ray, and in its environment the store's address and credentials, or a role"
     return "give --run a URL or a shared path"
 
 

@@ -1,6 +1,7 @@
 """Exported candidates, loaded by nothing but peft and transformers, against models that were really merged."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from mva_ray.adapters.lora import load_factors
 from mva_ray.errors import ConfigError
 from mva_ray.export.candidate import find
 from mva_ray.export.write import write
-from tests.support.runs import VALUES
+from tests.support.runs import VALUES, move_to
 from tests.support.runs import make_trained_run as make
 from tests.support.tiny import load, merged
 
@@ -133,6 +134,28 @@ def test_what_was_not_evaluated_is_not_exported(tiny_model: Path, tmp_path: Path
     (paths[0] / "adapter_config.json").write_text(json.dumps(settings | {"lora_alpha": 99}))
     with pytest.raises(ConfigError, match="the adapter of 'positive' is not the one that mixed was evaluated with"):
         find(tmp_path / "run", "mixed")
+
+
+def test_at_a_url_the_base_model_is_the_runs_own_copy(tiny_model: Path, s3: str, tmp_path: Path) -> None:
+    """The directory that the config named was that of a job, on a head that is gone."""
+    model = shutil.copytree(tiny_model, tmp_path / "job" / "model")
+    paths = make(tmp_path / "run", model)
+    expected = logits(merged(load(model)[0], paths, W))
+    move_to(s3, tmp_path / "run", model)
+    write(find(s3, "mixed"), "adapter", tmp_path / "out")
+    base = json.loads((tmp_path / "out" / "adapter_config.json").read_text())["base_model_name_or_path"]
+    found = logits(PeftModel.from_pretrained(load(Path(base))[0], tmp_path / "out"))
+    assert (found - expected).abs().max() < ATOL
+    write(find(s3, "mixed"), "merged", tmp_path / "whole")
+    assert (logits(AutoModelForCausalLM.from_pretrained(tmp_path / "whole").eval()) - expected).abs().max() < ATOL
+
+
+def test_a_base_model_that_is_gone_is_one_line(tiny_model: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(tiny_model, tmp_path / "model")
+    make(tmp_path / "run", model)
+    shutil.rmtree(model)
+    with pytest.raises(ConfigError, match=f"base_model: {model} is not there"):
+        write(find(tmp_path / "run", "mixed"), "adapter", tmp_path / "out")
 
 
 @pytest.mark.parametrize(("form", "rank"), [("adapter", 4), ("merged", 4), ("compressed", None)])

@@ -1,16 +1,18 @@
 """What a model's name means: several runs, blocks of layers, and runs that are not what they were."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mva_ray.adapters.hashes import model_hash
 from mva_ray.errors import ConfigError
 from mva_ray.serve.catalogue import Catalogue
 from mva_ray.serve.errors import Refused
 from mva_ray.serve.requests import ChatRequest
-from tests.support.runs import add_candidates, make_trained_run
+from tests.support.runs import add_candidates, make_trained_run, move_to
 from tests.support.tiny import random_adapter
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
@@ -43,6 +45,17 @@ def test_each_run_has_its_own_coefficients(two: Catalogue) -> None:
     assert {entry["id"].split(":")[0] for entry in two.models()} == {"first", "second"}
     with pytest.raises(Refused, match="does not exist"):
         two.resolve(asked("first:only-second"))
+
+
+def test_at_a_url_the_base_model_is_the_runs_own_copy(tiny_model: Path, s3: str, tmp_path: Path) -> None:
+    """Two jobs found it in folders of their own, on heads that are gone; it is one model, and fetched once."""
+    places = [f"{s3}/{name}" for name in ("first", "second")]
+    for place in places:
+        model = shutil.copytree(tiny_model, tmp_path / place.rpartition("/")[2] / "model")
+        make_trained_run(tmp_path / "run", model)
+        move_to(place, renamed(tmp_path / "run", model.parent.name), model)
+    found = Catalogue(places)
+    assert model_hash(Path(found.base_model)) == model_hash(tiny_model)
 
 
 def test_a_candidate_off_the_front_has_a_name_too(tiny_model: Path, tmp_path: Path) -> None:

@@ -1,13 +1,16 @@
 """Runs with adapters that are there, of tiny models: what export and server take."""
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from mva_ray.adapters.fetch import shared_model
 from mva_ray.adapters.hashes import delta_hash, model_hash
 from mva_ray.adapters.parts import split_by_block
 from mva_ray.records import AdapterRef
+from mva_ray.run_dir.stores import store_at
 from mva_ray.table import ParetoTable
 from tests.support.evaluations import make_run, ok
 from tests.support.tiny import random_adapter
@@ -44,6 +47,18 @@ def make_trained_run(run: Path, model: Path, w: Mapping[str, float] | None = Non
     stages = {f"adapter '{value}'": "key" for value in VALUES}
     (run / "plan.json").write_text(json.dumps({"stages": stages, "settings": settings}))
     return paths
+
+
+def move_to(url: str, run: Path, model: Path) -> None:
+    """A trained run as it would be at a URL, with a copy of its base model; nothing of both stays on this disk."""
+    store = store_at(url)
+    shared_model(str(model), store)
+    for adapter in (run / "adapters").iterdir():
+        store.publish(adapter, f"adapters/{adapter.name}")
+    for path in filter(Path.is_file, run.rglob("*")):
+        store.write(path.relative_to(run).as_posix(), path.read_bytes())
+    for directory in (run, model):
+        shutil.rmtree(directory)
 
 
 def add_candidates(
