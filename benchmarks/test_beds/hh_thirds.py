@@ -5,8 +5,8 @@ python -m benchmarks.test_beds.hh_thirds helpful=…/pairs.jsonl.gz harmless=…
 For each value: `VALUE/reward.jsonl` for `mva-ray reward train --held-out 0.3333`, which trains on the first third and
 is judged on the last, `VALUE/pairs.jsonl`, the second third, for DPO, and `VALUE/last.jsonl`, the pairs of the last
 third. Of the last third of all values together, `search.jsonl` and `held_out.jsonl`: prompts, as many of each value,
-that leave room for an answer; `train.jsonl` are such prompts of the second third. A prompt is in one part, whatever
-other pairs there are.
+of one question that leaves room for an answer; `train.jsonl` are such prompts of the second third. A prompt is in one
+part, whatever other pairs there are.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--longest-prompt", type=int, default=96, help="tokens")
     options = parser.parse_args()
     each = options.prompts // len(options.values)
-    prompts: dict[str, list[Any]] = {split: [] for split in SPLITS}
+    prompts: dict[str, list[str]] = {split: [] for split in SPLITS}
     for named in options.values:
         value, _, path = named.partition("=")
         second, last = (short_prompts(part, options.longest_prompt) for part in thirds(path, options.out / value))
@@ -57,10 +57,11 @@ def thirds(path: str, out: Path) -> tuple[list[PreferencePair], list[PreferenceP
     return second, last
 
 
-def short_prompts(pairs: Sequence[PreferencePair], longest: int) -> list[list[dict[str, str]]]:
+def short_prompts(pairs: Sequence[PreferencePair], longest: int) -> list[str]:
+    """Those that are one question."""
     tokenizer = load_tokenizer(SMOLLM2)
-    asked = dict.fromkeys(pair.prompt for pair in pairs)
-    return [messages(prompt) for prompt in asked if len(prompt_ids(tokenizer, prompt, None)) <= longest]
+    asked = dict.fromkeys(messages(pair.prompt)[0]["content"] for pair in pairs if len(messages(pair.prompt)) == 1)
+    return [prompt for prompt in asked if len(prompt_ids(tokenizer, prompt, None)) <= longest]
 
 
 def as_row(pair: PreferencePair) -> dict[str, Any]:
