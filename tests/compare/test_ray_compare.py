@@ -91,7 +91,7 @@ def test_adapters_that_are_brought_are_blended_and_not_trained(
     written = yaml.safe_load(config.read_text())
     del written["constraints"]
     written["values"][0] = {"name": "brief", "reward": "noted_rewards:brief", "adapter": str(mine)}
-    written["compare"] = {"seeds": [3], "methods": ["mva", "soup"], "candidates": 4}
+    written["compare"] = {"seeds": [3], "methods": ["mva", "soup"], "candidates": 6}
     own = config.with_name("own.yaml")
     own.write_text(yaml.safe_dump(written))
     directory = Path(compare(own, config.parent / "own"))
