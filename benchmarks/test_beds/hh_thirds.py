@@ -15,6 +15,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedTokenizerBase
+
 from mva_ray.adapters.base_model import load_tokenizer
 from mva_ray.adapters.fetch import SMOLLM2
 from mva_ray.adapters.prompting import messages, prompt_ids
@@ -34,10 +36,12 @@ def main() -> None:
     parser.add_argument("--longest-prompt", type=int, default=96, help="tokens")
     options = parser.parse_args()
     each = options.prompts // len(options.values)
+    tokenizer = load_tokenizer(SMOLLM2)
     prompts: dict[str, list[str]] = {split: [] for split in SPLITS}
     for named in options.values:
         value, _, path = named.partition("=")
-        second, last = (short_prompts(part, options.longest_prompt) for part in thirds(path, options.out / value))
+        parts = thirds(path, options.out / value)
+        second, last = (short_prompts(tokenizer, part, options.longest_prompt) for part in parts)
         if len(second) < each or len(last) < 2 * each:
             raise SystemExit(f"{value}: {len(second)} and {len(last)} short prompts, {each} and {2 * each} wanted")
         for split, some in zip(SPLITS, (second[:each], last[:each], last[each : 2 * each]), strict=True):
@@ -57,10 +61,10 @@ def thirds(path: str, out: Path) -> tuple[list[PreferencePair], list[PreferenceP
     return second, last
 
 
-def short_prompts(pairs: Sequence[PreferencePair], longest: int) -> list[str]:
+def short_prompts(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[PreferencePair], longest: int) -> list[str]:
     """Those that are one question."""
-    tokenizer = load_tokenizer(SMOLLM2)
-    asked = dict.fromkeys(messages(pair.prompt)[0]["content"] for pair in pairs if len(messages(pair.prompt)) == 1)
+    dialogues = [messages(pair.prompt) for pair in pairs]
+    asked = dict.fromkeys(turns[0]["content"] for turns in dialogues if len(turns) == 1)
     return [prompt for prompt in asked if len(prompt_ids(tokenizer, prompt, None)) <= longest]
 
 

@@ -40,7 +40,7 @@ def compare_problems(subject: Subject) -> Iterator[Finding]:
     for location, (is_there, message) in refused.items():
         if is_there:
             yield subject.problem(location, message)
-    if len(brought) == len(config.values):
+    if not config.trained_values:
         yield "every value brings its adapter: seeds differ in how coefficients are searched, and penalties in nothing"
     if config.budget.limits:
         yield "budget is not used by compare: every method is given compare.candidates"

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
 from typing import Protocol
 
 from mva_ray.compare.domains import Domain, fixed, searched
@@ -172,5 +171,5 @@ def _candidate(choice: _Choice, searched: Evaluation, row: Evaluation) -> Candid
         rewards=rewards_by_value(row),
         search_means=searched.reward_mean,
         completions=[scored.generation.completion for scored in row.generations],
-        cut_off=fmean(scored.generation.truncated for scored in row.generations),
+        cut_off=row.metrics.get("truncated"),
     )

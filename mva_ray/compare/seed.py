@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mva_ray.adapters.hashes import delta_hash
-from mva_ray.adapters.lora import copy_adapter
 from mva_ray.adapters.prompting import plain_text
 from mva_ray.compare.interference import interference, means
 from mva_ray.compare.methods import METHODS, NO_PENALTY, Ingredients, Method, Recipe
@@ -29,7 +28,7 @@ from mva_ray.run_dir.place import joined
 from mva_ray.run_dir.store import Directory
 from mva_ray.run_dir.stores import directory_at
 from mva_ray.search.references import lattice
-from mva_ray.stages.adapters import train_with_progress
+from mva_ray.stages.adapters import bring, train_with_progress
 from mva_ray.stages.pairs import preference_pairs
 from mva_ray.stages.run import Run
 from mva_ray.table import ParetoTable
@@ -159,10 +158,12 @@ class _Seed:
     def _train(self, recipes: Sequence[Recipe]) -> dict[str, float]:
         """Train what is missing, seconds by directory; a recipe that fails is kept from the others."""
         seconds: dict[str, float] = self._own.training_seconds.read_object() or {}
-        self._copy(recipes)
-        there = sum(not self._is_missing(recipe) for recipe in recipes)
-        print(f"adapters: {there} of {len(recipes)} are there, {len(recipes) - there} to train")
-        while missing := [recipe for recipe in recipes if self._is_missing(recipe)]:
+        for recipe in recipes:
+            if recipe.brought:
+                bring(recipe.brought, self._adapter(recipe.directory))
+        missing = list(filter(self._is_missing, recipes))
+        print(f"adapters: {len(recipes) - len(missing)} of {len(recipes)} are there, {len(missing)} to train")
+        while missing:
             jobs = [
                 recipe.job(self._own.adapters, self._run.shared.base_model, self._config.generation.system_prompt)
                 for recipe in missing
@@ -174,14 +175,8 @@ class _Seed:
             except RunError as error:
                 self._broken[next(recipe.key for recipe in missing if self._is_missing(recipe))] = str(error)
             self._own.training_seconds.write_json(seconds)
+            missing = list(filter(self._is_missing, recipes))
         return seconds
-
-    def _copy(self, recipes: Sequence[Recipe]) -> None:
-        """Take what is brought into the run, as `explore` does."""
-        for recipe in recipes:
-            place = self._adapter(recipe.directory)
-            if recipe.brought and not place.exists():
-                place.publish(copy_adapter(recipe.brought, place.scratch))
 
     def _is_missing(self, recipe: Recipe) -> bool:
         return not self._adapter(recipe.directory).exists() and not self._problem(Method((recipe,)))

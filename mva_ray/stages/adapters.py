@@ -25,10 +25,8 @@ def value_adapters(run: Run, pairs: Pairs) -> list[AdapterRef]:
     """
     directories = {name: run.directory.adapter(name, run.plan.adapters[name]) for name in run.config.value_names}
     for value in run.config.values:
-        if value.adapter and not directories[value.name].exists():
-            from mva_ray.adapters.lora import copy_adapter  # torch takes seconds to import, and may not be needed
-
-            directories[value.name].publish(copy_adapter(Path(value.adapter), directories[value.name].scratch))
+        if value.adapter:
+            bring(Path(value.adapter), directories[value.name])
     jobs = _training_jobs(run, pairs, directories)
     if not all(job.is_done for job in jobs):
         run.start_ray()
@@ -39,6 +37,14 @@ def value_adapters(run: Run, pairs: Pairs) -> list[AdapterRef]:
     adapters = [AdapterRef(name, each.place, delta_hash(each.fetch())) for name, each in directories.items()]
     run.directory.adapter_paths.write_json({ref.value: ref.path for ref in adapters})
     return adapters
+
+
+def bring(adapter: Path, place: Directory) -> None:
+    """Copy an adapter that is not trained into a run, where it is not there yet."""
+    if not place.exists():
+        from mva_ray.adapters.lora import copy_adapter  # torch takes seconds to import, and may not be needed
+
+        place.publish(copy_adapter(adapter, place.scratch))
 
 
 def _training_jobs(run: Run, pairs: Pairs, directories: Mapping[str, Directory]) -> list[TrainingJob]:
