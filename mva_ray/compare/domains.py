@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Literal
 
+from scipy.special import betainc, betaincinv
+
 from mva_ray.records import Coefficients, rounded
 from mva_ray.search.references import (
     even_mix,
@@ -73,21 +75,30 @@ def convex_lattice(n_values: int, most: int) -> list[Coefficients]:
     return [*points, *islice(more, max(0, most - len(points)))]
 
 
-def broken(stick: Sequence[float]) -> Coefficients:
-    """The convex mix of k values for a point of [0, 1]^(k - 1): uniform where the point is (Devroye, "Non-Uniform
-    Random Variate Generation", 1986, chapter XI: the share of the first part is Beta(1, k - 1), and so on)."""
-    parts, rest = [], 1.0
-    for place, number in enumerate(stick):
-        parts.append(rest * (1 - (1 - number) ** (1 / (len(stick) - place))))
-        rest -= parts[-1]
-    return rounded([*parts, rest])
+def broken(point: Sequence[float]) -> Coefficients:
+    """The convex mix of k values for a point of [0, 1]^(k - 1), uniform on the simplex where the point is uniform.
+
+    The stick is broken in the middle of the values, then each half of it in the middle of its own values, and so on: of
+    a uniform mix, the share of m values against n others is Beta(m, n) (Devroye, "Non-Uniform Random Variate
+    Generation", 1986, chapter XI). A point has four decimals, which near a corner are few: a part of less than 0.01 is
+    not told from none with up to four values, one of less than 0.05 with up to eight. (Breaking off one value after
+    another would be coarser: 0.04 with four, 0.25 with eight.)
+    """
+    n_values = len(point) + 1
+    if n_values == 1:
+        return (1.0,)
+    left = n_values // 2
+    share = float(betaincinv(left, n_values - left, point[0]))
+    one, other = broken(point[1:left]), broken(point[left:])
+    return rounded([*(share * part for part in one), *((1 - share) * part for part in other)])
 
 
 def stick(mix: Sequence[float]) -> Coefficients:
-    """The point that `broken` makes a convex mix of; 0 where nothing is left to break."""
-    point, rest = [], 1.0
-    for place, part in enumerate(mix[:-1]):
-        share = min(part / rest, 1.0) if rest > 1e-9 else 0.0
-        point.append(1 - (1 - share) ** (len(mix) - 1 - place))
-        rest -= part
-    return rounded(point)
+    """The point that `broken` makes a convex mix of; that of the even mix where nothing is left to break."""
+    n_values = len(mix)
+    if n_values == 1:
+        return ()
+    left = n_values // 2
+    whole, share = sum(mix), sum(mix[:left])
+    here = float(betainc(left, n_values - left, min(share / whole, 1.0))) if whole > 1e-9 else 0.5
+    return rounded([here, *stick(mix[:left]), *stick(mix[left:])])
