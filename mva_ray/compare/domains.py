@@ -11,7 +11,7 @@ from typing import Literal
 
 from scipy.special import betainc, betaincinv
 
-from mva_ray.records import Coefficients, rounded
+from mva_ray.records import DECIMALS, Coefficients, rounded
 from mva_ray.search.references import (
     even_mix,
     finest_partitions,
@@ -88,7 +88,7 @@ def broken(point: Sequence[float]) -> Coefficients:
     if n_values == 1:
         return (1.0,)
     left = n_values // 2
-    share = float(betaincinv(left, n_values - left, point[0]))
+    share = float(betaincinv(left, n_values - left, round(point[0], DECIMALS)))
     one, other = broken(point[1:left]), broken(point[left:])
     return rounded([*(share * part for part in one), *((1 - share) * part for part in other)])
 
