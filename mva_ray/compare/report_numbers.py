@@ -11,9 +11,9 @@ from mva_ray.compare.results import NO_PENALTY, Candidate, ComparisonResult, Met
 from mva_ray.compare.wins import Utilities, choose, judged_wins, prompts_won, reward_wins, utilities
 from mva_ray.maths.bootstrap import Interval, Resamples, interval
 from mva_ray.maths.pareto import coverage, front_mask, mean_inner_product, spacing
-from mva_ray.maths.redundancy import predictability
+from mva_ray.maths.redundancy import predictability, reliability
 from mva_ray.search.references import lattice
-from mva_ray.table.cautions import answers_cut_off, redundant_values, some_of
+from mva_ray.table.cautions import answers_cut_off, redundant_values, some_of, values_by_luck
 
 Floats = NDArray[np.float64]
 RESAMPLES = 1000
@@ -129,6 +129,12 @@ class Numbers:
         if len(self._means) <= 2 * len(self.result.values):
             return {}
         return dict(zip(self.result.values, predictability(some_of(self._means)), strict=True))
+
+    @cached_property
+    def reliabilities(self) -> dict[str, float]:
+        """Of each value over all candidates, see `reliability`; empty while there are too few to know."""
+        table = _answers(self.result)
+        return dict(zip(self.result.values, reliability(table), strict=True)) if _enough(table) else {}
 
     @cached_property
     def methods(self) -> list[MethodNumbers]:
@@ -335,14 +341,27 @@ def box(result: ComparisonResult) -> Box:
 
 
 def cautions(result: ComparisonResult) -> list[str]:
-    """Sentences on what misleads: values whose trade-off is one line over all candidates, answers that are cut off."""
-    rewards = [candidate.rewards for candidate in result.candidates]
-    if not rewards:
+    """Sentences on what misleads: values that are one over all candidates, or luck, and answers that are cut off."""
+    table = _answers(result)
+    if not len(table):
         return []
-    table = np.array([[row[value] for value in result.values] for row in rewards])
-    errors = table.std(axis=2) / np.sqrt(table.shape[2])
-    lines = redundant_values(table.mean(axis=2), errors, result.values)
+    errors = table.std(axis=1) / np.sqrt(table.shape[1])
+    lines = redundant_values(table.mean(axis=1), errors, result.values)
+    if _enough(table):
+        lines += values_by_luck(reliability(table), table.shape[1], result.values)
     return [f"{line}." for line in [*lines, *answers_cut_off(cut_off(result) or 0.0, "held-out")]]
+
+
+def _answers(result: ComparisonResult) -> Floats:
+    """[candidates of all methods and seeds, prompts, values]."""
+    rewards = [[row[value] for value in result.values] for row in (one.rewards for one in result.candidates)]
+    return np.moveaxis(np.array(rewards), 1, 2) if rewards else np.zeros((0, len(result.prompts), len(result.values)))
+
+
+def _enough(answers: Floats) -> bool:
+    """Whether there are candidates and prompts to compare."""
+    candidates, prompts, values = answers.shape
+    return bool(candidates > 2 * values and prompts > 1)
 
 
 def cut_off(result: ComparisonResult) -> float | None:

@@ -308,6 +308,12 @@ def _what_can_be_told(numbers: Numbers) -> list[str]:
             f"How well a value is predicted from the others over all candidates (R² of leave-one-out): {found}. Near 1 "
             "there is one trade-off, and hypervolume says how far it was followed."
         )
+    if numbers.reliabilities:
+        found = ", ".join(f"{value} {number(of_value)}" for value, of_value in numbers.reliabilities.items())
+        lines.append(
+            "How much of the differences between all candidates' means is more than the luck of the prompts "
+            f"(reliability, Hoyt 1941): {found}."
+        )
     return lines
 
 

@@ -1,4 +1,5 @@
-"""Whether one value is nearly a function of the others, over candidates. Arrays only."""
+"""Whether one value is nearly a function of the others, over candidates, and whether it is more than luck. Arrays
+only."""
 
 from itertools import product
 
@@ -31,6 +32,31 @@ def predictability(rewards: ArrayLike) -> Array:
     scaled = (table - table.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
     found = [_predicted(np.delete(scaled, value, axis=1), scaled[:, value]) for value in range(table.shape[1])]
     return np.where(spread > 0, found, np.nan)
+
+
+def reliability(rewards: ArrayLike) -> Array:
+    """How much of the variance between the candidates' means is more than the luck of the prompts.
+
+    1 - MS_residual / MS_candidates of the two-way analysis of variance without interaction: prompts that are hard for
+    all candidates do not count as luck (Hoyt, "Test reliability estimated by analysis of variance", Psychometrika 6,
+    1941; equal to Cronbach's alpha with prompts as items). Its expectation is the share of true variance; it is
+    negative where the candidates happen to differ by less than luck would have them.
+
+    Args:
+        rewards: [candidates, prompts, values], two candidates and two prompts or more.
+
+    Returns:
+        [values], at most 1; NaN where a value is the same for all candidates.
+    """
+    table = np.asarray(rewards, dtype=np.float64)
+    candidates, prompts, _ = table.shape
+    whole, of_candidates, of_prompts = table.mean(axis=(0, 1)), table.mean(axis=1), table.mean(axis=0)
+    between = prompts * ((of_candidates - whole) ** 2).sum(axis=0) / (candidates - 1)
+    left = table - of_candidates[:, None] - of_prompts[None] + whole
+    within = (left**2).sum(axis=(0, 1)) / ((candidates - 1) * (prompts - 1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found: Array = np.where(between > 0, 1 - within / between, np.nan)
+    return found
 
 
 def _predicted(others: Array, target: Array) -> float:

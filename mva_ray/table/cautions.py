@@ -12,6 +12,9 @@ Floats = NDArray[np.float64]
 NEARLY = 0.95
 """The R² of leave-one-out predictions above which a value is nearly a function of the others."""
 
+LUCK = 0.5
+"""The reliability below which candidates differ in a value by luck more than by anything else."""
+
 _LEAST, _MOST = 4, 60
 """Candidates that are wanted for each value, and how many are looked at: the time is cubic."""
 
@@ -73,3 +76,17 @@ def redundant_values(means: ArrayLike, errors: ArrayLike, values: Sequence[str])
     )
     known = f"over {len(seen)} candidates (R² {found[best]:.3f})"
     return [f"'{values[best]}' is nearly a function of {others} {known}: {meaning}"]
+
+
+def values_by_luck(reliabilities: ArrayLike, prompts: int, values: Sequence[str]) -> list[str]:
+    """A line for each value in which candidates differ by the luck of prompts more than by anything else.
+
+    Args:
+        reliabilities: [values], see `reliability`.
+    """
+    return [
+        f"candidates differ in '{name}' by the luck of {prompts} prompts more than by anything else (reliability "
+        f"{found:.2f}): nothing is known of its trade-offs; train longer, on pairs further apart, or use more prompts"
+        for name, found in zip(values, np.asarray(reliabilities, dtype=float).tolist(), strict=True)
+        if found < LUCK
+    ]

@@ -151,6 +151,22 @@ def test_win_rates_against_the_baseline_have_intervals_over_prompts_and_seeds() 
     assert Numbers(asked).wins[0, 1] == pytest.approx(7 / 8)
 
 
+def test_a_value_in_which_candidates_differ_by_luck_is_said() -> None:
+    """x rises from candidate to candidate; y is drawn anew for every answer."""
+    random = np.random.default_rng(0)
+    made, n = comparison({("mva", 0): [(0.0, 0.0)]}), 40
+    candidates = [
+        Candidate(label="", rewards={"x": [float(place)] * n, "y": random.normal(size=n).tolist()})
+        for place in range(10)
+    ]
+    runs = [run.model_copy(update={"candidates": candidates}) for run in made.methods]
+    flat = dict.fromkeys(("x", "y"), [0.0] * n)
+    result = made.model_copy(update={"methods": runs, "prompts": [f"p{index}" for index in range(n)], "base": flat})
+    (line,) = cautions(result)
+    assert line.startswith(f"candidates differ in 'y' by the luck of {n} prompts")
+    assert Numbers(result).reliabilities["x"] == 1.0
+
+
 def test_answers_that_are_mostly_cut_off_are_said() -> None:
     def cut(share: float | None) -> ComparisonResult:
         made = comparison(ONE_SEED)
