@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,14 +148,18 @@ class Numbers:
 
     @cached_property
     def at_equal(self) -> list[AtEqual]:
-        """For each value a table at quarters of the other one's range; nothing for more than two values."""
+        """For every pair of two or three values a table at quarters of the given one's range, whatever a third one is;
+        nothing for more values, which would be too many tables to read."""
         values = self.result.values
-        if len(values) != 2:
+        if not 2 <= len(values) <= 3:
             return []
-        means = self._means if len(self._means) else np.zeros((1, 2))
-        low, high = means.min(axis=0), means.max(axis=0)
-        levels = [(given, low[given] + share * (high - low)[given]) for given in (0, 1) for share in QUARTERS]
-        return [self._at_equal(given, float(level)) for given, level in levels]
+        means = self._means if len(self._means) else np.zeros((1, len(values)))
+        low, span = means.min(axis=0), np.ptp(means, axis=0)
+        return [
+            self._at_equal(values[given], values[wanted], float(low[given] + share * span[given]))
+            for given, wanted in permutations(range(len(values)), 2)
+            for share in QUARTERS
+        ]
 
     @cached_property
     def coverage(self) -> Floats:
@@ -245,15 +250,15 @@ class Numbers:
             failures=[f"seed {run.seed}: {failure}" for run in runs for failure in run.failures],
         )
 
-    def _at_equal(self, given: int, level: float) -> AtEqual:
-        values = self.result.values[given], self.result.values[1 - given]
-        measures = {name: self._by_seed(self._attained(name, values, level)) for name in self.result.titles}
+    def _at_equal(self, given: str, wanted: str, level: float) -> AtEqual:
+        pair = given, wanted
+        measures = {name: self._by_seed(self._attained(name, pair, level)) for name in self.result.titles}
         reached = {name: int((~np.isnan(of_seeds[:, 0])).sum()) for name, of_seeds in measures.items()}
         whole = {name: measures[name] for name, seeds in reached.items() if seeds == len(self.result.seeds)}
         others = [name for name in whole if self.baseline in whole and name != self.baseline]
         return AtEqual(
-            given=values[0],
-            wanted=values[1],
+            given=given,
+            wanted=wanted,
             level=level,
             most={name: self._interval(of_seeds) for name, of_seeds in whole.items()},
             reached=reached,

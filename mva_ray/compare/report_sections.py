@@ -88,6 +88,10 @@ def _at_equal(numbers: Numbers) -> Section:
         + (f", and in brackets {above}" if above else "")
         + f". With {100 * LEVEL:.0f} % intervals. The levels are quarters of the range of all methods."
     )
+
+    def third(*pair: str) -> str:
+        return "".join(f", whatever {value} is" for value in result.values if value not in pair)
+
     tables = [
         Table(
             ["method", *(f"{found.given} ≥ {number(found.level)}" for found in of_value)],
@@ -95,10 +99,10 @@ def _at_equal(numbers: Numbers) -> Section:
                 [title, *(_given(found, name, len(result.seeds)) for found in of_value)]
                 for name, title in result.titles.items()
             ],
-            caption=f"{wanted}, at equal {given}",
+            caption=f"{wanted}, at equal {given}" + third(given, wanted),
         )
         for given, wanted in permutations(result.values, 2)
-        if (of_value := [found for found in numbers.at_equal if found.given == given])
+        if (of_value := [found for found in numbers.at_equal if (found.given, found.wanted) == (given, wanted)])
     ]
     return Section("One value at an equal other", [text], tables=tables)
 

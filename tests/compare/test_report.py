@@ -109,6 +109,13 @@ def test_more_values(tmp_path: Path) -> None:
     assert (tmp_path / "fronts.png").stat().st_size > 10_000
 
 
+def test_of_three_values_each_is_shown_at_an_equal_other(tmp_path: Path) -> None:
+    write_comparison(make_result(("brief", "thorough", "positive"), prompts=5, layers=2), tmp_path)
+    shown = (tmp_path / "README.md").read_text()
+    assert shown.count(", at equal ") == 6
+    assert "positive, at equal brief, whatever thorough is" in shown
+
+
 def test_a_comparison_that_has_just_begun(result: ComparisonResult, tmp_path: Path) -> None:
     empty: dict[str, object] = {"methods": [], "singles": [], "interference": [], "alphas": [], "judge": None}
     write_comparison(result.model_copy(update=empty), tmp_path)
