@@ -1,6 +1,6 @@
 """Seconds a DPO step on this machine: TRL's trainer as it comes, with what it offers, and ours. One command:
 
-    python benchmarks/dpo_step.py runs/quickstart/pairs/thorough-*.jsonl
+    python benchmarks/dpo_step.py runs/quickstart/pairs/positive-*.jsonl
 
 The pairs are those of a finished run, or any file of pairs. Every trainer has a process of its own (the allocator's
 settings are in the environment), the same pairs, LoRA and learning rate; batches differ, since ours groups by length.
