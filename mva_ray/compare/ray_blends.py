@@ -47,14 +47,14 @@ class Evaluations:
     ) -> None:
         self._actors.__exit__(kind, error, trace)
 
-    def evaluate(self, split: str, blends: Sequence[Blend], what: str) -> list[Evaluation]:
+    def evaluate(self, split: str, blends: Sequence[Blend]) -> list[Evaluation]:
         """The evaluations of the blends, in their order, with generations; failures are rows too."""
         known = self._known[split]
         missing = list({_identity(blend): blend for blend in blends if _identity(blend) not in known}.values())
         setting = self._settings[split]
         vectors = [tuple(float(blend.get(name, 0.0)) for name in setting.adapters) for blend in missing]
         done = evaluate_all(self._broker, split, vectors)
-        rows = tqdm(done, total=len(vectors), desc=f"{what} on {split}", unit="model", disable=not vectors)
+        rows = tqdm(done, total=len(vectors), desc=f"models on {split}", unit="model", disable=not vectors)
         failed = {_identity(row.coefficients): row for row in rows if row.status != "ok"}
         if missing:
             known |= self._read(split)

@@ -1,7 +1,9 @@
 """From a method's adapters to its candidates: searched on the search prompts, its front scored on held-out ones."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Protocol
 
 from mva_ray.compare.domains import Domain, fixed, searched
@@ -22,7 +24,7 @@ Blend = Mapping[str, float]
 class Evaluate(Protocol):
     """Evaluates blends on a split; rows in the order of the blends, failed ones among them, with generations."""
 
-    def evaluate(self, split: str, blends: Sequence[Blend], what: str) -> list[Evaluation]: ...
+    def evaluate(self, split: str, blends: Sequence[Blend]) -> list[Evaluation]: ...
 
 
 @dataclass
@@ -61,31 +63,57 @@ class Scoring:
         self._methods: dict[str, Scored] = {}
         self._held_out: dict[frozenset[tuple[str, float]], Evaluation] = {}
 
-    def search(self, name: str, method: Method) -> None:
-        """Evaluate a method's models on the search prompts, and those that none dominates on the held-out ones."""
-        scored = self._methods[name] = Scored()
-        domain = None if method.models else self._domain(method)
-        found = self._searched(name, method, domain, scored) if domain else self._evaluate(name, self._fixed(method))
+    def search(self, methods: Mapping[str, Method]) -> None:
+        """Evaluate every method's models on the search prompts, and those that none dominates on the held-out ones.
+
+        The methods search side by side, a round of each at a time: together they fill the engines, and what two of
+        them ask for is evaluated once. None sees another's results.
+        """
+        found = self._searched(methods)
+        best = {name: self._best(self._methods[name], of_method) for name, of_method in found.items()}
+        rows = iter(self._score_held_out([choice.blend for of_method in best.values() for choice, _ in of_method]))
+        for name, of_method in best.items():
+            scored = self._methods[name]
+            for (choice, found_by), row in zip(of_method, islice(rows, len(of_method)), strict=True):
+                if problem := self._problem(row):
+                    scored.failures.append(f"{choice.label}: {problem}")
+                else:
+                    scored.candidates.append(_candidate(choice, found_by, row))
+
+    def _searched(self, methods: Mapping[str, Method]) -> dict[str, list[_Found]]:
+        """What each method evaluated on the search prompts."""
+        found: dict[str, list[_Found]] = {name: [] for name in methods}
+        self._methods |= {name: Scored() for name in methods}
+        walks = {name: self._walk(method, self._methods[name]) for name, method in methods.items()}
+        asked = {name: next(walk) for name, walk in walks.items()}
+        while asked:
+            blends = [choice.blend for choices in asked.values() for choice in choices]
+            rows = iter(self._evaluations.evaluate("search", blends))
+            following = {}
+            for name, choices in asked.items():
+                answers = list(islice(rows, len(choices)))
+                found[name] += zip(choices, answers, strict=True)
+                with suppress(StopIteration):
+                    following[name] = walks[name].send(answers)
+            asked = following
+        return found
+
+    def _best(self, scored: Scored, found: Sequence[_Found]) -> list[_Found]:
+        """Those of a method's models that keep the limits and that none of the others dominates."""
         scored.evaluations = len(found)
         scored.failures += [f"{choice.label}: {self._problem(row)}" for choice, row in found if row.failure]
         succeeded = [(choice, row) for choice, row in found if row.status == "ok"]
         feasible = [(choice, row) for choice, row in succeeded if not violation(row, self._limits)]
         if succeeded and not feasible:
             scored.failures.append(f"none of {len(succeeded)} candidates keeps the constraints")
-        best = self._front(feasible)
-        rows = self._score_held_out([choice.blend for choice, _ in best], name)
-        for (choice, found_by), row in zip(best, rows, strict=True):
-            if problem := self._problem(row):
-                scored.failures.append(f"{choice.label}: {problem}")
-            else:
-                scored.candidates.append(_candidate(choice, found_by, row))
+        return self._front(feasible)
 
     def hold_out(self, methods: Sequence[Method]) -> None:
         """Score the base model and every adapter alone on the held-out prompts."""
         singles: dict[str, Blend] = {
             recipe.directory: {recipe.directory: 1.0} for m in methods for recipe in m.adapters
         }
-        self._score_held_out([{}, *singles.values()], "single adapters")
+        self._score_held_out([{}, *singles.values()])
 
     @property
     def base(self) -> Rewards:
@@ -111,18 +139,22 @@ class Scoring:
         search, budget = self._config.search, self._config.compare.candidates
         return searched(method.domain, self._config.bounds, search.convex_partitions, budget)
 
-    def _searched(self, name: str, method: Method, domain: Domain, scored: Scored) -> list[_Found]:
-        """What the search of the coefficients evaluated; that it stopped early is a failure of the method."""
+    def _walk(self, method: Method, scored: Scored) -> Generator[list[_Choice], list[Evaluation]]:
+        """A method's models in rounds, for each of which it is sent the evaluations; all at once where no search is.
+
+        That a search stopped early is a failure of the method.
+        """
+        domain = None if method.models else self._domain(method)
+        if not domain:
+            yield self._fixed(method)
+            return
         rounds, reader = Rounds(self._proposer(domain)), Reader(tuple(self._config.value_names), self._limits)
-        found: list[_Found] = []
         while asked := rounds.ask():
-            new = self._evaluate(name, [self._blend(method, domain.coefficients(one.coefficients)) for one in asked])
-            for proposal, (_, evaluation) in zip(asked, new, strict=True):
-                rounds.tell(reader.result(proposal, evaluation))
-            found += new
+            rows = yield [self._blend(method, domain.coefficients(one.coefficients)) for one in asked]
+            for proposal, row in zip(asked, rows, strict=True):
+                rounds.tell(reader.result(proposal, row))
         if rounds.too_many_failed:
             scored.failures.append(f"the search stopped: {rounds.too_many_failed}")
-        return found
 
     def _proposer(self, domain: Domain) -> Proposer:
         search, budget = self._config.search, self._config.compare.candidates
@@ -134,10 +166,6 @@ class Scoring:
         label = ", ".join(f"{value} {number:g}" for value, number in zip(values, row, strict=True))
         blend = {name: number for name, number in zip(names, row, strict=True) if number}
         return _Choice(label, blend, coefficients=dict(zip(values, row, strict=True)))
-
-    def _evaluate(self, name: str, choices: Sequence[_Choice]) -> list[_Found]:
-        rows = self._evaluations.evaluate("search", [choice.blend for choice in choices], name)
-        return list(zip(choices, rows, strict=True))
 
     def _problem(self, row: Evaluation) -> str | None:
         """Why a held-out evaluation is on no front."""
@@ -152,8 +180,8 @@ class Scoring:
         mask = front_mask([[row.reward_mean[value] for value in self._config.value_names] for _, row in found])
         return [pair for pair, on_front in zip(found, mask, strict=True) if on_front]
 
-    def _score_held_out(self, blends: Sequence[Blend], what: str) -> list[Evaluation]:
-        rows = self._evaluations.evaluate("held_out", blends, what)
+    def _score_held_out(self, blends: Sequence[Blend]) -> list[Evaluation]:
+        rows = self._evaluations.evaluate("held_out", blends)
         self._held_out |= {frozenset(blend.items()): row for blend, row in zip(blends, rows, strict=True)}
         return rows
 

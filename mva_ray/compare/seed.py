@@ -86,8 +86,7 @@ class _Seed:
         result = SeedResult(list(settings["held_out"].prompts), settings["held_out"].prompts_hash)
         with Evaluations(self._run.shared, adapters, settings, ParetoTable(self._directory.place)) as evaluations:
             scoring = Scoring(self._config, evaluations, self._plan.constraints)
-            for name, method in methods.items():
-                scoring.search(name, method)
+            scoring.search(methods)
             every_pair = list(ingredients.pairs.values())
             blended = {
                 name: one for name, one in methods.items() if [recipe.pairs for recipe in one.adapters] == every_pair
