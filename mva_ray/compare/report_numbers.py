@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import permutations
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,10 +127,11 @@ class Numbers:
 
     @cached_property
     def predicted(self) -> dict[str, float]:
-        """R² of each value, predicted from the others over all candidates; empty while there are too few to know."""
-        if len(self._means) <= 2 * len(self.result.values):
+        """R² of each value, predicted from the others over all that was searched; empty while it is too little."""
+        means = searched_means(self.result)
+        if len(means) <= 2 * len(self.result.values):
             return {}
-        return dict(zip(self.result.values, predictability(some_of(self._means)), strict=True))
+        return dict(zip(self.result.values, predictability(some_of(means)), strict=True))
 
     @cached_property
     def reliabilities(self) -> dict[str, float]:
@@ -351,10 +353,21 @@ def cautions(result: ComparisonResult) -> list[str]:
     if not len(table):
         return []
     errors = table.std(axis=1) / np.sqrt(table.shape[1])
-    lines = redundant_values(table.mean(axis=1), errors, result.values)
+    lines = redundant_values(searched_means(result), errors, result.values)
     if _enough(table):
         lines += values_by_luck(reliability(table), table.shape[1], result.values)
     return [f"{line}." for line in [*lines, *answers_cut_off(cut_off(result) or 0.0, "held-out")]]
+
+
+def searched_means(result: ComparisonResult) -> Floats:
+    """[models, values]: means on the search prompts of all that was evaluated there.
+
+    Of results that have them not, means on held-out prompts of the methods' fronts; they make values look more like
+    functions of each other than they are, since a front is a surface of one dimension less.
+    """
+    searched = [one for run in result.methods for one in run.searched]
+    rows = searched or [{name: fmean(of) for name, of in one.rewards.items()} for one in result.candidates]
+    return np.array([[row[value] for value in result.values] for row in rows]).reshape(-1, len(result.values))
 
 
 def _answers(result: ComparisonResult) -> Floats:

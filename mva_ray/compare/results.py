@@ -40,7 +40,11 @@ class Candidate(Record):
 
 
 class MethodResult(Record):
-    """One method with one seed. `title` and `description` are for people and the same for all its seeds."""
+    """One method with one seed. `title` and `description` are for people and the same for all its seeds.
+
+    `searched` has the mean rewards on the search prompts of all that was evaluated there; results of earlier versions
+    have it not.
+    """
 
     name: str
     title: str
@@ -50,6 +54,7 @@ class MethodResult(Record):
     failures: list[str] = []
     training_seconds: float = 0.0
     evaluations: int = 0
+    searched: list[dict[str, FiniteFloat]] = []
 
 
 class SingleResult(Record):

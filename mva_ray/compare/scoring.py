@@ -29,11 +29,15 @@ class Evaluate(Protocol):
 
 @dataclass
 class Scored:
-    """A method's front on held-out prompts, what failed, and how many models were evaluated on the way."""
+    """A method's front on held-out prompts, what failed, and how many models were evaluated on the way.
+
+    `searched` has the means on the search prompts of those that did not fail.
+    """
 
     candidates: list[Candidate] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     evaluations: int = 0
+    searched: list[dict[str, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,7 @@ class Scoring:
         scored.evaluations = len(found)
         scored.failures += [f"{choice.label}: {self._problem(row)}" for choice, row in found if row.failure]
         succeeded = [(choice, row) for choice, row in found if row.status == "ok"]
+        scored.searched = [dict(row.reward_mean) for _, row in succeeded]
         feasible = [(choice, row) for choice, row in succeeded if not violation(row, self._limits)]
         if succeeded and not feasible:
             scored.failures.append(f"none of {len(succeeded)} candidates keeps the constraints")

@@ -219,6 +219,7 @@ class _Seed:
             failures=[failure] if failure else scored.failures,
             training_seconds=sum(seconds.get(recipe.directory, 0.0) for recipe in recipes),
             evaluations=scored.evaluations,
+            searched=scored.searched,
         )
 
     def _add_adapters(self, result: SeedResult, method: Method, scoring: Scoring) -> None:

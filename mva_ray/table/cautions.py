@@ -58,7 +58,7 @@ def redundant_values(means: ArrayLike, errors: ArrayLike, values: Sequence[str])
 
     Args:
         means: [candidates, values] mean rewards.
-        errors: [candidates, values] their standard errors.
+        errors: [any, values] standard errors of such means.
     """
     table, noise = np.asarray(means, dtype=float), np.asarray(errors, dtype=float)
     if len(values) < 2 or len(table) < _LEAST * len(values):

@@ -151,6 +151,16 @@ def test_win_rates_against_the_baseline_have_intervals_over_prompts_and_seeds() 
     assert Numbers(asked).wins[0, 1] == pytest.approx(7 / 8)
 
 
+def test_whether_values_are_one_is_seen_in_all_that_was_searched() -> None:
+    """On the front of two values the one always is a function of the other."""
+    line = [(float(place), 23.0 - place) for place in range(24)]
+    made = comparison({("mva", 0): line})
+    anywhere = [dict(zip("xy", row, strict=True)) for row in np.random.default_rng(0).normal(size=(24, 2)).tolist()]
+    runs = [run.model_copy(update={"searched": anywhere}) for run in made.methods]
+    assert Numbers(made).predicted["x"] > 0.99
+    assert Numbers(made.model_copy(update={"methods": runs})).predicted["x"] < 0.3
+
+
 def test_a_value_in_which_candidates_differ_by_luck_is_said() -> None:
     """x rises from candidate to candidate; y is drawn anew for every answer."""
     random = np.random.default_rng(0)

@@ -68,6 +68,7 @@ def test_no_method_evaluates_more_than_its_budget(config: RunConfig, name: str, 
     held_out = [blend for split, blend in surface.asked if split == "held_out"]
     assert len(held_out) == len(scoring.of(name).candidates)
     assert all(blend in searched for blend in held_out)
+    assert len(scoring.of(name).searched) == budget
 
 
 def test_methods_search_side_by_side_and_find_what_each_finds_alone(config: RunConfig) -> None:
