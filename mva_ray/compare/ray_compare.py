@@ -17,6 +17,8 @@ from mva_ray.stages.ray_session import RaySession
 def compare(config_path: Path, directory: Path | str | None = None) -> str:
     """Run the comparison of a config; what an earlier one in the same directory finished is kept.
 
+    After each seed the report is written anew, of the seeds so far.
+
     Args:
         config_path: a YAML file, see `RunConfig` and its section `compare`.
         directory: path or URL, `runs/<name of the config>_compare` unless given.
@@ -35,16 +37,22 @@ def compare(config_path: Path, directory: Path | str | None = None) -> str:
     own.store.check_usable()
     with own.store.locked(), RaySession(own.store) as session:
         session.start()
-        seeds = [compare_seed(config, seed, own) for seed in config.compare.seeds]
-    result = _result(config, f"mva-ray compare --config {config_path}", seeds)
-    write_result(result, own.comparison)
+        seeds: list[SeedResult] = []
+        for seed in config.compare.seeds:
+            seeds.append(compare_seed(config, seed, own))
+            result = _result(config, f"mva-ray compare --config {config_path}", seeds)
+            _write(result, own)
     if config.compare.judge:
         result = _judged(result, config, own)
-        write_result(result, own.comparison)
+        _write(result, own)
     for line in cautions(result):
         print(line)
-    write_comparison(result, own.place)
     return own.place
+
+
+def _write(result: ComparisonResult, own: RunDirectory) -> None:
+    write_result(result, own.comparison)
+    write_comparison(result, own.place)
 
 
 def _result(config: RunConfig, command: str, seeds: list[SeedResult]) -> ComparisonResult:
@@ -54,7 +62,7 @@ def _result(config: RunConfig, command: str, seeds: list[SeedResult]) -> Compari
         base_model=config.base_model,
         command=command,
         values=config.value_names,
-        seeds=list(config.compare.seeds),
+        seeds=config.compare.seeds[: len(seeds)],
         prompts=seeds[0].prompts,
         prompts_hash=seeds[0].prompts_hash,
         subject="mva" if "mva" in methods else config.compare.methods[0],
