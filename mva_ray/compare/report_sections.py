@@ -330,7 +330,7 @@ def _matrix(numbers: Numbers, table: Floats, caption: str = "") -> Table:
 
 
 def _weights(preference: dict[str, float]) -> str:
-    return "preference weights " + ", ".join(f"{value} {weight:g}" for value, weight in preference.items())
+    return "preference weights " + ", ".join(f"{value} {weight:.3g}" for value, weight in preference.items())
 
 
 def penalty_titles(penalties: Sequence[str]) -> dict[str, str]:
