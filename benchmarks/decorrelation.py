@@ -19,6 +19,7 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from benchmarks.penalty_forms import training_pairs
@@ -35,6 +36,7 @@ from mva_ray.evaluation.reward import load_reward, score
 from mva_ray.maths.bootstrap import Interval, Resamples, interval
 from mva_ray.records import AdapterRef, Coefficients, Generation
 from mva_ray.training.job import TrainingJob
+from mva_ray.training.setup import prepare_torch
 from mva_ray.training.train import train_adapter
 
 Floats = NDArray[np.float64]
@@ -75,6 +77,7 @@ def main() -> None:
     options = parser.parse_args()
     config = load_config(options.config)
     options.output.mkdir(parents=True, exist_ok=True)
+    prepare_torch(torch.get_num_threads())
     seeds = [measured(config, options.pairs, seed, options.output) for seed in range(options.seeds)]
     found = summary(seeds, config.value_names)
     (options.output / "summary.json").write_text(json.dumps(found, indent=1) + "\n")
@@ -217,7 +220,7 @@ def summary(seeds: Sequence[Sequence[Arm]], values: Sequence[str]) -> dict[str, 
 
 
 def print_summary(found: Mapping[str, Any]) -> None:
-    """A table an arm: differences from plain training from another lora_A, with intervals of 95 %."""
+    """A line an arm: differences from plain training from another lora_A, with intervals of 95 %."""
     names = ("own", "blends", "interaction", "hypervolume")
     print(f"{found['seeds']} seeds, {found['prompts']} prompts; minus plain training from another lora_A:")
     print(f"{'lora_A':8} {'penalty':7} {'cosine':>7} {'|cosine|':>8} {'CKA':>6}", *(f"{name:>24}" for name in names))
