@@ -256,8 +256,7 @@ def walk(run: str) -> dict[str, Any]:
             page.get_by_role("button", name="Put beside the others").click()
             page.get_by_label("Your prompt").fill(PROMPTS[1])
             page.get_by_role("button", name="Answer").click()
-            for column in range(page.locator("#answers article").count()):
-                page.locator("#answers .told").nth(column).get_by_text("tokens").wait_for()
+            wait_for_answers(page)
             said = page.locator("#answers article").filter(has_text=chosen).locator(".text").inner_text()
             done("it has answered")
             with page.expect_download() as loading:
@@ -265,6 +264,11 @@ def walk(run: str) -> dict[str, Any]:
             size = loading.value.path().stat().st_size
             done("its adapter is on disk")
     return {"cpu": cpu(), "chosen": chosen, "said": said, "adapter_bytes": size, "seconds": seconds}
+
+
+def wait_for_answers(page: Any) -> None:
+    for column in range(page.locator("#answers article").count()):
+        page.locator("#answers .told").nth(column).get_by_text("tokens").wait_for()
 
 
 def screenshot(url: str, file: Path) -> None:
@@ -275,9 +279,10 @@ def screenshot(url: str, file: Path) -> None:
         page.locator("#mixture input").last.fill("1.8")
         page.get_by_role("button", name="Put this mixture beside the others").click()
         page.get_by_text("A mixture of your own").click()
-        page.get_by_label("at most").fill("60")
+        page.get_by_label("Your prompt").fill("Why is the sky blue? Answer in one sentence.")
         page.get_by_role("button", name="Answer").click()
-        page.locator("#answers .told").nth(2).get_by_text("tokens").wait_for()
+        wait_for_answers(page)
+        page.evaluate("scrollTo(0, 0)")
         page.screenshot(path=file)
 
 
