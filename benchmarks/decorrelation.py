@@ -76,6 +76,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
     config = load_config(options.config)
+    if len(config.values) != 2:
+        parser.error(f"{options.config} has {len(config.values)} values; two are compared")
     options.output.mkdir(parents=True, exist_ok=True)
     prepare_torch(torch.get_num_threads())
     seeds = [measured(config, options.pairs, seed, options.output) for seed in range(options.seeds)]
@@ -88,20 +90,19 @@ def measured(config: RunConfig, pairs: Path, seed: int, output: Path) -> list[Ar
     file = output / f"seed_{seed}.json"
     if not file.exists():
         jobs = train(config, pairs, seed, output / f"adapters_{seed}")
-        file.write_text(json.dumps([asdict(arm) for arm in evaluate(config, jobs, seed)]) + "\n")
+        file.write_text(json.dumps([asdict(arm) for arm in evaluate(config, jobs)]) + "\n")
         print(f"seed {seed}: {file}", flush=True)
     return [Arm(**arm) for arm in json.loads(file.read_text())]
 
 
-def order(config: RunConfig, seed: int) -> list[int]:
-    """Places of the values in the order of training."""
-    first, second = range(len(config.values))
-    return [second, first] if seed % 2 else [first, second]
+def order(seed: int) -> tuple[int, int]:
+    """Places of the two values in the order of training."""
+    return (1, 0) if seed % 2 else (0, 1)
 
 
 def train(config: RunConfig, pairs: Path, seed: int, folder: Path) -> dict[tuple[str, str], TrainingJob]:
     """The adapter of the first value under ("", ""), and of the second one for every arm."""
-    first, second = (config.values[place] for place in order(config, seed))
+    first, second = (config.values[place] for place in order(seed))
 
     def job(name: str, value: Any, penalty: str, earlier: tuple[str, ...], place: int) -> TrainingJob:
         of_value = training_pairs(value, pairs.parent)
@@ -128,7 +129,8 @@ def train(config: RunConfig, pairs: Path, seed: int, folder: Path) -> dict[tuple
     return jobs
 
 
-def evaluate(config: RunConfig, jobs: Mapping[tuple[str, str], TrainingJob], seed: int) -> list[Arm]:
+def evaluate(config: RunConfig, jobs: Mapping[tuple[str, str], TrainingJob]) -> list[Arm]:
+    begun = next(iter(jobs.values()))
     adapters = [AdapterRef(one.name, one.output, delta_hash(Path(one.output))) for one in jobs.values()]
     places = {arm: place for place, arm in enumerate(jobs)}
 
@@ -138,7 +140,7 @@ def evaluate(config: RunConfig, jobs: Mapping[tuple[str, str], TrainingJob], see
         found[0], found[places[arm]] = of_first, of_second
         return tuple(found)
 
-    generator = LocalGenerator(next(iter(jobs.values())).base_model, adapters, config.generation)
+    generator = LocalGenerator(begun.base_model, adapters, config.generation)
     file = config.prompts.held_out
     prompts = read_prompts(Path(file.path))[: file.count]
     rows = {(arm, w): row(arm, w) for arm in ARMS for w in DESIGN}
@@ -152,9 +154,8 @@ def evaluate(config: RunConfig, jobs: Mapping[tuple[str, str], TrainingJob], see
         return [list(of_prompt) for of_prompt in zip(*by_value, strict=True)]
 
     arms = []
-    first = Path(next(iter(jobs.values())).output)
     for arm in ARMS:
-        modules = interference(first, Path(jobs[arm].output))
+        modules = interference(Path(begun.output), Path(jobs[arm].output))
         arms.append(
             Arm(
                 *arm,
@@ -191,7 +192,7 @@ def summary(seeds: Sequence[Sequence[Arm]], values: Sequence[str]) -> dict[str, 
     def draws(seed: int, arm: int) -> dict[str, Floats]:
         points: Floats = units[seed, arm]
         at = {w: resamples.prompts @ points[place] for place, w in enumerate(DESIGN)}  # [1 + resamples, values]
-        second = (seed + 1) % 2
+        _, second = order(seed)
         return {
             "own": at[OTHER_ALONE][:, second],
             "blends": np.mean([at[w] for w in DESIGN if min(w) > 0], axis=(0, 2)),

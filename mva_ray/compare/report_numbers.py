@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import permutations
-from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -365,9 +364,8 @@ def searched_means(result: ComparisonResult) -> Floats:
     Of results that have them not, means on held-out prompts of the methods' fronts; they make values look more like
     functions of each other than they are, since a front is a surface of one dimension less.
     """
-    searched = [one for run in result.methods for one in run.searched]
-    rows = searched or [{name: fmean(of) for name, of in one.rewards.items()} for one in result.candidates]
-    return np.array([[row[value] for value in result.values] for row in rows]).reshape(-1, len(result.values))
+    searched = [[row[value] for value in result.values] for run in result.methods for row in run.searched]
+    return np.array(searched) if searched else means_table((one.rewards for one in result.candidates), result.values)
 
 
 def _answers(result: ComparisonResult) -> Floats:
