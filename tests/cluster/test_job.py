@@ -38,15 +38,18 @@ def test_a_run_that_would_be_lost_with_the_job_is_refused() -> None:
 
 
 def test_a_file_that_would_not_be_sent_is_named(tmp_path: Path) -> None:
-    """`../prompts/train.jsonl` is there, here; a hub id that begins alike is not a file."""
-    text = QUICKSTART.read_text().replace("prompts/train.jsonl", "../prompts/train.jsonl")
+    """`../prompts/one_sentence/train.jsonl` is there, here; a hub id that begins alike is not a file."""
+    inside = "prompts/one_sentence/train.jsonl"
+    text = QUICKSTART.read_text()
+    assert inside in text
+    text = text.replace(inside, f"../{inside}")
     (tmp_path / "configs").mkdir()
     config = tmp_path / "configs" / "a.yaml"
     config.write_text(text)
     assert exploration(config, URL)
-    (tmp_path / "prompts").mkdir()
-    (tmp_path / "prompts" / "train.jsonl").touch()
-    with pytest.raises(ConfigError, match=r"prompts\.train\.path: \.\./prompts/train\.jsonl lies outside"):
+    (tmp_path / inside).parent.mkdir(parents=True)
+    (tmp_path / inside).touch()
+    with pytest.raises(ConfigError, match=r"prompts\.train\.path: \.\./prompts/one_sentence/train\.jsonl lies outside"):
         exploration(config, URL)
 
 
