@@ -30,7 +30,7 @@ from mva_ray.compare.methods import seed_of
 from mva_ray.compare.report_verdict import ranged
 from mva_ray.config import RunConfig, load_config
 from mva_ray.config.training import PenaltySettings
-from mva_ray.data.files import read_prompts
+from mva_ray.data.files import split_prompts
 from mva_ray.evaluation.local import LocalGenerator
 from mva_ray.evaluation.reward import load_reward, score
 from mva_ray.maths.bootstrap import Interval, Resamples, interval
@@ -141,8 +141,7 @@ def evaluate(config: RunConfig, jobs: Mapping[tuple[str, str], TrainingJob]) -> 
         return tuple(found)
 
     generator = LocalGenerator(begun.base_model, adapters, config.generation)
-    file = config.prompts.held_out
-    prompts = read_prompts(Path(file.path))[: file.count]
+    prompts = split_prompts(config.prompts, "held_out")
     rows = {(arm, w): row(arm, w) for arm in ARMS for w in DESIGN}
     asked = [(one, prompt) for one in dict.fromkeys(rows.values()) for prompt in prompts]
     answers = dict(zip(asked, generator.answer(asked), strict=True))

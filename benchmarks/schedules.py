@@ -22,7 +22,7 @@ from mva_ray.adapters.hashes import adapter_hash
 from mva_ray.adapters.lora import load_factors
 from mva_ray.config import RunConfig, load_config
 from mva_ray.config.values import PairSource
-from mva_ray.data.files import read_prompts
+from mva_ray.data.files import split_prompts
 from mva_ray.data.source import read_pairs
 from mva_ray.evaluation.local import LocalGenerator
 from mva_ray.evaluation.reward import load_reward, score
@@ -115,8 +115,7 @@ def interference(jobs: Sequence[TrainingJob]) -> dict[str, float]:
 
 def own_rewards(config: RunConfig, jobs: Sequence[TrainingJob]) -> dict[str, list[float]]:
     """Every value's reward of its own adapter's greedy answer to each held-out prompt, higher is better."""
-    file = config.prompts.held_out
-    prompts = read_prompts(Path(file.path))[: file.count]
+    prompts = split_prompts(config.prompts, "held_out")
     found = {}
     for job, value in zip(jobs, config.values, strict=True):
         adapter = AdapterRef(job.name, job.output, adapter_hash(Path(job.output)))

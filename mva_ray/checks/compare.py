@@ -37,6 +37,16 @@ def compare_problems(subject: Subject) -> Iterator[Finding]:
         box is not None and set(box) != set(config.value_names),
         f"needs a reference point and an ideal for each value: {names}",
     )
+    instructions = config.compare.instructions
+    refused["compare", "instructions"] = (
+        instructions is not None and set(instructions) != set(config.value_names),
+        f"needs a sentence for each value: {names}",
+    )
+    yardsticks = [name for name in ("instructions", "best_of") if getattr(config.compare, name) is not None]
+    refused["constraints",] = (
+        bool(yardsticks and config.constraints),
+        f"{' and '.join(f'compare.{name}' for name in yardsticks)} would not keep them: leave one or the other out",
+    )
     for location, (is_there, message) in refused.items():
         if is_there:
             yield subject.problem(location, message)

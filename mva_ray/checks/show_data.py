@@ -15,7 +15,7 @@ from mva_ray.adapters.tokenizer_file import read_tokenizer
 from mva_ray.checks.check import examine
 from mva_ray.checks.subject import Purpose, Subject
 from mva_ray.config import RunConfig, read_config
-from mva_ray.data.files import read_prompts
+from mva_ray.data.files import split_prompts
 from mva_ray.data.source import PairData, read_source
 from mva_ray.data.tables import bad_row_table, conflict_table, length_table, overlap_table, pair_table
 from mva_ray.errors import ConfigError, last_line
@@ -70,9 +70,8 @@ def _readable_pairs(config: RunConfig) -> dict[str, PairData]:
 def _readable_prompts(config: RunConfig) -> dict[str, list[str]]:
     prompts = {}
     for split in SPLITS:
-        file = getattr(config.prompts, split)
         with suppress(ConfigError):
-            prompts[split] = read_prompts(Path(file.path))[: file.count]
+            prompts[split] = split_prompts(config.prompts, split)
     return prompts
 
 

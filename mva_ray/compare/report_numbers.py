@@ -55,6 +55,7 @@ class MethodNumbers:
     name: str
     title: str
     description: str
+    yardstick: bool
     by_seed: list[float]
     hypervolume: Interval
     differences: dict[str, Difference]
@@ -233,6 +234,7 @@ class Numbers:
             name=name,
             title=runs[0].title,
             description=runs[0].description,
+            yardstick=runs[0].yardstick,
             by_seed=self._volumes[name][:, 0].tolist(),
             hypervolume=self._interval(self._volumes[name]),
             differences={

@@ -142,9 +142,10 @@ def _hypervolumes(numbers: Numbers) -> Section:
         f"its {100 * LEVEL:.0f} % interval. The box is the same for all: {origin}. Differences are paired by seed "
         "and prompt; an interval that holds 0 shows no difference. The intervals are not corrected for the number of "
         "comparisons, and a front of more candidates has more luck in noise: compare the counts. MIP is the highest "
-        "inner product of preference weights and rewards on the front, mean over an even lattice of preferences: "
-        "higher is better. Spacing is the deviation of the distances to the nearest neighbour (Schott 1995): lower "
-        "is more even. Both are in shares of the box and have no interval."
+        "inner product of preference weights and rewards on the front, mean over an even lattice of preferences, since "
+        "one chooses from it (Panacea, arXiv 2402.02030, takes that of the model made for each): higher is better. "
+        "Spacing is the deviation of the distances to the nearest neighbour (Schott 1995): lower is more even. Both "
+        "are in shares of the box and have no interval."
     )
     corners = [
         [value, number(low), number(high)] for value, low, high in zip(result.values, box.low, box.high, strict=True)

@@ -24,6 +24,7 @@ def verdict(numbers: Numbers) -> str:
             if found.seeds
         ),
         _best(numbers, subject),
+        *_yardsticks(numbers),
         *_cost(numbers),
     ]
     if len(result.seeds) == 1:
@@ -49,11 +50,22 @@ def _against(subject: str, other: str, found: Difference) -> str:
 
 
 def _best(numbers: Numbers, subject: MethodNumbers) -> str:
-    scored = [method for method in numbers.methods if not math.isnan(method.hypervolume.estimate)]
-    best = max(scored, key=lambda method: method.hypervolume.estimate)
+    best = max(_scored(numbers, yardsticks=False), key=lambda method: method.hypervolume.estimate)
     if best is subject:
         return f"No method's estimate is higher than that of {subject.title}."
     return f"The highest estimate is that of {best.title}: {ranged(best.hypervolume)}."
+
+
+def _yardsticks(numbers: Numbers) -> list[str]:
+    """What is had without training anything, where it was measured."""
+    found = [f"{one.title} has {ranged(one.hypervolume)}" for one in _scored(numbers, yardsticks=True)]
+    return [f"Without training anything, {' and '.join(found)}."] if found else []
+
+
+def _scored(numbers: Numbers, yardsticks: bool) -> list[MethodNumbers]:
+    """The yardsticks, or all other methods, that have a hypervolume."""
+    scored = (method for method in numbers.methods if not math.isnan(method.hypervolume.estimate))
+    return [method for method in scored if method.yardstick is yardsticks]
 
 
 def _cost(numbers: Numbers) -> list[str]:

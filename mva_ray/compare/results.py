@@ -43,7 +43,7 @@ class MethodResult(Record):
     """One method with one seed. `title` and `description` are for people and the same for all its seeds.
 
     `searched` has the mean rewards on the search prompts of all that was evaluated there; results of earlier versions
-    have it not.
+    have it not. A `yardstick` trains nothing and makes no model.
     """
 
     name: str
@@ -55,6 +55,7 @@ class MethodResult(Record):
     training_seconds: float = 0.0
     evaluations: int = 0
     searched: list[dict[str, FiniteFloat]] = []
+    yardstick: bool = False
 
 
 class SingleResult(Record):

@@ -16,6 +16,7 @@ from mva_ray.compare.methods import METHODS, NO_PENALTY, Ingredients, Method, Re
 from mva_ray.compare.ray_blends import Evaluations
 from mva_ray.compare.results import AdapterInterference, AlphaResult, Candidate, MethodResult, Rewards, SingleResult
 from mva_ray.compare.scoring import Scoring, rewards_by_value
+from mva_ray.compare.yardsticks import yardsticks
 from mva_ray.config import RunConfig
 from mva_ray.errors import NoRoom, RunError
 from mva_ray.evaluation.evaluate import EvaluationSetting
@@ -101,6 +102,7 @@ class _Seed:
             same = (name for name, one in blended.items() if (one.adapters, one.domain) == (method.adapters, "box"))
             candidates = next((scoring.of(name).candidates for name in same), [])
             result.alphas.append(self._alpha_result(alpha, method, candidates, scoring))
+        result.methods += yardsticks(self._run, self._directory)
         return result
 
     def _ingredients(self) -> Ingredients:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field
 
 from mva_ray.config.engine import Endpoint
-from mva_ray.config.fields import MOST_CANDIDATES, Index, Interval, NonNegative, Section, Several, at_most
+from mva_ray.config.fields import MOST_CANDIDATES, Index, Interval, NonNegative, Section, Several, Text, at_most
 
 
 class JudgeSettings(Endpoint):
@@ -44,6 +44,8 @@ class Compare(Section):
     point of a simplex lattice of `weight_partitions`. VC-Soup keeps pairs of at least `consistency`. `alphas` are
     weights of the penalty to try beside the config's own and none. `box` has a reference point and an ideal for each
     value, so that hypervolumes of several comparisons can be set side by side; else they are those of what was found.
+    Yardsticks, which train nothing: `instructions` has for each value what a user would write after a prompt to get it,
+    `best_of` is how many answers of the base model the rewards choose from. Each is measured where it is given.
     """
 
     seeds: Annotated[list[Index], Field(min_length=1, description="a list of whole numbers >= 0")] = Field(
@@ -58,4 +60,6 @@ class Compare(Section):
     consistency: Annotated[float, Field(ge=-1, le=1, description="a number from -1 to 1")] = 0.0
     alphas: list[NonNegative] = Field(default_factory=list)
     box: dict[str, Interval] | None = None
+    instructions: dict[str, Text] | None = None
+    best_of: Annotated[Several, at_most(10_000, "each is an answer to every prompt")] | None = None
     judge: JudgeSettings | None = None

@@ -12,6 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
+from mva_ray.config.generation import PromptFile, PromptSplits
 from mva_ray.errors import ConfigError, last_line
 
 SHOWN_ROWS = 5
@@ -86,6 +87,12 @@ def read_prompts(path: Path) -> list[str]:
         ConfigError: the file cannot be read, or has bad rows: the first five are listed, the others counted.
     """
     return list(_prompts(path, stamp(path)))
+
+
+def split_prompts(prompts: PromptSplits, split: str) -> list[str]:
+    """The prompts of a config's split: the first `count` of its file, all where that is not given."""
+    file: PromptFile = getattr(prompts, split)
+    return read_prompts(Path(file.path))[: file.count]
 
 
 @lru_cache(KEPT_IN_MEMORY)

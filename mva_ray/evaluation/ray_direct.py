@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import TypeVar
 
 from mva_ray.config import RunConfig
 from mva_ray.errors import CandidateFailure, RunError
+from mva_ray.evaluation.answers import Answer
 from mva_ray.evaluation.generator import GeneratorClient
 from mva_ray.evaluation.in_order import in_order
-from mva_ray.evaluation.pool import GeneratorPool
+from mva_ray.evaluation.pool import Ask, GeneratorPool
 from mva_ray.evaluation.ray_actors import report_truncation, start_generators, start_rewards
 from mva_ray.evaluation.scorer import Scorer
 from mva_ray.placement.capacity import Reserving, unmetered
@@ -17,6 +19,7 @@ from mva_ray.placement.needs import evaluator_needs, reward_needs
 from mva_ray.placement.ray_group import Group
 from mva_ray.records import Generation
 
+T = TypeVar("T")
 Score = Callable[[str, Sequence[str], Sequence[str]], list[float]]
 
 AT_ONCE = 2
@@ -26,7 +29,7 @@ AT_ONCE = 2
 def sample_all(
     config: RunConfig, prompts: Sequence[str], batch: int, reserving: Reserving = unmetered
 ) -> Iterator[list[list[Generation]]]:
-    """Completions of the base model for preference pairs: `batch` prompts at a time, in order, a list for each prompt.
+    """Completions of the base model as `sampling` says: `batch` prompts at a time, in order, a list for each prompt.
 
     Raises:
         RunError: a prompt cannot be answered.
@@ -35,12 +38,31 @@ def sample_all(
     async def sample(generator: GeneratorClient, some: Sequence[str]) -> list[list[Generation]]:
         return await generator.sample(some, config.sampling, config.seed)
 
+    return _asked(config, prompts, batch, sample, reserving)
+
+
+def answer_all(config: RunConfig, prompts: Sequence[str], batch: int) -> Iterator[list[Answer]]:
+    """What the base model answers, as candidates do: `batch` prompts at a time, in order.
+
+    Raises:
+        RunError: no prompt can be answered.
+    """
+
+    async def answer(generator: GeneratorClient, some: Sequence[str]) -> list[Answer]:
+        return await generator.answer([((), prompt) for prompt in some])
+
+    return _asked(config, prompts, batch, answer, unmetered)
+
+
+def _asked(
+    config: RunConfig, prompts: Sequence[str], batch: int, ask: Ask[str, list[T]], reserving: Reserving
+) -> Iterator[list[T]]:
     needs = evaluator_needs(config)
     with Group(needs, config.resources_timeout, reserving) as group:
         pool = GeneratorPool(start_generators(config, config.base_model, [], group.places))
         batches = (prompts[start : start + batch] for start in range(0, len(prompts), batch))
         try:
-            yield from in_order((partial(pool.ask, some, sample) for some in batches), AT_ONCE * len(needs))
+            yield from in_order((partial(pool.ask, some, ask) for some in batches), AT_ONCE * len(needs))
         except CandidateFailure as failure:
             raise RunError(f"no samples: {failure}") from None
 

@@ -16,7 +16,7 @@ from mva_ray.config import RunConfig
 from mva_ray.config.training import Training
 from mva_ray.config.values import Value
 from mva_ray.constraints import is_measured
-from mva_ray.data.files import read_prompts
+from mva_ray.data.files import split_prompts
 from mva_ray.data.source import read_pairs
 from mva_ray.evaluation.evaluate import hash_prompts
 from mva_ray.plan.keys import make_plan
@@ -75,7 +75,7 @@ class Forecast:
     @cached_property
     def prompts(self) -> dict[str, Lengths]:
         """Prompts of every split, in the chat template where it is known."""
-        return {split: _lengths(_prompts(self.config, split), self._count_prompt) for split in SPLITS}
+        return {split: _lengths(split_prompts(self.config.prompts, split), self._count_prompt) for split in SPLITS}
 
     @cached_property
     def pairs(self) -> dict[str, Lengths]:
@@ -240,11 +240,6 @@ def make_forecast(config_path: Path, run_dir: Path | str | None) -> tuple[Foreca
     config, warnings = check(config_path, Purpose.DRY_RUN, run_dir)
     forecast = Forecast(config, run_dir or config.own_run)
     return forecast, warnings
-
-
-def _prompts(config: RunConfig, split: str) -> list[str]:
-    file = getattr(config.prompts, split)
-    return read_prompts(Path(file.path))[: file.count]
 
 
 def _counters(config: RunConfig, base: Path | None) -> tuple[Callable[[Prompt], int], Callable[[str], int]]:

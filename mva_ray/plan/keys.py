@@ -15,7 +15,7 @@ from mva_ray.adapters.tokenizer_file import has_tokenizer, read_tokenizer
 from mva_ray.config import RunConfig
 from mva_ray.config.reward import RewardSettings
 from mva_ray.constraints import Limit, Limits
-from mva_ray.data.files import read_prompts
+from mva_ray.data.files import split_prompts
 from mva_ray.data.source import pairs_hash, read_pairs
 from mva_ray.evaluation.reward import reward_version
 from mva_ray.records import SPLITS
@@ -54,7 +54,7 @@ def make_plan(config: RunConfig) -> Plan:
     base = local_directory(config.base_model)
     base_hash = model_hash(base)
     prompt_mark, answer_mark = token_marks(base)
-    prompts = {split: _prompts(config, split) for split in SPLITS}
+    prompts = {split: tuple(split_prompts(config.prompts, split)) for split in SPLITS}
     rewards = {value.name: _version(value.reward) for value in config.values}
     model = {
         "base": base_hash,
@@ -134,8 +134,3 @@ def _training(config: RunConfig) -> dict[str, Any]:
     elif training.max_staleness:
         left_out = set()
     return training.model_dump(exclude=left_out) | training.marks
-
-
-def _prompts(config: RunConfig, split: str) -> tuple[str, ...]:
-    file = getattr(config.prompts, split)
-    return tuple(read_prompts(Path(file.path))[: file.count])

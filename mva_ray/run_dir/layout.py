@@ -90,6 +90,10 @@ class RunDirectory:
         """The pairs made of samples and scores."""
         return self._file(f"pairs/{value}-{key}.jsonl")
 
+    def yardstick(self, name: str, key: str) -> File:
+        """Of a comparison: what the base model answered, and its rewards."""
+        return self._file(f"yardsticks/{name}-{key}.json")
+
     @property
     def comparison(self) -> File:
         """Of a comparison: all that it found."""

@@ -105,6 +105,7 @@ def test_where_nothing_is_trained_its_settings_do_not_matter(
         ("search", {"answers": 96}, "search.answers: every candidate of a comparison answers all prompts"),
         ("training", {"schedule": "concurrent"}, "training.schedule: adapters of a comparison build on each other"),
         ("compare", {"box": {"nobody": [0, 1]}}, "compare.box: needs a reference point and an ideal for each value"),
+        ("compare", {"instructions": {"nobody": "Hush."}}, "compare.instructions: needs a sentence for each value"),
         (
             "search",
             {"coefficients": "per_value_and_block", "blocks": 2},
@@ -119,6 +120,13 @@ def test_what_would_change_a_comparison_is_refused(
     (problem,) = problems_of(tmp_path, settings, Purpose.COMPARE)
     assert problem.startswith(refused)
     assert problems_of(tmp_path, settings, Purpose.EXPLORE) == []
+
+
+def test_a_yardstick_knows_no_constraints(tmp_path: Path, settings: dict[str, Any]) -> None:
+    limited = settings | {"constraints": {"base_nll": {"max": 2}}, "compare": {"best_of": 4}}
+    (problem,) = problems_of(tmp_path, limited, Purpose.COMPARE)
+    assert problem.startswith("constraints: compare.best_of would not keep them")
+    assert problems_of(tmp_path, limited, Purpose.EXPLORE) == []
 
 
 def test_earlier_runs_are_nothing_to_a_comparison(tmp_path: Path, settings: dict[str, Any]) -> None:

@@ -1,10 +1,12 @@
 """A whole comparison on a tiny model, on real Ray: the result, what is shared, what a second run computes."""
 
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 
+import mva_ray.rewards
 from mva_ray.adapters.hashes import delta_hash
 from mva_ray.compare.ray_compare import compare
 from mva_ray.compare.results import ComparisonResult, read_result
@@ -91,7 +93,14 @@ def test_adapters_that_are_brought_are_blended_and_not_trained(
     written = yaml.safe_load(config.read_text())
     del written["constraints"]
     written["values"][0] = {"name": "brief", "reward": "noted_rewards:brief", "adapter": str(mine)}
-    written["compare"] = {"seeds": [3], "methods": ["mva", "soup"], "candidates": 6}
+    words = {"brief": "Be brief.", "thorough": "Be thorough."}
+    written["compare"] = {
+        "seeds": [3],
+        "methods": ["mva", "soup"],
+        "candidates": 6,
+        "instructions": words,
+        "best_of": 3,
+    }
     own = config.with_name("own.yaml")
     own.write_text(yaml.safe_dump(written))
     directory = Path(compare(own, config.parent / "own"))
@@ -103,6 +112,26 @@ def test_adapters_that_are_brought_are_blended_and_not_trained(
     assert delta_hash(copied) == delta_hash(mine)
     assert len(list(adapters.glob("thorough-*"))) == len(list(adapters.glob("thorough_hsic-*"))) == 1
     assert {pair.penalty for pair in result.interference} == {"hsic", "none"}
+    _check_yardsticks(directory, result)
+    answers = {path.name: path.stat().st_mtime_ns for path in (directory / "yardsticks").iterdir()}
+    compare(own, directory)
+    assert {path.name: path.stat().st_mtime_ns for path in (directory / "yardsticks").iterdir()} == answers
+    assert read_result(directory / "comparison.json.gz") == result
+
+
+def _check_yardsticks(directory: Path, result: ComparisonResult) -> None:
+    """They are marked; rewards are told the prompts alone, and the model what comes after them as well."""
+    prompting, best = result.methods[-2:]
+    assert [(run.name, run.yardstick, run.evaluations) for run in result.methods] == [
+        *(("mva", False, 6), ("soup", False, 6)),
+        *(("prompting", True, 3), ("best_of_n", True, 5)),
+    ]
+    assert {candidate.label for candidate in prompting.candidates} <= {"brief", "thorough", "brief and thorough"}
+    for run in (prompting, best):
+        assert all(mva_ray.rewards.brief([], one.completions) == one.rewards["brief"] for one in run.candidates)
+    noted = map(json.loads, (directory.parent / "scored.jsonl").read_text().splitlines())
+    assert not [prompt for prompt, _ in noted if "Be brief." in prompt or "Be thorough." in prompt]
+    assert "Without training anything, " in (directory / "README.md").read_text()
 
 
 def test_methods_that_need_the_pairs_of_all_values_are_refused_beside_a_brought_adapter(
