@@ -141,7 +141,7 @@ def _result(run: Run, name: str, title: str, description: str, found: Callable[[
     except RunError as error:
         failures.append(str(error))
     means = [[candidate.search_means[value] for value in run.config.value_names] for candidate in candidates]
-    best = front_mask(means) if candidates else []
+    best: list[bool] = front_mask(means).tolist() if candidates else []
     return MethodResult(
         name=name,
         title=title,
