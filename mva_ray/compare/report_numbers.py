@@ -361,13 +361,16 @@ def cautions(result: ComparisonResult) -> list[str]:
 
 
 def searched_means(result: ComparisonResult) -> Floats:
-    """[models, values]: means on the search prompts of all that was evaluated there.
+    """[models, values]: means on the search prompts of all that was evaluated there, each once.
 
-    Of results that have them not, means on held-out prompts of the methods' fronts; they make values look more like
-    functions of each other than they are, since a front is a surface of one dimension less.
+    Methods share models, and one that is there twice would be predicted by itself. Of results that have them not, means
+    on held-out prompts of the methods' fronts; they make values look more like functions of each other than they are,
+    since a front is a surface of one dimension less.
     """
     searched = [[row[value] for value in result.values] for run in result.methods for row in run.searched]
-    return np.array(searched) if searched else means_table((one.rewards for one in result.candidates), result.values)
+    means = np.array(searched) if searched else means_table((one.rewards for one in result.candidates), result.values)
+    _, first = np.unique(means, axis=0, return_index=True)
+    return np.asarray(means[np.sort(first)])
 
 
 def _answers(result: ComparisonResult) -> Floats:

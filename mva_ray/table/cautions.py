@@ -15,7 +15,7 @@ NEARLY = 0.95
 LUCK = 0.5
 """The reliability below which candidates differ in a value by luck more than by anything else."""
 
-_LEAST, _MOST = 4, 60
+_LEAST, _MOST = 4, 200
 """Candidates that are wanted for each value, and how many are looked at: the time is cubic."""
 
 
@@ -45,7 +45,7 @@ def answers_cut_off(share: float, split: str) -> list[str]:
 
 
 def some_of(candidates: Floats) -> Floats:
-    """[at most 60, values] spread evenly over the order: what `predictability` of more would cost too much of."""
+    """[at most 200, values] spread evenly over the order: `predictability` of more would take seconds."""
     chosen: Floats = candidates[np.linspace(0, len(candidates) - 1, min(len(candidates), _MOST)).astype(int)]
     return chosen
 

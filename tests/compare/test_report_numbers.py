@@ -158,7 +158,10 @@ def test_whether_values_are_one_is_seen_in_all_that_was_searched() -> None:
     anywhere = [dict(zip("xy", row, strict=True)) for row in np.random.default_rng(0).normal(size=(24, 2)).tolist()]
     runs = [run.model_copy(update={"searched": anywhere}) for run in made.methods]
     assert Numbers(made).predicted["x"] > 0.99
-    assert Numbers(made.model_copy(update={"methods": runs})).predicted["x"] < 0.3
+    found = Numbers(made.model_copy(update={"methods": runs})).predicted
+    assert found["x"] < 0.3
+    twice = [run.model_copy(update={"searched": [*anywhere, *anywhere]}) for run in made.methods]
+    assert Numbers(made.model_copy(update={"methods": twice})).predicted == found, "a model is not predicted by itself"
 
 
 def test_a_value_in_which_candidates_differ_by_luck_is_said() -> None:
