@@ -5,7 +5,9 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
-SPLITS = ("train", "search", "held_out")
+JUDGING = ("search", "held_out")
+"""The splits that candidates are evaluated on, and whose prompts no adapter may have been trained on."""
+SPLITS = ("train", *JUDGING)
 DECIMALS = 4
 
 ENGINE_METRICS = ("base_nll",)

@@ -18,10 +18,7 @@ from mva_ray.data.doubts import doubts
 from mva_ray.data.files import read_prompts
 from mva_ray.data.source import read_source, too_many_bad
 from mva_ray.errors import ConfigError
-from mva_ray.records import SPLITS, PreferencePair, Prompt
-
-JUDGING = ("search", "held_out")
-"""Splits whose prompts no adapter may have been trained on."""
+from mva_ray.records import JUDGING, SPLITS, PreferencePair, Prompt
 
 FEWEST_PROMPTS = 2
 """A standard error needs two."""

@@ -23,7 +23,7 @@ from mva_ray.evaluation.evaluate import EvaluationSetting
 from mva_ray.evaluation.ray_direct import scoring
 from mva_ray.maths.consistency import reward_gaps
 from mva_ray.plan.keys import key, make_plan
-from mva_ray.records import AdapterRef, PreferencePair
+from mva_ray.records import JUDGING, AdapterRef, PreferencePair
 from mva_ray.run_dir.layout import RunDirectory
 from mva_ray.run_dir.place import joined
 from mva_ray.run_dir.store import Directory
@@ -33,8 +33,6 @@ from mva_ray.stages.adapters import bring, train_with_progress
 from mva_ray.stages.pairs import preference_pairs
 from mva_ray.stages.run import Run
 from mva_ray.table import ParetoTable
-
-EVALUATED = ("search", "held_out")
 
 
 @dataclass
@@ -204,7 +202,7 @@ class _Seed:
                 generator=plan.generator,
                 constraints=plan.constraints,
             )
-            for split in EVALUATED
+            for split in JUDGING
         }
 
     def _method_result(

@@ -18,12 +18,10 @@ from mva_ray.errors import CandidateFailure, DamagedFile, RunError
 from mva_ray.evaluation.ray_direct import answer_all, sample_all, scoring
 from mva_ray.maths.pareto import front_mask
 from mva_ray.plan.keys import key
-from mva_ray.records import Generation
+from mva_ray.records import JUDGING, Generation
 from mva_ray.run_dir.layout import RunDirectory
 from mva_ray.search.references import lattice
 from mva_ray.stages.run import Run
-
-SPLITS = ("search", "held_out")
 
 
 class Answers(Record):
@@ -50,13 +48,14 @@ def yardsticks(run: Run, common: RunDirectory) -> list[MethodResult]:
     wanted = run.config.compare
     found = []
     if wanted.instructions:
+        asked = wishes(wanted.instructions)
         found.append(
             _result(
                 run,
                 "prompting",
                 "Prompting (yardstick)",
                 "the base model, with a sentence after the prompt for one value, two or all; no adapter",
-                lambda: prompting(measured.prompting(wishes(wanted.instructions or {}))),
+                lambda: prompting(measured.prompting(asked)),
             )
         )
     if wanted.best_of:
@@ -159,7 +158,7 @@ class _Measured:
 
     def __init__(self, run: Run, common: RunDirectory) -> None:
         self._run, self._common = run, common
-        self._prompts = {split: run.plan.prompts[split] for split in SPLITS}
+        self._prompts = {split: run.plan.prompts[split] for split in JUDGING}
 
     def prompting(self, asked: Mapping[str, str]) -> Mapping[str, Answered]:
         def answer() -> Iterator[list[Generation]]:

@@ -11,7 +11,7 @@ from mva_ray.adapters.parts import split_by_block
 from mva_ray.constraints import is_measured
 from mva_ray.evaluation.evaluate import EvaluationSetting
 from mva_ray.evaluation.known import KnownAnswers, earlier_candidates, summary
-from mva_ray.records import AdapterRef, Coefficients, Evaluation, in_order
+from mva_ray.records import JUDGING, AdapterRef, Coefficients, Evaluation, in_order
 from mva_ray.run_dir.run_state import RunState
 from mva_ray.run_dir.spending import EVALUATIONS, Spending, spending
 from mva_ray.search.references import in_blocks, most_references, reference_candidates
@@ -21,9 +21,6 @@ from mva_ray.table import ParetoTable
 
 if TYPE_CHECKING:
     from mva_ray.evaluation.ray_broker import Broker
-
-JUDGING = ("search", "held_out")
-"""The splits that candidates are evaluated on."""
 
 
 class Evaluations:
