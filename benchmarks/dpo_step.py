@@ -13,10 +13,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 from mva_ray.config.values import PairSource
 from mva_ray.data.source import read_pairs
@@ -27,7 +29,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "+ precomputed reference": {"trainer": "trl", "precompute": True},
     "+ allocator keeps memory": {"trainer": "trl", "precompute": True, "environment": KEPT_MEMORY},
     "packed pairs, few logits (ours)": {"trainer": "ours", "environment": KEPT_MEMORY},
-    "+ products by oneDNN (ours, used)": {"trainer": "ours", "environment": KEPT_MEMORY, "bfloat16": True},
+    "+ float32 products by oneDNN": {"trainer": "ours", "environment": KEPT_MEMORY, "onednn": True},
+    "+ bfloat16 products (ours, used)": {"trainer": "ours", "environment": KEPT_MEMORY, "onednn": True, "native": True},
 }
 
 
@@ -70,11 +73,11 @@ def train(way: dict[str, Any], arguments: argparse.Namespace) -> None:
     from mva_ray.adapters.base_model import allow_bfloat16_products
 
     torch.set_num_threads(os.cpu_count() or 1)
-    if way.get("bfloat16"):
+    if way.get("onednn"):
         allow_bfloat16_products()
     with tempfile.TemporaryDirectory() as output:
         if way["trainer"] == "ours":
-            _train_ours(arguments, output)
+            _train_ours(arguments, output, native=way.get("native", False))
         else:
             _train_trl(arguments, output, way["precompute"])
 
@@ -83,14 +86,16 @@ def _say(loss: float) -> None:
     print(json.dumps({"time": time.perf_counter(), "loss": loss}), flush=True)
 
 
-def _train_ours(arguments: argparse.Namespace, output: str) -> None:
+def _train_ours(arguments: argparse.Namespace, output: str, native: bool) -> None:
     from mva_ray.config.training import Training
     from mva_ray.training.job import TrainingJob
     from mva_ray.training.train import train_adapter
 
     pairs = read_pairs(PairSource(path=str(arguments.pairs)))
     job = TrainingJob("step", arguments.model, None, pairs, (), Training(steps=arguments.steps), 0, f"{output}/adapter")
-    train_adapter(job, lambda row: _say(row["loss"]))
+    in_float32 = nullcontext() if native else patch("mva_ray.training.train.native_products", lambda device: None)
+    with in_float32:
+        train_adapter(job, lambda row: _say(row["loss"]))
 
 
 def _train_trl(arguments: argparse.Namespace, output: str, precompute: bool) -> None:

@@ -20,8 +20,9 @@ def one_thread() -> None:
 
 @pytest.fixture
 def float32_products(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The engine multiplies in float32 on every CPU, so that it can be compared with a model token by token."""
-    monkeypatch.setattr("mva_ray.evaluation.local.native_products", lambda device: None)
+    """Engine and training multiply in float32 on every CPU: what they make can be compared with other code's."""
+    for place in ("evaluation.local", "training.train"):
+        monkeypatch.setattr(f"mva_ray.{place}.native_products", lambda device: None)
 
 
 @pytest.fixture(scope="session")

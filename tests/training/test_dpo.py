@@ -305,6 +305,7 @@ def test_weight_and_margin_of_a_pair_reach_the_loss(train: Train) -> None:
     assert loss == pytest.approx(0.5 * log(1 + exp(2.0)), abs=1e-4)
 
 
+@pytest.mark.usefixtures("float32_products")
 def test_the_loss_curve_is_that_of_the_stock_trainer(train: Train, tiny_model: Path, tmp_path: Path) -> None:
     """TRL's own DPOTrainer on the same pairs, all of them in every step, is the independent reference."""
     settings: dict[str, Any] = {"steps": 5, "pairs_per_step": len(PAIRS), "learning_rate": 5e-3}
