@@ -1,6 +1,7 @@
 """DPO on one value's preference pairs: the `Method` of the paper. Runs with or without Ray."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from random import Random
 from typing import Any, ClassVar
 
 import torch
@@ -19,6 +20,7 @@ from mva_ray.adapters.ends import read_ends
 from mva_ray.adapters.fetch import local_directory
 from mva_ray.adapters.hashes import WEIGHTS_FILE
 from mva_ray.adapters.prompting import completion_ids, prompt_ids
+from mva_ray.config.training import Training
 from mva_ray.errors import RunError
 from mva_ray.maths.dpo import dpo_loss
 from mva_ray.run_dir.stores import directory_at
@@ -52,6 +54,7 @@ class Dpo:
         """
         _check_window(job, model)
         disable_dropout_in_model(model)
+        rows = trained_on(tokenise(job, tokenizer), job.training, job.seed)
         return PairTrainer(
             model=model,
             args=DPOConfig(
@@ -62,7 +65,7 @@ class Dpo:
                 precompute_ref_batch_size=8,
                 **arguments,
             ),
-            train_dataset=_shared(Dataset.from_list(tokenise(job, tokenizer)), f"{job.scratch}/pairs"),
+            train_dataset=_shared(Dataset.from_list(rows), f"{job.scratch}/pairs"),
             data_collator=pack,
             processing_class=tokenizer,
             start=job.start,
@@ -198,6 +201,17 @@ def _cut(row: dict[str, Any], limit: int) -> dict[str, Any]:
     room = limit - len(row["prompt_ids"])
     cut = row | {name: row[name][:room] for name in ("chosen_ids", "rejected_ids")}
     return cut | {"length": sum(len(cut[name]) for name in ("prompt_ids", "chosen_ids", "rejected_ids"))}
+
+
+def trained_on(rows: Sequence[dict[str, Any]], training: Training, seed: int) -> list[dict[str, Any]]:
+    """No more rows than the steps need, drawn evenly, the short ones first.
+
+    The reference pass goes over all rows it is given, in their order. And an epoch that is not finished would see the
+    longest ones alone, since each part of it begins with those.
+    """
+    needed = training.steps * max(training.pairs_per_step, training.num_workers)
+    drawn = Random(seed).sample(rows, min(needed, len(rows)))
+    return sorted(drawn, key=lambda row: row["length"])
 
 
 def _shared(dataset: Dataset, path: str) -> Dataset:

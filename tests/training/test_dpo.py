@@ -4,8 +4,9 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from math import exp, log
+from math import exp, log, sqrt
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from mva_ray.config.training import Lora, PenaltySettings, Training
 from mva_ray.errors import RunError
 from mva_ray.maths.hsic import hsic
 from mva_ray.records import PreferencePair
-from mva_ray.training.dpo import PairTrainer, tokenise
+from mva_ray.training.dpo import PairTrainer, tokenise, trained_on
 from mva_ray.training.job import METRICS_FILE, TrainingJob
 from mva_ray.training.train import train_adapter
 from tests.support.tiny import LLAMA_MODULES, load
@@ -303,6 +304,33 @@ def test_weight_and_margin_of_a_pair_reach_the_loss(train: Train) -> None:
     pairs = tuple(replace(pair, weight=0.5, margin=2.0) for pair in PAIRS)
     loss = metrics(train("weighted", pairs=pairs, steps=1))[0]["loss"]
     assert loss == pytest.approx(0.5 * log(1 + exp(2.0)), abs=1e-4)
+
+
+@pytest.mark.parametrize(("pairs_per_step", "workers", "needed"), [(4, 1, 20), (4, 2, 20), (1, 3, 15), (40, 1, 100)])
+def test_what_is_never_trained_on_needs_no_reference(pairs_per_step: int, workers: int, needed: int) -> None:
+    """And what is trained on is a fair draw: the sampler alone would take the longest ones."""
+    rows = [{"length": place, "place": place} for place in range(100)]
+    training = Training(steps=5, pairs_per_step=pairs_per_step, num_workers=workers)
+    drawn = [trained_on(rows, training, seed) for seed in range(200)]
+    assert drawn[0] == trained_on(rows, training, 0)
+    for some in drawn:
+        assert len({row["place"] for row in some}) == len(some) == needed
+        assert some == sorted(some, key=lambda row: row["length"])
+    mean = fmean(row["place"] for some in drawn for row in some)
+    assert mean == pytest.approx(49.5, abs=4 * 29 / sqrt(200 * needed))
+
+
+def test_only_pairs_that_are_trained_on_have_a_reference(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    computed = PairTrainer.compute_ref_log_probs
+
+    def counted(trainer: PairTrainer, model: Any, inputs: Mapping[str, Any]) -> Any:
+        asked.append(len(inputs["input_ids"]))
+        return computed(trainer, model, inputs)
+
+    monkeypatch.setattr(PairTrainer, "compute_ref_log_probs", counted)
+    train("few", steps=2, pairs_per_step=2)
+    assert sum(asked) == 4 < len(PAIRS)
 
 
 @pytest.mark.usefixtures("float32_products")
