@@ -4,7 +4,7 @@ Neither makes a model to keep. They say what a user has without any: prompting f
 best-of-n for n answers in place of one, chosen by the very rewards that it is judged by.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, combinations, islice
 from typing import TypeVar
 
@@ -153,6 +153,42 @@ def _result(run: Run, name: str, title: str, description: str, found: Callable[[
     )
 
 
+def _asked_for(labels: Iterable[str], prompts: Mapping[str, Sequence[str]]) -> list[tuple[str, str, str]]:
+    """Label, split and prompt of everything that is asked, in that order."""
+    return [(label, split, prompt) for label in labels for split, of_split in prompts.items() for prompt in of_split]
+
+
+def arranged(
+    labels: Sequence[str],
+    prompts: Mapping[str, Sequence[str]],
+    rows: Sequence[Sequence[Generation]],
+    rewards: Mapping[str, Sequence[Sequence[float]]],
+) -> dict[str, dict[str, Answers]]:
+    """The answers by what was asked for, and by split.
+
+    Args:
+        prompts: by split.
+        rows: [labels * prompts][answers], label after label and split after split.
+        rewards: of each value, as `rows`.
+
+    Raises:
+        ValueError: there are more or fewer rows than were asked for.
+    """
+    found = {
+        label: {
+            split: Answers(completions=[], truncated=[], rewards={value: [] for value in rewards}) for split in prompts
+        }
+        for label in labels
+    }
+    for (label, split, _), row, *numbers in zip(_asked_for(labels, prompts), rows, *rewards.values(), strict=True):
+        answers = found[label][split]
+        answers.completions.append([one.completion for one in row])
+        answers.truncated.append([one.truncated for one in row])
+        for value, of_row in zip(rewards, numbers, strict=True):
+            answers.rewards[value].append(list(of_row))
+    return found
+
+
 class _Measured:
     """The base model's answers to both splits with their rewards; those that are kept are not asked for again."""
 
@@ -197,29 +233,17 @@ class _Measured:
                 return _KEPT.validate_python(kept)
             except ValidationError:
                 raise DamagedFile(file.place, "it has no answers with their rewards") from None
-        total = len(labels) * len(self._every)
-        rows = list(tqdm(answers(), total=total, desc=f"yardstick {name.replace('_', ' ')}", unit="prompt"))
-        completions = [[one.completion for one in row] for row in rows]
-        prompts = self._every * len(labels)
-        rewards = self._rewards([prompt for prompt, row in zip(prompts, rows, strict=True) for _ in row], completions)
-        truncated = [[one.truncated for one in row] for row in rows]
-        found: dict[str, dict[str, Answers]] = {}
-        start = 0
-        for label in labels:
-            for split, of_split in self._prompts.items():
-                part = slice(start, start + len(of_split))
-                found.setdefault(label, {})[split] = Answers(
-                    completions=completions[part],
-                    truncated=truncated[part],
-                    rewards={value: table[part] for value, table in rewards.items()},
-                )
-                start += len(of_split)
+        asked_for = _asked_for(labels, self._prompts)
+        rows = list(tqdm(answers(), total=len(asked_for), desc=f"yardstick {name.replace('_', ' ')}", unit="prompt"))
+        rewards = self._rewards([prompt for *_, prompt in asked_for], [[one.completion for one in row] for row in rows])
+        found = arranged(labels, self._prompts, rows, rewards)
         file.write_json(_KEPT.dump_python(found))
         return found
 
     def _rewards(self, prompts: Sequence[str], completions: Sequence[Sequence[str]]) -> dict[str, list[list[float]]]:
         """Of every value, [prompts][answers]: rewards see the prompt without the words that came after it."""
         names = self._run.config.value_names
+        prompts = [prompt for prompt, row in zip(prompts, completions, strict=True) for _ in row]
         texts = list(chain.from_iterable(completions))
         with scoring(self._run.shared, names, "the base model's answers") as score:
             numbers = {name: iter(score(name, prompts, texts)) for name in names}

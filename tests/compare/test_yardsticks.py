@@ -1,6 +1,9 @@
 """Yardsticks by hand: what is asked for in words, and which of several answers a preference gets."""
 
-from mva_ray.compare.yardsticks import Answers, best_of, prompting, wishes
+import pytest
+
+from mva_ray.compare.yardsticks import Answers, arranged, best_of, prompting, wishes
+from mva_ray.records import Generation
 
 LABELS = {"brief": "Be short.", "warm": "Be kind.", "plain": "Use simple words."}
 
@@ -53,3 +56,23 @@ def test_a_wish_is_a_candidate_by_its_only_answers() -> None:
     assert (found.label, found.preference) == ("brief", {})
     assert found.search_means == {"brief": 2.0, "warm": 0.0}
     assert found.rewards == {"brief": [2.0], "warm": [0.5]}
+
+
+def test_answers_come_back_by_what_was_asked_for_and_by_split() -> None:
+    prompts = {"search": ["a", "b"], "held_out": ["c"]}
+    rows = [
+        [Generation(prompt, f"{label} {prompt}", tokens=3, truncated=prompt == "b")]
+        for label in ("x", "y")
+        for prompt in "abc"
+    ]
+    rewards = {"brief": [[float(place)] for place in range(6)], "warm": [[-float(place)] for place in range(6)]}
+    found = arranged(["x", "y"], prompts, rows, rewards)
+    assert found["x"]["search"].completions == [["x a"], ["x b"]]
+    assert found["x"]["search"].truncated == [[False], [True]]
+    assert found["y"]["search"].rewards == {"brief": [[3.0], [4.0]], "warm": [[-3.0], [-4.0]]}
+    assert found["y"]["held_out"] == Answers(
+        completions=[["y c"]], truncated=[[False]], rewards={"brief": [[5.0]], "warm": [[-5.0]]}
+    )
+    for fewer in (rows[:-1], [*rows, rows[0]]):
+        with pytest.raises(ValueError, match="zip"):
+            arranged(["x", "y"], prompts, fewer, rewards)

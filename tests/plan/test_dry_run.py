@@ -302,9 +302,9 @@ def test_what_constraints_and_earlier_runs_bring_is_said(
     limits = {"base_nll": {"max": 3.5}, "fluency": {"min": 3, "reward": "mva_ray.rewards:plain"}}
     settings |= {"constraints": limits, "warm_start": ["earlier"]}
     dry_run(write(tmp_path, settings), tmp_path / "run")
-    output = " ".join(capsys.readouterr().out.split())
-    assert "reward 'fluency' 0.1 0 mva_ray.rewards:plain" in output
-    assert f"- warm start from {tmp_path / 'earlier'}: {len(trade_off(2))} evaluations" in output
+    output = "".join(capsys.readouterr().out.split())  # a long path is broken over lines
+    assert "reward'fluency'0.10mva_ray.rewards:plain" in output
+    assert f"-warmstartfrom{tmp_path / 'earlier'}:{len(trade_off(2))}evaluations" in output
 
 
 def test_a_run_at_a_url_that_starts_from_another_is_planned_and_nothing_is_written(
