@@ -74,7 +74,7 @@ def main() -> None:
             results.append(search_often(method, surface, seeds, arguments.budget))
             print(as_row(results[-1], arguments.budget), flush=True)
     if arguments.output:
-        record = {"noise": NOISE, "budget": arguments.budget, "seeds": list(seeds), "results": results}
+        record = {"noise": NOISE, "budget": arguments.budget, "results": results}
         arguments.output.write_text(json.dumps(record, indent=1) + "\n")
 
 
@@ -119,6 +119,7 @@ def search_often(method: str, surface: Surface, seeds: Sequence[int], budget: in
         "values": len(surface.bounds),
         "surface": surface.name,
         "method": method,
+        "seeds": [*seeds],
         "needed": needed,
         "prompts": prompts_each(method, surface),
         "answers": [None if count is None else count * prompts_each(method, surface) for count in needed],

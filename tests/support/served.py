@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import httpx2
 import openai
@@ -68,11 +69,13 @@ def chat_text(turns: Sequence[Mapping[str, str]]) -> str:
 
 @contextmanager
 def serving(directory: Path, model: Path, **options: Any) -> Iterator[Served]:
+    """In float32 on every CPU, to be compared with merged models."""
     adapters = make_trained_run(directory / "run", model)
     add_candidates(directory / "run", CANDIDATES)
     catalogue = Catalogue([directory / "run"])
     rows = options.pop("rows", 8)
-    engine = EngineThread(lambda: ServedModel(str(model), catalogue.adapters, CONTEXT, rows), threads=1)
+    with patch("mva_ray.evaluation.local.native_products", lambda device: None):
+        engine = EngineThread(lambda: ServedModel(str(model), catalogue.adapters, CONTEXT, rows), threads=1)
     socket = listen("127.0.0.1", 0)
     server = uvicorn.Server(uvicorn.Config(make_app(catalogue, engine, **options), log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
