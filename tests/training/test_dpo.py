@@ -14,6 +14,7 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file
+from transformers import LlamaModel
 from trl import DPOConfig, DPOTrainer
 
 from mva_ray.adapters.base_model import load_tokenizer
@@ -318,6 +319,26 @@ def test_what_is_never_trained_on_needs_no_reference(pairs_per_step: int, worker
         assert some == sorted(some, key=lambda row: row["length"])
     mean = fmean(row["place"] for some in drawn for row in some)
     assert mean == pytest.approx(49.5, abs=4 * 29 / sqrt(200 * needed))
+
+
+@pytest.mark.parametrize("native", [None, torch.bfloat16])
+def test_reference_and_steps_are_in_the_precision_of_the_cpu(
+    train: Train, monkeypatch: pytest.MonkeyPatch, native: torch.dtype | None
+) -> None:
+    """Both in the same one: else the reward of an adapter that has learned nothing would not be 0."""
+    seen: list[bool] = []
+    forward = LlamaModel.forward
+
+    def watched(model: LlamaModel, **inputs: Any) -> Any:
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return forward(model, **inputs)
+
+    monkeypatch.setattr("mva_ray.training.train.native_products", lambda device: native)
+    monkeypatch.setattr(LlamaModel, "forward", watched)
+    rows = metrics(train("precise", steps=2, pairs_per_step=2))
+    assert len(seen) == 1 + 2
+    assert set(seen) == {native is not None}
+    assert rows[0]["loss"] == pytest.approx(log(2), abs=1e-6 if native is None else 0.02)
 
 
 def test_only_pairs_that_are_trained_on_have_a_reference(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
