@@ -93,7 +93,7 @@ def _train_ours(arguments: argparse.Namespace, output: str, native: bool) -> Non
 
     pairs = read_pairs(PairSource(path=str(arguments.pairs)))
     job = TrainingJob("step", arguments.model, None, pairs, (), Training(steps=arguments.steps), 0, f"{output}/adapter")
-    in_float32 = nullcontext() if native else patch("mva_ray.training.train.native_products", lambda device: None)
+    in_float32 = nullcontext() if native else patch("mva_ray.training.train.trains_in_bfloat16", lambda on_gpu: on_gpu)
     with in_float32:
         train_adapter(job, lambda row: _say(row["loss"]))
 

@@ -115,5 +115,10 @@ def native_products(device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if device.type == "cpu" and _multiplies_bfloat16() else None
 
 
+def trains_in_bfloat16(on_gpu: bool) -> bool:
+    """Whether training multiplies in bfloat16, by autocast: on a GPU, and on a CPU that does so natively."""
+    return on_gpu or _multiplies_bfloat16()
+
+
 def _multiplies_bfloat16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -20,7 +20,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import RewardConfig, RewardTrainer
 from trl.trainer.reward_trainer import DataCollatorForPreference, suppress_seqcls_warning
 
-from mva_ray.adapters.base_model import allow_bfloat16_products, load_tokenizer, loading, native_products
+from mva_ray.adapters.base_model import allow_bfloat16_products, load_tokenizer, loading, trains_in_bfloat16
 from mva_ray.config.values import PairSource
 from mva_ray.data.source import read_pairs
 from mva_ray.errors import ConfigError, RunError
@@ -203,7 +203,7 @@ def _fitted(
                 save_strategy="no",
                 report_to=[],
                 use_cpu=not on_gpu,
-                bf16=on_gpu or native_products(torch.device("cpu")) is not None,
+                bf16=trains_in_bfloat16(on_gpu),
                 gradient_checkpointing=on_gpu,
                 dataloader_pin_memory=on_gpu,
             ),

@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import PartialState
 from peft import LoraConfig
 from transformers import PrinterCallback
 
-from mva_ray.adapters.base_model import load_base_model, load_tokenizer, native_products
+from mva_ray.adapters.base_model import load_base_model, load_tokenizer, trains_in_bfloat16
 from mva_ray.adapters.lora import load_factors
 from mva_ray.config.training import Training
 from mva_ray.run_dir.stores import directory_at
@@ -100,7 +99,7 @@ def _arguments(job: TrainingJob, with_checkpoints: bool, on_gpu: bool) -> dict[s
         "report_to": [],
         "disable_tqdm": True,
         "use_cpu": not on_gpu,
-        "bf16": on_gpu or native_products(torch.device("cpu")) is not None,
+        "bf16": trains_in_bfloat16(on_gpu),
         "gradient_checkpointing": on_gpu,
         "dataloader_pin_memory": on_gpu,
         "ddp_find_unused_parameters": False,

@@ -321,9 +321,9 @@ def test_what_is_never_trained_on_needs_no_reference(pairs_per_step: int, worker
     assert mean == pytest.approx(49.5, abs=4 * 29 / sqrt(200 * needed))
 
 
-@pytest.mark.parametrize("native", [None, torch.bfloat16])
+@pytest.mark.parametrize("native", [False, True])
 def test_reference_and_steps_are_in_the_precision_of_the_cpu(
-    train: Train, monkeypatch: pytest.MonkeyPatch, native: torch.dtype | None
+    train: Train, monkeypatch: pytest.MonkeyPatch, native: bool
 ) -> None:
     """Both in the same one: else the reward of an adapter that has learned nothing would not be 0."""
     seen: list[bool] = []
@@ -333,12 +333,12 @@ def test_reference_and_steps_are_in_the_precision_of_the_cpu(
         seen.append(torch.is_autocast_enabled("cpu"))
         return forward(model, **inputs)
 
-    monkeypatch.setattr("mva_ray.training.train.native_products", lambda device: native)
+    monkeypatch.setattr("mva_ray.training.train.trains_in_bfloat16", lambda on_gpu: native)
     monkeypatch.setattr(LlamaModel, "forward", watched)
     rows = metrics(train("precise", steps=2, pairs_per_step=2))
     assert len(seen) == 1 + 2
-    assert set(seen) == {native is not None}
-    assert rows[0]["loss"] == pytest.approx(log(2), abs=1e-6 if native is None else 0.02)
+    assert set(seen) == {native}
+    assert rows[0]["loss"] == pytest.approx(log(2), abs=0.02 if native else 1e-6)
 
 
 def test_only_pairs_that_are_trained_on_have_a_reference(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
