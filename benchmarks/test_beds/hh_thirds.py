@@ -4,14 +4,15 @@ python -m benchmarks.test_beds.hh_thirds helpful=…/pairs.jsonl.gz harmless=…
 
 For each value: `VALUE/reward.jsonl` for `mva-ray reward train --held-out 0.3333`, which trains on the first third and
 is judged on the last, `VALUE/pairs.jsonl`, the second third, for DPO, and `VALUE/last.jsonl`, the pairs of the last
-third. Of the last third of all values together, `search.jsonl` and `held_out.jsonl`: prompts, as many of each value,
-of one question that leaves room for an answer; `train.jsonl` are such prompts of the second third. A prompt is in one
+third. Of the last third of all values together, `search.jsonl` and `held_out.jsonl`: prompts, of each value in
+turn, of one question that leaves room for an answer; `train.jsonl` are such prompts of the second third. A prompt is in one
 part, whatever other pairs there are.
 """
 
 import argparse
 import json
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def main() -> None:
     options = parser.parse_args()
     each = options.prompts // len(options.values)
     tokenizer = load_tokenizer(SMOLLM2)
-    prompts: dict[str, list[str]] = {split: [] for split in SPLITS}
+    prompts: dict[str, list[list[str]]] = {split: [] for split in SPLITS}
     for named in options.values:
         value, _, path = named.partition("=")
         parts = thirds(path, options.out / value)
@@ -45,9 +46,10 @@ def main() -> None:
         if len(second) < each or len(last) < 2 * each:
             raise SystemExit(f"{value}: {len(second)} and {len(last)} short prompts, {each} and {2 * each} wanted")
         for split, some in zip(SPLITS, (second[:each], last[:each], last[each : 2 * each]), strict=True):
-            prompts[split] += some
-    for split, of_split in prompts.items():
-        write(options.out / f"{split}.jsonl", ({"prompt": prompt} for prompt in of_split))
+            prompts[split].append(some)
+    for split, of_values in prompts.items():
+        in_turn = chain.from_iterable(zip(*of_values, strict=True))
+        write(options.out / f"{split}.jsonl", ({"prompt": prompt} for prompt in in_turn))
 
 
 def thirds(path: str, out: Path) -> tuple[list[PreferencePair], list[PreferencePair]]:

@@ -108,7 +108,8 @@ class Ingredients:
 
     Args:
         pairs: of each value, in the order of the config; none of those whose adapter is brought.
-        gaps: [pairs, values] of each value's pairs: reward of chosen minus rejected in standard deviations.
+        gaps: [pairs, values] of each value's pairs: reward of chosen minus rejected in standard deviations; may be
+            left out where no method is made by them.
         weights: the preference weights to train for, a simplex lattice.
         consistency: VC-Soup's threshold.
         brought: the adapters of values that are not trained: all methods blend them as they are.
@@ -243,11 +244,12 @@ def _slug(weights: Sequence[float]) -> str:
 
 
 class Named(NamedTuple):
-    """How people see a method, and how it is made."""
+    """How people see a method, how it is made, and whether that takes the reward gaps of its pairs."""
 
     title: str
     description: str
     make: Callable[[Ingredients], Method]
+    by_gaps: bool = False
 
 
 METHODS: dict[str, Named] = {
@@ -285,12 +287,21 @@ METHODS: dict[str, Named] = {
         "VC-Soup",
         "plain DPO on the pairs whose values agree (arXiv 2603.18113), a lattice of convex coefficients",
         _vc_soup("lattice"),
+        by_gaps=True,
     ),
     "vc_soup_free": Named(
-        "VC-Soup, free", "plain DPO on the pairs whose values agree, free coefficients", _vc_soup("box")
+        "VC-Soup, free",
+        "plain DPO on the pairs whose values agree, free coefficients",
+        _vc_soup("box"),
+        by_gaps=True,
     ),
     "dpo_lw": Named("DPO-LW", "one model a preference, on the weighted sum of the values' losses", _dpo_lw),
     "dpo_seqt": Named("DPO-SeqT", "one model, the values in turn, for every rotation of their order", _dpo_seqt),
-    "modpo": Named("MODPO", "one model a preference, the other values' rewards as margin (arXiv 2310.03708)", _modpo),
+    "modpo": Named(
+        "MODPO",
+        "one model a preference, the other values' rewards as margin (arXiv 2310.03708)",
+        _modpo,
+        by_gaps=True,
+    ),
 }
 """By the name in the config. Every adapter and stage trains as `training` says; DPO-LW as long for each value."""

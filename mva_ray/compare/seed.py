@@ -108,7 +108,7 @@ class _Seed:
         pairs = {value: pairs.get(value, ()) for value in self._config.value_names}
         return Ingredients(
             pairs=pairs,
-            gaps=self._gaps(pairs),
+            gaps=self._gaps(pairs) if any(METHODS[name].by_gaps for name in self._config.compare.methods) else {},
             training=self._config.training,
             seed=self._config.seed,
             weights=lattice(len(pairs), self._config.compare.weight_partitions),

@@ -171,11 +171,14 @@ def _is_same(one: Path, other: Path) -> bool:
 class ClassifierReward:
     """The logit `label` of a sequence classifier for (prompt, completion); longer inputs are cut, and counted.
 
-    Where its tokenizer has a chat template, that is how it reads them, unless the settings say otherwise.
+    Computed in the model's own precision; on a CPU that multiplies bfloat16 natively, products are in that, in half the
+    time. Where its tokenizer has a chat template, that is how it reads them, unless the settings say otherwise.
     """
 
     def __init__(self, settings: RewardSettings) -> None:
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+        from mva_ray.adapters.base_model import native_products
 
         directory = local_directory(settings.source)
         if problems := reward_problems(settings):
@@ -191,6 +194,7 @@ class ClassifierReward:
         if missing := sorted(loaded["missing_keys"]):
             raise ValueError(f"{settings.source} is no sequence classifier: it has no {missing[0]}")
         self._model = model.to(self._device).eval()
+        self._products = native_products(self._model.device)
         self._pad()
         self.version = _classifier_version(settings)
         self.truncated = 0
@@ -215,7 +219,7 @@ class ClassifierReward:
 
         limit = {"truncation": True, "max_length": self._settings.max_length}
         encoded = self._tokenized(prompts, completions, return_tensors="pt", padding=True, **limit).to(self._device)
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast(self._device, self._products, enabled=self._products is not None):
             logits = self._model(**encoded).logits[:, self._settings.label]
         return [float(number) for number in logits.float().cpu()]
 

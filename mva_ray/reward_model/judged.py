@@ -71,6 +71,14 @@ def calibrating_scale(margins: NDArray[np.float64]) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=(-log(STEEPEST), log(STEEPEST))).x))
 
 
+def cross_calibrated(margins: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[pairs] each half of the margins at the scale of the other one, so that none is judged by its own scale."""
+    scaled = np.empty_like(margins)
+    for half, other in ((slice(0, None, 2), slice(1, None, 2)), (slice(1, None, 2), slice(0, None, 2))):
+        scaled[half] = calibrating_scale(margins[other]) * margins[half]
+    return scaled
+
+
 def _share_above(differences: NDArray[np.float64] | NDArray[np.int64] | Sequence[float]) -> float:
     numbers = np.asarray(differences)
     return float((numbers > 0).mean() + 0.5 * (numbers == 0).mean())

@@ -26,7 +26,7 @@ from mva_ray.data.source import read_pairs
 from mva_ray.errors import ConfigError, RunError
 from mva_ray.evaluation.reward import reward_inputs
 from mva_ray.records import PreferencePair
-from mva_ray.reward_model.judged import Judged, calibrating_scale, judge
+from mva_ray.reward_model.judged import Judged, calibrating_scale, cross_calibrated, judge
 from mva_ray.run_dir.files import whole_directory
 
 HEAD = "score"
@@ -68,7 +68,7 @@ def train_reward(source: PairSource, recipe: Recipe, out: Path) -> Trained:
     """Train a reward model and write it to `out` as transformers and `reward: {model: ...}` load it, all or nothing.
 
     Its only logit is the reward, higher is better, scaled so that the sigmoid of a difference is the probability that
-    people choose so (by half of the held-out pairs; the other half is what it is judged by).
+    people choose so. The scale is of all held-out pairs; each half of them is judged at the scale of the other.
 
     Raises:
         ConfigError: the pairs cannot be read, are too few, or `out` is not empty.
@@ -82,20 +82,17 @@ def train_reward(source: PairSource, recipe: Recipe, out: Path) -> Trained:
         raise ConfigError(
             source.name, [f"has {counts} (--held-out {recipe.held_out:g}); expected {2 * FEWEST} held out"]
         )
-    on_gpu = torch.cuda.is_available()
-    allow_bfloat16_products()
     tokenizer = load_tokenizer(recipe.base_model)
-    tokenizer.padding_side, tokenizer.truncation_side = "right", "left"
     rows, unseen_rows = tokenise(tokenizer, known, recipe.max_length), tokenise(tokenizer, unseen, recipe.max_length)
     started = time.perf_counter()
-    model = _fitted(_classifier(recipe, tokenizer), tokenizer, rows, recipe, on_gpu)
+    model = fitted(tokenizer, rows, recipe)
     seconds = time.perf_counter() - started
     margins = margins_of(model, unseen_rows, tokenizer.pad_token_id, recipe.pairs_per_step)
-    scale = calibrating_scale(margins[::2])
+    scale = calibrating_scale(margins)
     with torch.no_grad():
         getattr(model, HEAD).weight.mul_(scale)
     lengths = np.array([[len(row["chosen_ids"]), len(row["rejected_ids"])] for row in unseen_rows])
-    trained = Trained(len(known), seconds, scale, judge(scale * margins[1::2], lengths[1::2]))
+    trained = Trained(len(known), seconds, scale, judge(cross_calibrated(margins), lengths))
     with whole_directory(out) as scratch:
         model.save_pretrained(scratch, safe_serialization=True)
         tokenizer.save_pretrained(scratch)
@@ -120,6 +117,7 @@ def tokenise(
     tokenizer: PreTrainedTokenizerBase, pairs: Sequence[PreferencePair], max_length: int
 ) -> list[dict[str, list[int]]]:
     """`chosen_ids` and `rejected_ids`, as the reward that reads the model will have them."""
+    tokenizer.padding_side, tokenizer.truncation_side = "right", "left"
     prompts = [pair.prompt for pair in pairs]
     chats = tokenizer.chat_template is not None
     chosen, rejected = (
@@ -150,6 +148,16 @@ def _longest(row: Mapping[str, Sequence[int]]) -> int:
     return max(map(len, row.values()))
 
 
+def fitted(tokenizer: PreTrainedTokenizerBase, rows: Sequence[dict[str, Any]], recipe: Recipe) -> PreTrainedModel:
+    """A classifier that was trained on these rows, not scaled; on a GPU where there is one.
+
+    Raises:
+        RunError: the base model cannot be loaded, or has no sequence classifier.
+    """
+    allow_bfloat16_products()
+    return _trained(_classifier(recipe, tokenizer), tokenizer, rows, recipe, torch.cuda.is_available())
+
+
 def _classifier(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """The base model with a head that is drawn from the seed."""
     set_seed(recipe.seed)
@@ -173,7 +181,7 @@ class _Trainer(RewardTrainer):
         return LengthGroupedSampler(step, lengths=longest, generator=generator)
 
 
-def _fitted(
+def _trained(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     rows: Sequence[dict[str, Any]],
