@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("values", nargs="+", metavar="VALUE=PAIRS")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--prompts", type=int, default=40, help="of a split")
+    parser.add_argument("--prompts", type=int, default=40, help="of the search, and held out")
     parser.add_argument("--longest-prompt", type=int, default=96, help="tokens")
     options = parser.parse_args()
     each = options.prompts // len(options.values)
@@ -45,10 +45,10 @@ def main() -> None:
         second, last = (short_prompts(tokenizer, part, options.longest_prompt) for part in parts)
         if len(second) < each or len(last) < 2 * each:
             raise SystemExit(f"{value}: {len(second)} and {len(last)} short prompts, {each} and {2 * each} wanted")
-        for split, some in zip(SPLITS, (second[:each], last[:each], last[each : 2 * each]), strict=True):
+        for split, some in zip(SPLITS, (second, last[:each], last[each : 2 * each]), strict=True):
             prompts[split].append(some)
     for split, of_values in prompts.items():
-        in_turn = chain.from_iterable(zip(*of_values, strict=True))
+        in_turn = chain.from_iterable(zip(*of_values, strict=False))  # as many of each
         write(options.out / f"{split}.jsonl", ({"prompt": prompt} for prompt in in_turn))
 
 
