@@ -20,9 +20,8 @@ def one_thread() -> None:
 
 @pytest.fixture
 def float32_products(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Engine and training multiply in float32 on every CPU: what they make can be compared with other code's."""
-    monkeypatch.setattr("mva_ray.evaluation.local.native_products", lambda device: None)
-    monkeypatch.setattr("mva_ray.training.train.trains_in_bfloat16", lambda on_gpu: on_gpu)
+    """Engine, training and classifiers multiply in float32 on every CPU: what they make can be compared with others."""
+    monkeypatch.setattr("mva_ray.adapters.base_model._multiplies_bfloat16", lambda: False)
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,7 @@ ARROWS: dict[str, set[str]] = {
     "cluster": EVERYONE | {"config", "service"},
     "endpoint": EVERYONE | {"config"},
     "data": EVERYONE | {"config"},
-    "adapters": EVERYONE,
+    "adapters": EVERYONE | {"config"},
     "table": EVERYONE | {"maths.pareto", "maths.choice", "maths.redundancy"},
     "training": EVERYONE | {"config", "adapters", "maths", "placement"},
     "evaluation": EVERYONE | {"config", "adapters", "endpoint", "placement"},

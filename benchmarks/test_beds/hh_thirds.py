@@ -4,8 +4,8 @@ python -m benchmarks.test_beds.hh_thirds helpful=…/pairs.jsonl.gz harmless=…
 
 For each value: `VALUE/reward.jsonl` for `mva-ray reward train --held-out 0.3333`, which trains on the first third and
 is judged on the last, `VALUE/pairs.jsonl`, the second third, for DPO, and `VALUE/last.jsonl`, the pairs of the last
-third. Of the last third of all values together, `search.jsonl` and `held_out.jsonl`: prompts, of each value in
-turn, of one question that leaves room for an answer; `train.jsonl` are such prompts of the second third. A prompt is in one
+third. Of the last third of all values together, `search.jsonl` and `held_out.jsonl`: prompts, of each value in turn,
+of one question that leaves room for an answer; `train.jsonl` are such prompts of the second third. A prompt is in one
 part, whatever other pairs there are.
 """
 

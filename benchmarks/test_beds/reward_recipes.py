@@ -62,7 +62,7 @@ def main() -> None:
             right[place, pairs] += sum(outcome)
             judged[place, pairs] += len(outcome)
             print(f"{described(recipes[place])}, {pairs}, fold {fold}: {sum(outcome)} of {len(outcome)}", flush=True)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for place, recipe in enumerate(recipes):
         of_files = {str(pairs): accuracy(right[place, pairs], judged[place, pairs]) for pairs in options.pairs}
         both = [sum(count[place, pairs] for pairs in options.pairs) for count in (right, judged)]

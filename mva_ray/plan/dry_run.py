@@ -9,6 +9,15 @@ from rich.console import Console
 from rich.table import Table
 
 from mva_ray.adapters.fetch import known_directory
+from mva_ray.adapters.memory import (
+    BFLOAT16,
+    FLOAT32,
+    adapter_parameters,
+    classifier_parameters,
+    generation_bytes,
+    readable,
+    training_bytes,
+)
 from mva_ray.adapters.model_size import ModelSize
 from mva_ray.checks.resources import endless_limits, shortages
 from mva_ray.config import RunConfig
@@ -19,15 +28,6 @@ from mva_ray.evaluation.row_limit import FIRST
 from mva_ray.placement.capacity import Bundle, Capacity, total
 from mva_ray.placement.needs import evaluator_needs, reward_needs, training_needs
 from mva_ray.placement.ray_cluster import capacity_there, on_cluster
-from mva_ray.plan.estimate import (
-    BFLOAT16,
-    FLOAT32,
-    adapter_parameters,
-    classifier_parameters,
-    generation_bytes,
-    readable,
-    training_bytes,
-)
 from mva_ray.plan.forecast import Forecast, Lengths, make_forecast
 from mva_ray.records import Spent
 from mva_ray.run_dir.spending import EVALUATIONS, HOUR, TRAINING, Prices, amount
@@ -129,7 +129,7 @@ def _memory(forecast: Forecast, size: ModelSize) -> Table:
 
 
 def _training_memory(forecast: Forecast, size: ModelSize, number: int) -> Mapping[str, int]:
-    """On a GPU with gradient checkpointing, on a CPU without, as training does it."""
+    """On a GPU the least that training can do with, gradient checkpointing; on a CPU without, as training does it."""
     training = forecast.config.training
     tokens = max(1, training.pairs_per_step // training.num_workers) * forecast.longest_pair
     return training_bytes(size, training.lora, tokens, number, number == BFLOAT16, len(forecast.config.values) - 1)

@@ -20,7 +20,16 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import RewardConfig, RewardTrainer
 from trl.trainer.reward_trainer import DataCollatorForPreference, suppress_seqcls_warning
 
-from mva_ray.adapters.base_model import allow_bfloat16_products, load_tokenizer, loading, trains_in_bfloat16
+from mva_ray.adapters.base_model import (
+    allow_bfloat16_products,
+    load_tokenizer,
+    loading,
+    native_products,
+    trains_in_bfloat16,
+)
+from mva_ray.adapters.memory import FLOAT32, must_checkpoint, training_bytes
+from mva_ray.adapters.model_size import model_size
+from mva_ray.config.training import Lora
 from mva_ray.config.values import PairSource
 from mva_ray.data.source import read_pairs
 from mva_ray.errors import ConfigError, RunError
@@ -131,14 +140,17 @@ def tokenise(
 def margins_of(
     model: PreTrainedModel, rows: Sequence[dict[str, list[int]]], pad: int, batch_size: int
 ) -> NDArray[np.float64]:
-    """[pairs] reward of the chosen answer minus that of the rejected one."""
+    """[pairs] reward of the chosen answer minus that of the rejected one, as a config's reward computes it."""
     model.eval()
     collate, margins = DataCollatorForPreference(pad_token_id=pad), np.zeros(len(rows))
+    products = native_products(model.device)
     order = sorted(range(len(rows)), key=lambda place: _longest(rows[place]))
     for start in trange(0, len(order), batch_size, desc="judging", unit_scale=batch_size, unit="pair"):
         places = order[start : start + batch_size]
         batch = {name: part.to(model.device) for name, part in collate([rows[place] for place in places]).items()}
-        chosen, rejected = model(**batch).logits[:, 0].double().cpu().chunk(2)
+        with torch.autocast(model.device.type, products, enabled=products is not None):
+            logits = model(**batch).logits[:, 0]
+        chosen, rejected = logits.double().cpu().chunk(2)
         margins[places] = (chosen - rejected).numpy()
     return margins
 
@@ -212,7 +224,7 @@ def _trained(
                 report_to=[],
                 use_cpu=not on_gpu,
                 bf16=trains_in_bfloat16(on_gpu),
-                gradient_checkpointing=on_gpu,
+                gradient_checkpointing=on_gpu and _checkpoints_activations(recipe),
                 dataloader_pin_memory=on_gpu,
             ),
             train_dataset=Dataset.from_list(list(rows)),
@@ -222,3 +234,12 @@ def _trained(
         trainer.train()
     merged: PreTrainedModel = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
     return merged
+
+
+def _checkpoints_activations(recipe: Recipe) -> bool:
+    """Counted as for DPO with a base model in float32: there are no logits, so that is more than it takes."""
+    with loading(recipe.base_model) as directory:
+        size = model_size(directory)
+    lora = Lora(r=recipe.rank, target_modules=sorted({name.rpartition(".")[2] for name in size.linear}))
+    parts = training_bytes(size, lora, recipe.pairs_per_step * 2 * recipe.max_length, FLOAT32, False, 0)
+    return must_checkpoint(parts, *torch.cuda.mem_get_info(), 1)

@@ -6,12 +6,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import PartialState
 from peft import LoraConfig
 from transformers import PrinterCallback
 
-from mva_ray.adapters.base_model import load_base_model, load_tokenizer, trains_in_bfloat16
+from mva_ray.adapters.base_model import load_base_model, load_tokenizer, loading, trains_in_bfloat16
 from mva_ray.adapters.lora import load_factors
+from mva_ray.adapters.memory import BFLOAT16, must_checkpoint, training_bytes
+from mva_ray.adapters.model_size import model_size
 from mva_ray.config.training import Training
 from mva_ray.run_dir.stores import directory_at
 from mva_ray.training.callbacks import Checkpoints, StepMetrics, step_rows
@@ -45,11 +48,12 @@ def train_adapter(
         RunError: where the loss or its gradient is not finite, or job and model do not suit the method.
     """
     method = method_of(job.training)
+    arguments = _arguments(job, keep is not None, gpus)
     trainer = method.trainer(
         job,
         load_base_model(job.base_model, gpus),
         load_tokenizer(job.base_model),
-        _arguments(job, keep is not None, on_gpu=gpus > 0),
+        arguments,
         peft_config=_lora_config(job.training),
         penalty=_penalty(job, exchange),
         settings=job.training.penalty,
@@ -84,13 +88,13 @@ def _lora_config(training: Training) -> LoraConfig:
     )
 
 
-def _arguments(job: TrainingJob, with_checkpoints: bool, on_gpu: bool) -> dict[str, Any]:
-    """Of `TrainingArguments`, whatever the method."""
-    training = job.training
+def _arguments(job: TrainingJob, with_checkpoints: bool, gpus: float) -> dict[str, Any]:
+    """Of `TrainingArguments`, whatever the method; asked for before the model takes its memory."""
+    training, on_gpu = job.training, gpus > 0
     return {
         "output_dir": f"{job.scratch}/worker-{PartialState().process_index}",
         "max_steps": training.steps,
-        "per_device_train_batch_size": max(1, training.pairs_per_step // training.num_workers),
+        "per_device_train_batch_size": _pairs_at_once(training),
         "learning_rate": training.learning_rate,
         "seed": job.seed,
         "logging_steps": 1,
@@ -100,7 +104,20 @@ def _arguments(job: TrainingJob, with_checkpoints: bool, on_gpu: bool) -> dict[s
         "disable_tqdm": True,
         "use_cpu": not on_gpu,
         "bf16": trains_in_bfloat16(on_gpu),
-        "gradient_checkpointing": on_gpu,
+        "gradient_checkpointing": on_gpu and _checkpoints_activations(job, gpus),
         "dataloader_pin_memory": on_gpu,
         "ddp_find_unused_parameters": False,
     }
+
+
+def _checkpoints_activations(job: TrainingJob, gpus: float) -> bool:
+    """Of the longest pairs that there may be: a prompt with two answers, each of which may fill `max_length`."""
+    with loading(job.base_model) as directory:
+        size = model_size(directory)
+    tokens = _pairs_at_once(job.training) * 2 * job.training.max_length
+    parts = training_bytes(size, job.training.lora, tokens, BFLOAT16, False, len(job.earlier))
+    return must_checkpoint(parts, *torch.cuda.mem_get_info(), gpus)
+
+
+def _pairs_at_once(training: Training) -> int:
+    return max(1, training.pairs_per_step // training.num_workers)

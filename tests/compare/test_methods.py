@@ -48,6 +48,17 @@ def test_methods_share_the_adapters_that_are_the_same() -> None:
     assert made["dpo_seqt"].models[0].recipe.start == plain[0]
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_reward_gaps_are_scored_for_those_methods_alone_that_are_made_by_them(name: str) -> None:
+    """Scoring every pair of every value costs more than training on some of them."""
+    without = replace(ingredients(), gaps={})
+    if METHODS[name].by_gaps:
+        with pytest.raises(KeyError):
+            METHODS[name].make(without)
+    else:
+        assert METHODS[name].make(without) == METHODS[name].make(ingredients())
+
+
 def test_a_brought_adapter_is_as_it_is_in_every_method_and_counts_as_trained_first(tmp_path: Path) -> None:
     """The second of three values brings one: the first is penalised against it too."""
     mine = random_adapter(tmp_path / "mine", make_llama(tmp_path / "model"), seed=1, r=4, alpha=8)

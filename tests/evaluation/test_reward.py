@@ -130,6 +130,7 @@ def test_numbers_of_other_libraries_are_numbers() -> None:
 
 
 @pytest.mark.parametrize("label", [0, 1])
+@pytest.mark.usefixtures("float32_products")
 def test_a_classifier_scores_a_batch_as_one_by_one(tiny_classifier: Path, label: int) -> None:
     """Padding must not reach the logits: prompts and completions of very different lengths, in batches of 3."""
     prompts, completions = (*PROMPTS, *SENTENCES[:3]), (*COMPLETIONS, *SENTENCES[3:])
@@ -143,6 +144,18 @@ def test_a_classifier_scores_a_batch_as_one_by_one(tiny_classifier: Path, label:
     assert len({round(number, 3) for number in scores}) == len(scores), "the classifier sees no difference"
 
 
+def test_a_classifier_is_the_same_but_for_rounding_where_products_are_in_bfloat16(
+    tiny_classifier: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {}
+    for native in (False, True):
+        monkeypatch.setattr("mva_ray.adapters.base_model._multiplies_bfloat16", lambda native=native: native)
+        found[native] = np.array(score(load_reward(classifier(tiny_classifier)), PROMPTS, COMPLETIONS))
+    assert (found[True] != found[False]).any(), "nothing was computed in bfloat16"
+    assert np.abs(found[True] - found[False]).max() < 0.02 * np.ptp(found[False])
+
+
+@pytest.mark.usefixtures("float32_products")
 def test_a_classifier_whose_tokenizer_pads_in_front_scores_no_text_by_its_company(tmp_path: Path) -> None:
     """GPT-2 has a position for every place: padded in front, a short text would move on beside a long one."""
     model = AutoModelForSequenceClassification.from_pretrained(make_gpt2(tmp_path / "base"), num_labels=1)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mva_ray.reward_model.judged import STEEPEST, calibrating_scale, judge
+from mva_ray.reward_model.judged import STEEPEST, calibrating_scale, cross_calibrated, judge
 
 
 def test_by_hand() -> None:
@@ -38,3 +38,13 @@ def test_margins_of_one_size_are_scaled_to_the_odds_of_being_right(right: int, m
 
 def test_thirty_pairs_that_are_right_do_not_make_it_certain() -> None:
     assert calibrating_scale(np.full(30, 0.5)) == pytest.approx(log(31) / 0.5, rel=1e-3)
+
+
+@given(st.lists(st.floats(-5, 5), min_size=2, max_size=20))
+def test_no_margin_has_a_part_in_its_own_scale(margins: list[float]) -> None:
+    """A changed margin changes the scale of the other half; its own half is changed at itself alone."""
+    before = cross_calibrated(np.array(margins))
+    after = cross_calibrated(np.array([margins[0] + 1, *margins[1:]]))
+    assert after[2::2] == pytest.approx(before[2::2])
+    assert np.sign(before) == pytest.approx(np.sign(margins))
+    assert before[1::2] == pytest.approx(calibrating_scale(np.array(margins[::2])) * np.array(margins[1::2]))
