@@ -115,6 +115,12 @@ def native_products(device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if device.type == "cpu" and _multiplies_bfloat16() else None
 
 
+def native_autocast(device: torch.device) -> torch.autocast:
+    """A context in which a model's products are in that precision; its weights, norms and sums stay as they are."""
+    products = native_products(device)
+    return torch.autocast(device.type, products, enabled=products is not None)
+
+
 def trains_in_bfloat16(on_gpu: bool) -> bool:
     """Whether training multiplies in bfloat16, by autocast: on a GPU, and on a CPU that does so natively."""
     return on_gpu or _multiplies_bfloat16()

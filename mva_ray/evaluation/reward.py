@@ -178,8 +178,6 @@ class ClassifierReward:
     def __init__(self, settings: RewardSettings) -> None:
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-        from mva_ray.adapters.base_model import native_products
-
         directory = local_directory(settings.source)
         if problems := reward_problems(settings):
             raise ValueError("; ".join(problems))
@@ -194,7 +192,6 @@ class ClassifierReward:
         if missing := sorted(loaded["missing_keys"]):
             raise ValueError(f"{settings.source} is no sequence classifier: it has no {missing[0]}")
         self._model = model.to(self._device).eval()
-        self._products = native_products(self._model.device)
         self._pad()
         self.version = _classifier_version(settings)
         self.truncated = 0
@@ -217,9 +214,11 @@ class ClassifierReward:
     def _score(self, prompts: list[str], completions: list[str]) -> list[float]:
         import torch
 
+        from mva_ray.adapters.base_model import native_autocast
+
         limit = {"truncation": True, "max_length": self._settings.max_length}
         encoded = self._tokenized(prompts, completions, return_tensors="pt", padding=True, **limit).to(self._device)
-        with torch.inference_mode(), torch.autocast(self._device, self._products, enabled=self._products is not None):
+        with torch.inference_mode(), native_autocast(self._model.device):
             logits = self._model(**encoded).logits[:, self._settings.label]
         return [float(number) for number in logits.float().cpu()]
 

@@ -24,7 +24,7 @@ from mva_ray.adapters.base_model import (
     allow_bfloat16_products,
     load_tokenizer,
     loading,
-    native_products,
+    native_autocast,
     trains_in_bfloat16,
 )
 from mva_ray.adapters.memory import FLOAT32, must_checkpoint, training_bytes
@@ -143,12 +143,11 @@ def margins_of(
     """[pairs] reward of the chosen answer minus that of the rejected one, as a config's reward computes it."""
     model.eval()
     collate, margins = DataCollatorForPreference(pad_token_id=pad), np.zeros(len(rows))
-    products = native_products(model.device)
     order = sorted(range(len(rows)), key=lambda place: _longest(rows[place]))
     for start in trange(0, len(order), batch_size, desc="judging", unit_scale=batch_size, unit="pair"):
         places = order[start : start + batch_size]
         batch = {name: part.to(model.device) for name, part in collate([rows[place] for place in places]).items()}
-        with torch.autocast(model.device.type, products, enabled=products is not None):
+        with native_autocast(model.device):
             logits = model(**batch).logits[:, 0]
         chosen, rejected = logits.double().cpu().chunk(2)
         margins[places] = (chosen - rejected).numpy()
