@@ -17,6 +17,7 @@ from mva_ray.errors import CandidateFailure
 from mva_ray.evaluation.reward import ClassifierReward, load_reward, reward_problems, reward_version, score
 from tests.support.tiny import CHAT_TEMPLATE, PROMPTS, SENTENCES, make_classifier, make_gpt2
 
+pytestmark = pytest.mark.usefixtures("float32_products")
 COMPLETIONS = ("Yes.", "", "You can bake bread in a covered pan on the stove.", "no no no no")
 MODULE = """\
 def double(prompts, completions, **kwargs):
@@ -130,7 +131,6 @@ def test_numbers_of_other_libraries_are_numbers() -> None:
 
 
 @pytest.mark.parametrize("label", [0, 1])
-@pytest.mark.usefixtures("float32_products")
 def test_a_classifier_scores_a_batch_as_one_by_one(tiny_classifier: Path, label: int) -> None:
     """Padding must not reach the logits: prompts and completions of very different lengths, in batches of 3."""
     prompts, completions = (*PROMPTS, *SENTENCES[:3]), (*COMPLETIONS, *SENTENCES[3:])
@@ -155,7 +155,6 @@ def test_a_classifier_is_the_same_but_for_rounding_where_products_are_in_bfloat1
     assert np.abs(found[True] - found[False]).max() < 0.02 * np.ptp(found[False])
 
 
-@pytest.mark.usefixtures("float32_products")
 def test_a_classifier_whose_tokenizer_pads_in_front_scores_no_text_by_its_company(tmp_path: Path) -> None:
     """GPT-2 has a position for every place: padded in front, a short text would move on beside a long one."""
     model = AutoModelForSequenceClassification.from_pretrained(make_gpt2(tmp_path / "base"), num_labels=1)
