@@ -11,23 +11,29 @@ recipe that is right on most pairs of all files together is the one to take.
 import argparse
 import json
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from functools import partial
 from hashlib import sha256
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from scipy.stats import binomtest
+import numpy as np
+from numpy.typing import NDArray
 
 from mva_ray.adapters.base_model import load_tokenizer
 from mva_ray.adapters.fetch import SMOLLM2
 from mva_ray.config.values import PairSource
 from mva_ray.data.source import read_pairs
 from mva_ray.records import PreferencePair
-from mva_ray.reward_model.train import Recipe, fitted, margins_of, split_by_prompt, tokenise
+from mva_ray.reward_model.judged import Judged, cross_calibrated, judge
+from mva_ray.reward_model.train import Recipe, fitted, lengths_of, margins_of, split_by_prompt, tokenise
+
+Outcome = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 
 def main() -> None:
@@ -47,26 +53,21 @@ def main() -> None:
         for epochs, rate in product(options.epochs, options.learning_rates)
     ]
     started = time.perf_counter()
-    tasks = list(product(range(len(recipes)), options.pairs, range(options.folds)))
-    right: Counter[tuple[int, Path]] = Counter()
-    judged: Counter[tuple[int, Path]] = Counter()
+    tasks = list(product(recipes, options.pairs, range(options.folds)))
+    outcomes: dict[tuple[Recipe, Path], list[Outcome]] = defaultdict(list)
     with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as pool:
-        found = pool.map(
-            rights,
-            [recipes[place] for place, _, _ in tasks],
-            [pairs for _, pairs, _ in tasks],
-            [fold for _, _, fold in tasks],
-            [(options.held_out, options.folds)] * len(tasks),
-        )
-        for (place, pairs, fold), outcome in zip(tasks, found, strict=True):
-            right[place, pairs] += sum(outcome)
-            judged[place, pairs] += len(outcome)
-            print(f"{described(recipes[place])}, {pairs}, fold {fold}: {sum(outcome)} of {len(outcome)}", flush=True)
-    rows: list[dict[str, Any]] = []
-    for place, recipe in enumerate(recipes):
-        of_files = {str(pairs): accuracy(right[place, pairs], judged[place, pairs]) for pairs in options.pairs}
-        both = [sum(count[place, pairs] for pairs in options.pairs) for count in (right, judged)]
-        rows.append({"recipe": described(recipe), "all": accuracy(*both), "files": of_files})
+        found = pool.map(partial(judged_fold, options.held_out, options.folds), *zip(*tasks, strict=True))
+        for (recipe, pairs, fold), outcome in zip(tasks, found, strict=True):
+            outcomes[recipe, pairs].append(outcome)
+            print(f"{described(recipe)}, {pairs}, fold {fold}: {judged([outcome])}", flush=True)
+    rows: list[dict[str, Any]] = [
+        {
+            "recipe": described(recipe),
+            "all": asdict(judged([one for pairs in options.pairs for one in outcomes[recipe, pairs]])),
+            "files": {str(pairs): asdict(judged(outcomes[recipe, pairs])) for pairs in options.pairs},
+        }
+        for recipe in recipes
+    ]
     rows.sort(key=lambda row: -row["all"]["accuracy"])
     for row in rows:
         print(json.dumps(row))
@@ -76,27 +77,26 @@ def main() -> None:
         options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
-def rights(recipe: Recipe, pairs: Path, fold: int, split: tuple[float, int]) -> list[bool]:
-    """[pairs of the fold] whether the chosen answer has the higher reward."""
-    held_out, folds = split
+def judged_fold(held_out: float, folds: int, recipe: Recipe, pairs: Path, fold: int) -> Outcome:
+    """The margins of a fold's pairs by a model of the others, and their lengths, as `judge` takes them."""
     own, _ = split_by_prompt(read_pairs(PairSource(path=str(pairs))), held_out)
     tokenizer = load_tokenizer(recipe.base_model)
     parts = ([pair for pair in own if (fold_of(pair, folds) == fold) is unseen] for unseen in (False, True))
     rows, unseen_rows = (tokenise(tokenizer, part, recipe.max_length) for part in parts)
     model = fitted(tokenizer, rows, recipe)
-    margins: Sequence[Any] = margins_of(model, unseen_rows, tokenizer.pad_token_id, recipe.pairs_per_step).tolist()
-    return [margin > 0 for margin in margins]
+    margins = margins_of(model, unseen_rows, tokenizer.pad_token_id, recipe.pairs_per_step)
+    return margins, lengths_of(unseen_rows)
+
+
+def judged(outcomes: Sequence[Outcome]) -> Judged:
+    """Of several folds together."""
+    margins, lengths = (np.concatenate(part) for part in zip(*outcomes, strict=True))
+    return judge(cross_calibrated(margins), lengths)
 
 
 def fold_of(pair: PreferencePair, folds: int) -> int:
     """By the prompt, and by other bits of it than the split that set pairs aside."""
     return int.from_bytes(sha256(json.dumps(["fold", pair.prompt]).encode()).digest()[:8]) % folds
-
-
-def accuracy(right: int, judged: int) -> dict[str, Any]:
-    """With Wilson's interval of 95 %."""
-    interval = binomtest(right, judged).proportion_ci(method="wilson")
-    return {"pairs": judged, "accuracy": right / judged, "interval": [interval.low, interval.high]}
 
 
 def described(recipe: Recipe) -> str:

@@ -11,7 +11,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.pytorch_utils import Conv1D
 
 from mva_ray.adapters.fetch import local_directory
+from mva_ray.adapters.memory import must_checkpoint, training_bytes
 from mva_ray.adapters.model_size import model_size
+from mva_ray.config.training import Lora
 from mva_ray.errors import RunError, last_line
 
 
@@ -60,6 +62,26 @@ def check_room(base_model: str, needed: int, gpu: str, free: int, total: int) ->
             f"{total / 1e9:,.1f} GB of this {gpu} are free: take a larger GPU, or for the search a server that spreads "
             "the model over several (engine.openai)"
         )
+
+
+def checkpoints_activations(
+    base_model: str, lora: Lora, tokens: int, number: int, earlier: int = 0, gpus: float = 1
+) -> bool:
+    """Whether training on this process's share of a GPU has to compute activations again.
+
+    To be asked before the model takes its memory.
+
+    Args:
+        tokens: of the longest step that there may be.
+        number: bytes a number of the base model.
+        earlier: frozen adapters that the penalty compares with.
+
+    Raises:
+        RunError: the model cannot be had, or read.
+    """
+    with loading(base_model) as directory:
+        parts = training_bytes(model_size(directory), lora, tokens, number, False, earlier)
+    return must_checkpoint(parts, *torch.cuda.mem_get_info(), gpus)
 
 
 @contextmanager

@@ -107,6 +107,11 @@ class Training(Section):
     max_staleness: Index = 0
     resources: Resources = Field(default=Resources(num_cpus=1.0), exclude=True)
 
+    @property
+    def pairs_at_once(self) -> int:
+        """Of a step, on each worker."""
+        return max(1, self.pairs_per_step // self.num_workers)
+
     @model_validator(mode="after")
     def _one_gpu(self) -> Self:
         if self.resources.num_gpus > 1:

@@ -131,7 +131,7 @@ def _memory(forecast: Forecast, size: ModelSize) -> Table:
 def _training_memory(forecast: Forecast, size: ModelSize, number: int) -> Mapping[str, int]:
     """On a GPU the least that training can do with, gradient checkpointing; on a CPU without, as training does it."""
     training = forecast.config.training
-    tokens = max(1, training.pairs_per_step // training.num_workers) * forecast.longest_pair
+    tokens = training.pairs_at_once * forecast.longest_pair
     return training_bytes(size, training.lora, tokens, number, number == BFLOAT16, len(forecast.config.values) - 1)
 
 

@@ -22,12 +22,13 @@ from trl.trainer.reward_trainer import DataCollatorForPreference, suppress_seqcl
 
 from mva_ray.adapters.base_model import (
     allow_bfloat16_products,
+    checkpoints_activations,
     load_tokenizer,
     loading,
     native_autocast,
     trains_in_bfloat16,
 )
-from mva_ray.adapters.memory import FLOAT32, must_checkpoint, training_bytes
+from mva_ray.adapters.memory import FLOAT32
 from mva_ray.adapters.model_size import model_size
 from mva_ray.config.training import Lora
 from mva_ray.config.values import PairSource
@@ -100,8 +101,7 @@ def train_reward(source: PairSource, recipe: Recipe, out: Path) -> Trained:
     scale = calibrating_scale(margins)
     with torch.no_grad():
         getattr(model, HEAD).weight.mul_(scale)
-    lengths = np.array([[len(row["chosen_ids"]), len(row["rejected_ids"])] for row in unseen_rows])
-    trained = Trained(len(known), seconds, scale, judge(cross_calibrated(margins), lengths))
+    trained = Trained(len(known), seconds, scale, judge(cross_calibrated(margins), lengths_of(unseen_rows)))
     with whole_directory(out) as scratch:
         model.save_pretrained(scratch, safe_serialization=True)
         tokenizer.save_pretrained(scratch)
@@ -154,19 +154,14 @@ def margins_of(
     return margins
 
 
+def lengths_of(rows: Sequence[Mapping[str, Sequence[int]]]) -> NDArray[np.int64]:
+    """[pairs, 2] tokens of the chosen and the rejected answer, with their prompt."""
+    return np.array([[len(row["chosen_ids"]), len(row["rejected_ids"])] for row in rows])
+
+
 def _longest(row: Mapping[str, Sequence[int]]) -> int:
     """Tokens of the longer answer with its prompt, which a batch is padded to."""
     return max(map(len, row.values()))
-
-
-def fitted(tokenizer: PreTrainedTokenizerBase, rows: Sequence[dict[str, Any]], recipe: Recipe) -> PreTrainedModel:
-    """A classifier that was trained on these rows, not scaled; on a GPU where there is one.
-
-    Raises:
-        RunError: the base model cannot be loaded, or has no sequence classifier.
-    """
-    allow_bfloat16_products()
-    return _trained(_classifier(recipe, tokenizer), tokenizer, rows, recipe, torch.cuda.is_available())
 
 
 def _classifier(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
@@ -192,13 +187,15 @@ class _Trainer(RewardTrainer):
         return LengthGroupedSampler(step, lengths=longest, generator=generator)
 
 
-def _trained(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: Sequence[dict[str, Any]],
-    recipe: Recipe,
-    on_gpu: bool,
-) -> PreTrainedModel:
+def fitted(tokenizer: PreTrainedTokenizerBase, rows: Sequence[dict[str, Any]], recipe: Recipe) -> PreTrainedModel:
+    """A classifier that was trained on these rows, not scaled; on a GPU where there is one.
+
+    Raises:
+        RunError: the base model cannot be loaded, or has no sequence classifier.
+    """
+    on_gpu = torch.cuda.is_available()
+    allow_bfloat16_products()
+    model = _classifier(recipe, tokenizer)
     lora = LoraConfig(
         r=recipe.rank,
         lora_alpha=2 * recipe.rank,
@@ -238,7 +235,6 @@ def _trained(
 def _checkpoints_activations(recipe: Recipe) -> bool:
     """Counted as for DPO with a base model in float32: there are no logits, so that is more than it takes."""
     with loading(recipe.base_model) as directory:
-        size = model_size(directory)
-    lora = Lora(r=recipe.rank, target_modules=sorted({name.rpartition(".")[2] for name in size.linear}))
-    parts = training_bytes(size, lora, recipe.pairs_per_step * 2 * recipe.max_length, FLOAT32, False, 0)
-    return must_checkpoint(parts, *torch.cuda.mem_get_info(), 1)
+        names = {name.rpartition(".")[2] for name in model_size(directory).linear}
+    lora = Lora(r=recipe.rank, target_modules=sorted(names))
+    return checkpoints_activations(recipe.base_model, lora, recipe.pairs_per_step * 2 * recipe.max_length, FLOAT32)

@@ -6,15 +6,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import PartialState
 from peft import LoraConfig
 from transformers import PrinterCallback
 
-from mva_ray.adapters.base_model import load_base_model, load_tokenizer, loading, trains_in_bfloat16
+from mva_ray.adapters.base_model import (
+    checkpoints_activations,
+    load_base_model,
+    load_tokenizer,
+    trains_in_bfloat16,
+)
 from mva_ray.adapters.lora import load_factors
-from mva_ray.adapters.memory import BFLOAT16, must_checkpoint, training_bytes
-from mva_ray.adapters.model_size import model_size
+from mva_ray.adapters.memory import BFLOAT16
 from mva_ray.config.training import Training
 from mva_ray.run_dir.stores import directory_at
 from mva_ray.training.callbacks import Checkpoints, StepMetrics, step_rows
@@ -94,7 +97,7 @@ def _arguments(job: TrainingJob, with_checkpoints: bool, gpus: float) -> dict[st
     return {
         "output_dir": f"{job.scratch}/worker-{PartialState().process_index}",
         "max_steps": training.steps,
-        "per_device_train_batch_size": _pairs_at_once(training),
+        "per_device_train_batch_size": training.pairs_at_once,
         "learning_rate": training.learning_rate,
         "seed": job.seed,
         "logging_steps": 1,
@@ -112,12 +115,5 @@ def _arguments(job: TrainingJob, with_checkpoints: bool, gpus: float) -> dict[st
 
 def _checkpoints_activations(job: TrainingJob, gpus: float) -> bool:
     """Of the longest pairs that there may be: a prompt with two answers, each of which may fill `max_length`."""
-    with loading(job.base_model) as directory:
-        size = model_size(directory)
-    tokens = _pairs_at_once(job.training) * 2 * job.training.max_length
-    parts = training_bytes(size, job.training.lora, tokens, BFLOAT16, False, len(job.earlier))
-    return must_checkpoint(parts, *torch.cuda.mem_get_info(), gpus)
-
-
-def _pairs_at_once(training: Training) -> int:
-    return max(1, training.pairs_per_step // training.num_workers)
+    tokens = job.training.pairs_at_once * 2 * job.training.max_length
+    return checkpoints_activations(job.base_model, job.training.lora, tokens, BFLOAT16, len(job.earlier), gpus)
